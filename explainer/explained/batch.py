@@ -1,0 +1,148 @@
+"""Texts as tokens: one encoded text, and the padded batch of several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from explainer.typing import TokenIds, TokenMask
+
+PaddingSide = Literal["left", "right"]
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The ids a model reads for one text: what a perturbation changes."""
+
+    input_ids: TokenIds
+    token_type_ids: TokenIds | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def select(self, mask: TokenMask) -> "Tokens":
+        """The tokens where `mask` is true; the others are deleted, so positions renumber."""
+        types = self.token_type_ids
+        return Tokens(self.input_ids[mask], None if types is None else types[mask])
+
+    def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
+        """All tokens, those where `mask` is true with the id `token_id`."""
+        return replace(self, input_ids=self.input_ids.masked_fill(mask, token_id))
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedText:
+    """One text, its tokens, and where each token lies in it.
+
+    `scorable` marks the tokens that get a score: not special, not padding.
+    `offsets` are `(start, end)` characters of `text` (of `text_pair` where `segments` is 1);
+    `words` numbers the whitespace- or punctuation-separated word a token belongs to, -1 for specials.
+    """
+
+    text: str
+    text_pair: str | None
+    tokens: Tokens
+    scorable: TokenMask
+    offsets: tuple[tuple[int, int], ...]
+    words: tuple[int, ...]
+    segments: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_scorable(self) -> int:
+        return int(self.scorable.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """Several texts padded to one length, on either side."""
+
+    input_ids: Int64[Tensor, "batch seq"]
+    attention_mask: Int64[Tensor, "batch seq"]
+    scorable: Bool[Tensor, "batch seq"]
+    token_type_ids: Int64[Tensor, "batch seq"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def device(self) -> torch.device:
+        return self.input_ids.device
+
+    @property
+    def position_ids(self) -> Int64[Tensor, "batch seq"]:
+        """0, 1, 2 ... over the real tokens, wherever the padding lies."""
+        return (self.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        return self._map(lambda tensor: tensor.to(device))
+
+    def repeat(self, times: int) -> "TokenBatch":
+        """The whole batch `times` times over, as captum expands inputs over its steps."""
+        return self._map(lambda tensor: tensor.repeat(times, 1))
+
+    def aligned(self) -> tuple["TokenBatch", Int64[Tensor, "batch seq"] | None]:
+        """The batch with all padding on the right, and the column each of its columns came from (None: unmoved).
+
+        Classifiers that pool at the first position (BERT, ModernBERT) read a padding token of a left-padded batch.
+        """
+        if bool((self.attention_mask[:, 1:] <= self.attention_mask[:, :-1]).all()):
+            return self, None
+        order = (1 - self.attention_mask).argsort(dim=1, stable=True)
+        return self._map(lambda tensor: tensor.gather(1, order)), order
+
+    def rows(self) -> list[Tokens]:
+        """Each text's tokens without padding."""
+        return [
+            Tokens(ids[mask], None if self.token_type_ids is None else self.token_type_ids[i][mask])
+            for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
+        ]
+
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Rows of a (batch, seq) tensor without padding, one tensor a text."""
+        return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]
+
+    def _map(self, function) -> "TokenBatch":
+        types = self.token_type_ids
+        return TokenBatch(
+            function(self.input_ids),
+            function(self.attention_mask),
+            function(self.scorable),
+            None if types is None else function(types),
+        )
+
+
+def pad(
+    rows: Sequence[Tensor], value: int | float | bool, side: PaddingSide = "right", length: int | None = None
+) -> Tensor:
+    """Rows of different lengths as one tensor, filled up with `value` (to `length` when given)."""
+    padded = pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
+    if length is None or length == padded.shape[1]:
+        return padded
+    extra = length - padded.shape[1]
+    return torch.nn.functional.pad(padded, (extra, 0) if side == "left" else (0, extra), value=value)
+
+
+def collate(
+    tokens: Sequence[Tokens],
+    scorable: Sequence[TokenMask] | None = None,
+    *,
+    pad_token_id: int,
+    side: PaddingSide = "right",
+) -> TokenBatch:
+    """Pad token rows to one batch; `scorable` is all false where it is not given."""
+    ids = [row.input_ids for row in tokens]
+    masks = [torch.zeros_like(row, dtype=torch.bool) for row in ids] if scorable is None else list(scorable)
+    types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
+    return TokenBatch(
+        input_ids=pad(ids, pad_token_id, side),
+        attention_mask=pad([torch.ones_like(row) for row in ids], 0, side),
+        scorable=pad(masks, False, side),
+        token_type_ids=pad(types, 0, side) if types else None,
+    )

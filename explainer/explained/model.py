@@ -1,0 +1,249 @@
+"""The frozen classifier being explained: texts in, label logits out, from ids or from edited embeddings."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from explainer.explained import loading
+from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate
+from explainer.explained.text import TextEncoder
+from explainer.typing import Logits, Target
+
+EmbeddingEdit = Callable[[Tensor], Tensor]
+
+
+class ExplainedModel(nn.Module):
+    """A Hugging Face sequence classifier and its tokenizer, frozen and in eval mode for good.
+
+    Args:
+        model: a `...ForSequenceClassification`; its parameters stop requiring gradients.
+        tokenizer: a fast tokenizer (character offsets are needed).
+        name: what a saved explainer refers to: a hub id, a model folder or a PEFT adapter folder.
+        baseline_token: what 'absent' means; by default the mask token of an encoder, the unknown (else the
+            end-of-text) token of a decoder.
+        batch_tokens: the token budget of one forward pass, padding included.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str | None = None,
+        baseline_token: str | None = None,
+        batch_tokens: int = 4096,
+    ) -> None:
+        super().__init__()
+        if batch_tokens < 1:
+            raise ValueError(f"`batch_tokens` must be a positive number of tokens, got {batch_tokens}.")
+        self.model = model.requires_grad_(False).eval()
+        self.name = name
+        self.batch_tokens = batch_tokens
+        loading.settle_padding(model, tokenizer)
+        self.text = TextEncoder(tokenizer, loading.max_tokens(model, tokenizer))
+        self.baseline_token_id = loading.baseline_token_id(model, tokenizer, baseline_token)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        baseline_token: str | None = None,
+        batch_tokens: int = 4096,
+    ) -> "ExplainedModel":
+        """Load a classifier from a hub id, a model folder, or a PEFT adapter folder (or hub id).
+
+        Args:
+            dtype: of the weights; gradients of the attribution methods want float32, whatever the checkpoint has.
+
+        Raises:
+            ValueError: when there is no such model, or it is no sequence classifier.
+        """
+        model, tokenizer = loading.load_classifier(str(name), dtype)
+        return cls(model, tokenizer, name=str(name), baseline_token=baseline_token, batch_tokens=batch_tokens)
+
+    # What it is
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.text.tokenizer
+
+    @property
+    def labels(self) -> list[str]:
+        return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the backbone reads the text in both directions (an encoder-decoder's encoder does)."""
+        return not hasattr(self.model, "score") or self.model.config.is_encoder_decoder
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The model without its classification head; of an encoder-decoder, the encoder."""
+        base = self.model.base_model
+        return base.get_encoder() if self.model.config.is_encoder_decoder else base
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The module whose output is the word embeddings."""
+        return self.backbone.get_input_embeddings()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights, the configuration and the vocabulary: equal means equal predictions."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(loading.own_state_dict(self.model).items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(json.dumps(self.model.config.to_dict(), sort_keys=True, default=str).encode())
+        digest.update(self.text.fingerprint.encode())
+        digest.update(str(self.baseline_token_id).encode())
+        return digest.hexdigest()
+
+    def train(self, mode: bool = True) -> "ExplainedModel":
+        """Stays in eval mode, whatever a training loop asks."""
+        return super().train(False)
+
+    # Texts to batches
+
+    def encode(self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None) -> list[EncodedText]:
+        """Tokenize without padding; a text longer than the model is cut, with a warning that says by how much."""
+        return self.text.encode(texts, text_pairs)
+
+    def collate(self, encoded: Sequence[EncodedText], side: PaddingSide = "right") -> TokenBatch:
+        """Encoded texts as one padded batch on the model's device."""
+        batch = collate(
+            [text.tokens for text in encoded],
+            [text.scorable for text in encoded],
+            pad_token_id=self.tokenizer.pad_token_id,
+            side=side,
+        )
+        return batch.to(self.device)
+
+    def target(self, target: str | int, probabilities: Float[Tensor, "batch labels"]) -> Target:
+        """One class index a text: the predicted one, a label's, or the one given.
+
+        Raises:
+            ValueError: when there is no such label or index.
+        """
+        if target == "predicted":
+            return probabilities.argmax(dim=-1)
+        names = {label.casefold(): i for i, label in enumerate(self.labels)}
+        index = target if isinstance(target, int) else names.get(target.casefold(), target)
+        if isinstance(index, str) and index.lstrip("-").isdigit():
+            index = int(index)
+        if not isinstance(index, int) or not 0 <= index < len(self.labels):
+            raise ValueError(
+                f"`target` must be 'predicted', one of the labels {self.labels} or an index below "
+                f"{len(self.labels)}, got {target!r}."
+            )
+        return torch.full((len(probabilities),), index, device=probabilities.device)
+
+    # Passes
+
+    def forward(self, batch: TokenBatch, edit: EmbeddingEdit | None = None) -> Logits:
+        """Label logits in float32; `edit` maps the word embeddings (batch, seq, hidden) to those used instead.
+
+        The ids are passed all the same, so that pooling, positions and padding stay right for every family.
+        """
+        aligned, order = batch.aligned()
+        with edit_output(self.embedding, _in_order(edit, order)):
+            return self.model(**model_inputs(self.model, aligned)).logits.float()
+
+    @torch.no_grad()
+    def predict(self, rows: Sequence[Tokens]) -> Float[Tensor, "n labels"]:
+        """Logits of any number of token rows, on the CPU, in their order.
+
+        The one place that batches perturbed inputs: equal rows are computed once, and the rest goes through in
+        batches of similar length under the token budget.
+        """
+        seen: dict[bytes, int] = {}
+        index = [seen.setdefault(row.input_ids.numpy().tobytes() + _types(row), len(seen)) for row in rows]
+        unique = list({i: row for i, row in zip(index, rows, strict=True)}.values())
+        logits = torch.empty(len(unique), len(self.labels))
+        for chunk in token_budgeted([len(row) for row in unique], self.batch_tokens):
+            batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
+            logits[chunk] = self(batch.to(self.device)).cpu()
+        return logits[index]
+
+    def baseline_embedding(self) -> Float[Tensor, " hidden"]:
+        """The word embedding of the baseline token."""
+        ids: Int64[Tensor, " one"] = torch.tensor([self.baseline_token_id], device=self.device)
+        return self.embedding(ids)[0].detach()
+
+
+def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
+    """The batch as the keyword arguments that this model's forward takes, positions counted past any padding."""
+    accepted = inspect.signature(model.forward).parameters
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    # RoBERTa and its like count positions from the padding index, and do so themselves from the ids.
+    counts_itself = any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
+    if "position_ids" in accepted and not counts_itself:
+        inputs["position_ids"] = batch.position_ids
+    if "token_type_ids" in accepted and batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
+    return inputs
+
+
+def _in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit | None:
+    """The edit of a batch's own columns as an edit of the aligned ones."""
+    if edit is None or order is None:
+        return edit
+
+    def moved(embeddings: Tensor) -> Tensor:
+        there = order[..., None].expand_as(embeddings)
+        back = order.argsort(dim=1)[..., None].expand_as(embeddings)
+        return edit(embeddings.gather(1, back)).gather(1, there)
+
+    return moved
+
+
+@contextmanager
+def edit_output(module: nn.Module, edit: EmbeddingEdit | None) -> Iterator[None]:
+    """Map the output of the module's first call inside the block by `edit` (None: nothing happens).
+
+    Only the first: an encoder-decoder may share one embedding, and the encoder's call comes first.
+    """
+    if edit is None:
+        yield
+        return
+    first = [True]
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        return edit(output) if first and first.pop() else None
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def token_budgeted(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Indices in batches of similar length: rows times longest row at most `batch_tokens` (one row at least)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def _types(row: Tokens) -> bytes:
+    return b"" if row.token_type_ids is None else b"|" + row.token_type_ids.numpy().tobytes()

@@ -1,0 +1,62 @@
+"""The contract of an attribution method: explained model, batch and target in, one score a token out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from explainer.explained import ExplainedModel, TokenBatch
+from explainer.typing import Embeddings, Scores, Target
+
+
+@dataclass(frozen=True)
+class AbstractMethod(ABC):
+    """An attribution method and its settings.
+
+    A concrete method is a frozen dataclass: its fields are its settings, and two methods with equal settings give
+    equal scores. It leaves the explained model as it found it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        """Scores (batch, seq) in float32: evidence for `target` (batch,), 0 where not `batch.scorable`."""
+
+    @abstractmethod
+    def forward_equivalents(self, n_scorable: float) -> float:
+        """The cost for one text of `n_scorable` tokens, in forward passes of it; a backward pass counts as two."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the scores, for cache keys and reports."""
+        return {"method": self.name, **asdict(self)}
+
+
+def scorable_only(scores: Tensor, batch: TokenBatch) -> Scores:
+    """The scores in float32 without graph, exactly 0 at special tokens and padding."""
+    return scores.detach().float().masked_fill(~batch.scorable, 0.0)
+
+
+def logit_of(logits: Tensor, target: Tensor) -> Tensor:
+    """The target's logit, one a row."""
+    return logits.gather(1, target[:, None])[:, 0]
+
+
+def gradient_times_input(
+    explained: ExplainedModel, batch: TokenBatch, objective: Callable[[Tensor], Tensor]
+) -> Scores:
+    """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of `objective(logits)` over the texts."""
+    leaves: list[Embeddings] = []
+
+    def lift(embeddings: Tensor) -> Tensor:
+        leaves.append(embeddings.detach().requires_grad_())
+        return leaves[-1]
+
+    with torch.enable_grad():
+        value = objective(explained(batch, edit=lift)).sum()
+        (gradient,) = torch.autograd.grad(value, leaves)
+    return scorable_only((leaves[0].float() * gradient.float()).sum(dim=-1), batch)

@@ -1,0 +1,69 @@
+"""An explainer that is a LoRA on the explained model's own backbone: one set of backbone weights in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel
+
+from explainer.explained import ExplainedModel, TokenBatch
+from explainer.models.base import AbstractMaskExplainer
+from explainer.typing import Embeddings
+
+
+class LoraExplainer(AbstractMaskExplainer):
+    """LoRA matrices (Hu et al. 2022) in every linear layer of the explained backbone, switched on only here.
+
+    Outside this explainer's own pass the adapters are off, so the explained model's logits stay what they were, to
+    the bit.
+
+    Args:
+        rank: of the LoRA matrices.
+        alpha: their scale; alpha / rank multiplies the update.
+        dropout: on the adapters' input, in training.
+    """
+
+    kind: ClassVar[str] = "lora"
+
+    def __init__(self, explained: ExplainedModel, rank: int = 16, alpha: int = 32, dropout: float = 0.0) -> None:
+        super().__init__(explained, rank=rank, alpha=alpha, dropout=dropout)
+        if any(isinstance(module, BaseTunerLayer) for module in explained.modules()):
+            raise ValueError("`explained` carries adapters already: load it anew for another LoRA explainer.")
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", exclude_modules=["pooler.dense"]
+        )
+        inject_adapter_in_model(config, explained.backbone)
+        _switch(explained, on=False)
+
+    def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
+        return explained.backbone
+
+    def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: Any) -> Embeddings:
+        with self._adapters(explained):
+            return super().hidden_states(explained, batch, edit)
+
+    def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
+        adapters = {f"backbone.{n}": p for n, p in explained.backbone.named_parameters() if ".lora_" in n}
+        return dict(self.named_parameters()) | adapters
+
+    @contextmanager
+    def _adapters(self, explained: ExplainedModel) -> Iterator[None]:
+        # The explained model stays in eval mode for good; its adapters follow the explainer's mode.
+        for name, module in explained.backbone.named_modules():
+            if name.endswith("lora_dropout.default"):
+                module.train(self.training)
+        _switch(explained, on=True)
+        try:
+            yield
+        finally:
+            _switch(explained, on=False)
+
+
+def _switch(explained: ExplainedModel, on: bool) -> None:
+    for module in explained.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Not `enable_adapters`: that also turns requires_grad off, and the backward pass comes after the block.
+            module._disable_adapters = not on

@@ -1,0 +1,31 @@
+"""Shapes: the aliases that annotations share, and the names of their axes.
+
+======== =====================================================================
+axis     meaning
+======== =====================================================================
+batch    texts of one batch
+seq      token positions of one batch, padding included
+tokens   token positions of one text, without padding
+labels   classes of the explained model
+hidden   width of an embedding
+n        texts of a whole data set, or candidates of one call
+percents shares of tokens at which a faithfulness curve is read
+======== =====================================================================
+
+The shapes are checked at run time by the tests only (jaxtyping and beartype).
+"""
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Scores = Float[Tensor, "batch seq"]
+"""One real number a token; higher = more evidence for the target; 0 where not scorable."""
+
+Target = Int64[Tensor, " batch"]
+"""The class explained, one index a text."""
+
+TokenIds = Int64[Tensor, " tokens"]
+TokenMask = Bool[Tensor, " tokens"]
+TokenScores = Float[Tensor, " tokens"]
+Logits = Float[Tensor, "batch labels"]
+Embeddings = Float[Tensor, "batch seq hidden"]

@@ -1,0 +1,50 @@
+"""What every training here shares: the frozen part stays out of checkpoints; AdamW with linear decay."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from transformers import get_linear_schedule_with_warmup
+
+
+class TrainingModule(pl.LightningModule):
+    """A LightningModule whose checkpoints hold the parameters that are trained, and nothing else.
+
+    Args:
+        learning_rate: of AdamW, at its highest.
+        weight_decay: of AdamW.
+        warmup: share of the training during which the learning rate rises, before it falls linearly to 0.
+    """
+
+    def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
+        super().__init__()
+        if not 0 <= warmup < 1:
+            raise ValueError(f"`warmup` is a share of the training, from 0 to below 1, got {warmup}.")
+        self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
+        self.strict_loading = False  # the frozen weights are not in the file; load_state_dict checks the others
+
+    def configure_optimizers(self) -> Any:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = get_linear_schedule_with_warmup(optimizer, int(self.warmup * steps), steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The trained parameters; what is frozen is loaded from where it came from."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key in trained}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Raises `RuntimeError` when the file lacks a trained parameter, or has one this model has not."""
+        expected = set(self.state_dict())
+        if missing := sorted(expected - set(state_dict)):
+            raise RuntimeError(f"The checkpoint lacks {len(missing)} trained parameters, such as {missing[0]!r}.")
+        if unknown := sorted(set(state_dict) - expected):
+            raise RuntimeError(f"The checkpoint holds {len(unknown)} unknown parameters, such as {unknown[0]!r}.")
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["amortex_module"] = f"{type(self).__module__}.{type(self).__qualname__}"

