@@ -29,9 +29,11 @@ def sparsity(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Loss:
 
 def correlation_matching(scores: Scores, teacher: Scores, scorable: Bool[Tensor, "batch seq"]) -> Loss:
     """1 - Pearson correlation with the teacher's scores, text by text; a text of one token counts 0."""
-    return (1 - F.cosine_similarity(_centred(scores, scorable), _centred(teacher, scorable), dim=1)).mul(
-        (scorable.sum(dim=1) > 1).float()
-    ).mean()
+    return (
+        (1 - F.cosine_similarity(_centred(scores, scorable), _centred(teacher, scorable), dim=1))
+        .mul((scorable.sum(dim=1) > 1).float())
+        .mean()
+    )
 
 
 def standardized(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Scores:

@@ -32,7 +32,7 @@ class TrainingModule(pl.LightningModule):
         schedule = get_linear_schedule_with_warmup(optimizer, int(self.warmup * steps), steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """The trained parameters; what is frozen is loaded from where it came from."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key in trained}
@@ -44,7 +44,9 @@ class TrainingModule(pl.LightningModule):
             raise RuntimeError(f"The checkpoint lacks {len(missing)} trained parameters, such as {missing[0]!r}.")
         if unknown := sorted(set(state_dict) - expected):
             raise RuntimeError(f"The checkpoint holds {len(unknown)} unknown parameters, such as {unknown[0]!r}.")
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
+        super().load_state_dict(state_dict, strict=False, assign=assign)
+        # What is frozen is not missing.
+        return torch.nn.modules.module._IncompatibleKeys([], [])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["amortex_module"] = f"{type(self).__module__}.{type(self).__qualname__}"

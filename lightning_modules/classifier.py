@@ -1,13 +1,12 @@
 """Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model worth explaining."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor
-from torchmetrics import Accuracy
+from torchmetrics.classification import MulticlassAccuracy
 
 from explainer.explained.batch import collate
 from explainer.explained.loading import load_base, max_tokens, settle_padding
@@ -47,10 +46,9 @@ class ClassifierTraining(TrainingModule):
         lora = LoraConfig(
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules
         )
-        self.model = get_peft_model(model, lora)
-        self.accuracy = torch.nn.ModuleDict(
-            {split: Accuracy("multiclass", num_classes=len(labels)) for split in ("validation", "test")}
-        )
+        self.model = get_peft_model(model, lora).train()  # transformers loads in eval mode: dropout would stay off
+        self.validation_accuracy = MulticlassAccuracy(len(labels), average="micro")
+        self.test_accuracy = MulticlassAccuracy(len(labels), average="micro")
 
     def forward(self, examples: TextExamples) -> Tensor:
         encoded = self.text.encode(examples.texts, examples.text_pairs)
@@ -65,26 +63,21 @@ class ClassifierTraining(TrainingModule):
         return loss
 
     def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self._score("validation", examples)
+        self.validation_accuracy(self(examples), examples.labels)
+        self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self._score("test", examples)
+        self.test_accuracy(self(examples), examples.labels)
+        self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
 
     def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
         return self(examples).softmax(dim=-1)
 
-    def _score(self, split: str, examples: TextExamples) -> None:
-        accuracy = self.accuracy[split]
-        accuracy(self(examples), examples.labels)
-        self.log(f"{split}/accuracy", accuracy, prog_bar=True, batch_size=len(examples))
-
     def export(self, folder: Path) -> None:
-        """Write the adapter, the configuration with the label names and the tokenizer: a folder MODEL can name."""
-        adapter = self.model.peft_config["default"]
-        adapter.base_model_name_or_path = self.hparams["base"]
-        self.model.save_pretrained(folder, safe_serialization=True)
-        self.model.get_base_model().config.save_pretrained(folder)
-        self.text.tokenizer.save_pretrained(folder)
+        """Write the adapter and the configuration with the label names: a folder that MODEL can name.
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
+        The tokenizer stays where the base is.
+        """
+        self.model.peft_config["default"].base_model_name_or_path = self.hparams["base"]
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        self.model.config.save_pretrained(folder)

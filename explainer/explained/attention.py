@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -33,7 +33,7 @@ def edit_attention(model: nn.Module, edit: Edit) -> Iterator[None]:
     saved = [config._attn_implementation_internal for config in configs]
     try:
         for before, name in names.items():
-            AttentionInterface.register(name, _edited(edit, before))
+            AttentionInterface.register(name, cast(Any, _edited(edit, before)))
             mask = AttentionMaskInterface._global_mapping.get(before)
             if mask is not None:
                 AttentionMaskInterface.register(name, mask)
@@ -64,7 +64,7 @@ def _configs(model: nn.Module) -> list[Any]:
 def _edited(edit: Edit, before: str) -> Attend:
     def attention(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         # Eager attention is no registered function: each modelling file has its own.
-        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = AttentionInterface().get_interface(before, eager)
         return edit(attend, module, *args, **kwargs)
 

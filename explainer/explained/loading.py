@@ -1,6 +1,8 @@
 """Loading a sequence classifier from the hub, a folder or a PEFT adapter, and reading off its conventions."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -45,13 +48,26 @@ def load_base(name: str, labels: list[str], dtype: torch.dtype) -> tuple[PreTrai
     config = AutoConfig.from_pretrained(
         source, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()}
     )
-    model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
+    with _quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
     return model, AutoTokenizer.from_pretrained(source)
 
 
-def _load_adapter(
-    source: str, adapter: Path, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' load report and progress bar, off for one load."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _load_adapter(source: str, adapter: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     base_name = json.loads(adapter.read_text())["base_model_name_or_path"]
     base_source = locate(base_name)
     config_file = _optional_file(source, "config.json")
@@ -59,7 +75,8 @@ def _load_adapter(
         config = AutoConfig.from_pretrained(config_file)
     else:
         config = AutoConfig.from_pretrained(base_source, num_labels=_adapter_labels(source))
-    base = AutoModelForSequenceClassification.from_pretrained(base_source, config=config, dtype=dtype)
+    with _quiet():  # that the base has no head is no news: the adapter brings it
+        base = AutoModelForSequenceClassification.from_pretrained(base_source, config=config, dtype=dtype)
     model = PeftModel.from_pretrained(base, source).merge_and_unload()
     tokenizer = source if _optional_file(source, "tokenizer_config.json") is not None else base_source
     return model, AutoTokenizer.from_pretrained(tokenizer)
@@ -88,7 +105,7 @@ def _optional_file(source: str, file: str) -> str | None:
 
 
 def _check_exists(name: str) -> None:
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.startswith("checkpoints/")
+    looks_local = name.startswith((".", "/", "~", "checkpoints/")) or name.count("/") > 1
     if looks_local and not Path(name).exists():
         raise ValueError(f"`model` {name!r} is a path, and there is nothing at it.")
     if Path(name).is_dir() and not any((Path(name) / f).exists() for f in ("config.json", "adapter_config.json")):
@@ -157,7 +174,5 @@ def baseline_token_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 def own_state_dict(model: PreTrainedModel) -> dict[str, Tensor]:
     """The model's own weights under their own names, whatever adapters have been injected since."""
     return {
-        key.replace(".base_layer.", "."): tensor
-        for key, tensor in model.state_dict().items()
-        if ".lora_" not in key
+        key.replace(".base_layer.", "."): tensor for key, tensor in model.state_dict().items() if ".lora_" not in key
     }

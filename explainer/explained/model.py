@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -99,9 +99,9 @@ class ExplainedModel(nn.Module):
         return base.get_encoder() if self.model.config.is_encoder_decoder else base
 
     @property
-    def embedding(self) -> nn.Module:
+    def embedding(self) -> nn.Embedding:
         """The module whose output is the word embeddings."""
-        return self.backbone.get_input_embeddings()
+        return cast(nn.Embedding, self.backbone.get_input_embeddings())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -174,7 +174,7 @@ class ExplainedModel(nn.Module):
         """
         seen: dict[bytes, int] = {}
         index = [seen.setdefault(row.input_ids.numpy().tobytes() + _types(row), len(seen)) for row in rows]
-        unique = list({i: row for i, row in zip(index, rows, strict=True)}.values())
+        unique = list(dict(zip(index, rows, strict=True)).values())
         logits = torch.empty(len(unique), len(self.labels))
         for chunk in token_budgeted([len(row) for row in unique], self.batch_tokens):
             batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)

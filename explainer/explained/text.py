@@ -64,7 +64,9 @@ class TextEncoder:
             )
             encoding = self._tokenize(text, pair, truncation=True)
         if not encoding["input_ids"]:
-            raise ValueError(f"`texts[{index}]` is empty, and this tokenizer adds no special tokens: nothing to classify.")
+            raise ValueError(
+                f"`texts[{index}]` is empty, and this tokenizer adds no special tokens: nothing to classify."
+            )
         input_ids = torch.tensor(encoding["input_ids"])
         special = torch.tensor(encoding["special_tokens_mask"]).bool() | torch.isin(input_ids, self._special)
         types = encoding.get("token_type_ids")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained import ExplainedModel, TokenBatch, Tokens
 from explainer.typing import Embeddings, Scores, Target
 
 
@@ -46,9 +46,7 @@ def logit_of(logits: Tensor, target: Tensor) -> Tensor:
     return logits.gather(1, target[:, None])[:, 0]
 
 
-def gradient_times_input(
-    explained: ExplainedModel, batch: TokenBatch, objective: Callable[[Tensor], Tensor]
-) -> Scores:
+def gradient_times_input(explained: ExplainedModel, batch: TokenBatch, objective: Callable[[Tensor], Tensor]) -> Scores:
     """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of `objective(logits)` over the texts."""
     leaves: list[Embeddings] = []
 
@@ -60,3 +58,19 @@ def gradient_times_input(
         value = objective(explained(batch, edit=lift)).sum()
         (gradient,) = torch.autograd.grad(value, leaves)
     return scorable_only((leaves[0].float() * gradient.float()).sum(dim=-1), batch)
+
+
+def one_at_a_time(
+    explained: ExplainedModel, batch: TokenBatch, target: Target, without: Callable[[Tokens, int], Tokens]
+) -> Scores:
+    """f_c(x) - f_c(`without(row, j)`) for every scorable token j of every row, all in one pooled prediction."""
+    moved = batch.to("cpu")
+    rows = moved.rows()
+    positions = [part.nonzero()[:, 0].tolist() for part in moved.split(moved.scorable)]
+    variants = [without(row, j) for row, places in zip(rows, positions, strict=True) for j in places]
+    logits = explained.predict([*rows, *variants])
+    owner = [i for i, places in enumerate(positions) for _ in places]
+    value = logit_of(logits, target.cpu()[[*range(len(rows)), *owner]])
+    scores: Tensor = torch.zeros(batch.input_ids.shape)
+    scores[moved.scorable] = value[: len(rows)][owner] - value[len(rows) :]
+    return scorable_only(scores.to(batch.device), batch)

@@ -24,8 +24,13 @@ class CaptumForward:
     def embeddings(self, batch: TokenBatch) -> Embeddings:
         """The word embeddings that the ids would get."""
         found: list[Tensor] = []
+
+        def read(embeddings: Tensor) -> Tensor:
+            found.append(embeddings)
+            return embeddings
+
         with torch.no_grad():
-            self.explained(batch, edit=lambda embeddings: found.append(embeddings) or embeddings)
+            self.explained(batch, edit=read)
         return found[0]
 
     def arguments(self, batch: TokenBatch, rows: Tensor | None = None) -> tuple[Any, ...]:

@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.methods.base import AbstractMethod
-from explainer.methods.sig import one_at_a_time
+from explainer.methods.base import AbstractMethod, one_at_a_time
 from explainer.typing import Scores, Target
 
 

@@ -14,10 +14,9 @@ from typing import ClassVar
 
 import torch
 from captum.attr import IntegratedGradients
-from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.methods.base import AbstractMethod, logit_of, scorable_only
+from explainer.methods.base import AbstractMethod, one_at_a_time, scorable_only
 from explainer.methods.captum_methods import CaptumForward
 from explainer.typing import Scores, Target
 
@@ -36,7 +35,11 @@ class SIG(AbstractMethod):
     internal_batch_size: int | None = None
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        return self._exact(explained, batch, target) if self.n_steps is None else self._quadrature(explained, batch, target)
+        return (
+            self._exact(explained, batch, target)
+            if self.n_steps is None
+            else self._quadrature(explained, batch, target)
+        )
 
     def forward_equivalents(self, n_scorable: float) -> float:
         return n_scorable if self.n_steps is None else 3.0 * n_scorable * self.n_steps
@@ -70,17 +73,3 @@ class SIG(AbstractMethod):
             )
             scores[i, positions] = parts[paths, positions].sum(dim=-1).float()
         return scorable_only(scores, batch)
-
-
-def one_at_a_time(explained: ExplainedModel, batch: TokenBatch, target: Target, without) -> Scores:
-    """f_c(x) - f_c(`without(row, j)`) for every scorable token j of every row, all in one pooled prediction."""
-    moved = batch.to("cpu")
-    rows = moved.rows()
-    positions = [part.nonzero()[:, 0].tolist() for part in moved.split(moved.scorable)]
-    variants = [without(row, j) for row, places in zip(rows, positions, strict=True) for j in places]
-    logits = explained.predict([*rows, *variants])
-    owner = [i for i, places in enumerate(positions) for _ in places]
-    value = logit_of(logits, target.cpu()[[*range(len(rows)), *owner]])
-    scores: Tensor = torch.zeros(batch.input_ids.shape)
-    scores[moved.scorable] = value[: len(rows)][owner] - value[len(rows) :]
-    return scorable_only(scores.to(batch.device), batch)

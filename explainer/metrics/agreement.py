@@ -29,7 +29,7 @@ def kendall(scores: TokenScores, reference: TokenScores) -> Value:
     """
     if _undefined(scores, reference):
         return torch.tensor(torch.nan)
-    return kendall_rank_corrcoef(scores.float(), reference.float())
+    return torch.as_tensor(kendall_rank_corrcoef(scores.float(), reference.float()))
 
 
 def top_k_overlap(scores: TokenScores, reference: TokenScores, percent: float = 20.0) -> Value:

@@ -60,6 +60,8 @@ class _MeanOverTexts(Metric):
     full_state_update = False
     is_differentiable = False
     function: Any = None
+    total: Tensor
+    count: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

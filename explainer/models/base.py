@@ -52,7 +52,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
         longer, edit = self.label.join(explained, aligned, labels)
         states = self.hidden_states(explained, longer, edit)
         # The label's position is dropped again before the head.
-        scores = self.head(states[:, :-1].to(self.head[0].weight.dtype))[..., 0].float()
+        scores = self.head(states[:, :-1].to(self.label.shared.dtype))[..., 0].float()
         if order is not None:
             scores = scores.gather(1, order.argsort(dim=1))
         return scores.masked_fill(~batch.scorable, 0.0)

@@ -20,9 +20,9 @@ class LabelEmbedding(nn.Module):
 
     def __init__(self, explained: ExplainedModel) -> None:
         super().__init__()
-        table = explained.embedding.weight
-        self.classes = nn.Parameter(torch.randn(len(explained.labels), table.shape[1]) * table.float().std().item())
-        self.shared = nn.Parameter(torch.zeros(table.shape[1]))
+        width, scale = explained.embedding.embedding_dim, explained.embedding.weight.float().std().item()
+        self.classes = nn.Parameter(torch.randn(len(explained.labels), width) * scale)
+        self.shared = nn.Parameter(torch.zeros(width))
 
     def forward(self, weights: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch hidden"]:
         """sum_c w_c (E_c + E_0); the paper's mean differs by a constant factor, which the embeddings absorb."""
@@ -46,7 +46,10 @@ class LabelEmbedding(nn.Module):
 
 
 def _with_place(batch: TokenBatch, explained: ExplainedModel) -> tuple[TokenBatch, Bool[Tensor, "batch longer"]]:
-    """One column more, a placeholder token right after each row's last token (padding lies on the right), and the map of the placeholders."""
+    """One column more, a placeholder token right after each row's last token, and the map of the placeholders.
+
+    Padding lies on the right.
+    """
     seq = batch.input_ids.shape[1]
     length = batch.attention_mask.sum(dim=1)
     limit = explained.text.max_tokens

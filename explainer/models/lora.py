@@ -33,7 +33,11 @@ class LoraExplainer(AbstractMaskExplainer):
         if any(isinstance(module, BaseTunerLayer) for module in explained.modules()):
             raise ValueError("`explained` carries adapters already: load it anew for another LoRA explainer.")
         config = LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", exclude_modules=["pooler.dense"]
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules="all-linear",
+            exclude_modules=["pooler.dense"],
         )
         inject_adapter_in_model(config, explained.backbone)
         _switch(explained, on=False)

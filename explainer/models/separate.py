@@ -20,7 +20,7 @@ class SeparateExplainer(AbstractMaskExplainer):
         self.network = copy.deepcopy(explained.backbone).requires_grad_(True)
         self.network.get_input_embeddings().requires_grad_(False)
         if getattr(self.network, "pooler", None) is not None:
-            self.network.pooler = None  # not read here
+            setattr(self.network, "pooler", None)  # noqa: B010 - not read here, so not trained and not saved
 
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         return self.network

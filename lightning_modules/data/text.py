@@ -74,7 +74,9 @@ class TextData(pl.LightningDataModule):
         else:
             found = load_files(options["files"], options["text"], options["text_pair"], options["label"])
         limit = options["limit"] or {}
-        self.splits = {split: data.select(range(min(limit.get(split, len(data)), len(data)))) for split, data in found.items()}
+        self.splits = {
+            split: data.select(range(min(limit.get(split, len(data)), len(data)))) for split, data in found.items()
+        }
 
     def examples(self, split: str, index: list[int] | None = None) -> TextExamples:
         """Some texts of a split (all by default) as one batch."""
@@ -106,7 +108,7 @@ class TextData(pl.LightningDataModule):
         return DataLoader(_Batches(self, split), sampler=sampler, batch_size=None)
 
 
-class _Batches:
+class _Batches(torch.utils.data.Dataset[TextExamples]):
     """A split, looked up batch by batch."""
 
     def __init__(self, data: TextData, split: str) -> None:

@@ -127,9 +127,7 @@ _SOFTMAX_LIKE = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.Multihe
 
 def _is_activation(module: nn.Module) -> bool:
     home = type(module).__module__
-    return home in ("transformers.activations", "torch.nn.modules.activation") and not isinstance(
-        module, _SOFTMAX_LIKE
-    )
+    return home in ("transformers.activations", "torch.nn.modules.activation") and not isinstance(module, _SOFTMAX_LIKE)
 
 
 @contextlib.contextmanager

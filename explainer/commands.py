@@ -1,0 +1,224 @@
+"""The commands that need no training framework: attribute and evaluate, JSON lines in and out."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from explainer.attributor import Attributor, is_attributor
+from explainer.explained import EncodedText, ExplainedModel, Tokens
+from explainer.faithfulness import METRICS, faithfulness
+from explainer.methods import METHODS
+from explainer.methods import method as method_named
+from explainer.metrics import bootstrap_mean
+from explainer.rendering.terminal import render
+
+CHUNK = 256
+
+
+class InputError(ValueError):
+    """A line of an input file that cannot be used; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of IN.jsonl."""
+
+    text: str
+    text_pair: str | None
+    id: Any
+    target: str | int | None
+
+
+def attribute(
+    method: str,
+    model: str | None = None,
+    input: Path | None = None,
+    output: Path | None = None,
+    text: str | None = None,
+    target: str | int = "predicted",
+    batch_tokens: int = 4096,
+    method_args: dict[str, Any] | None = None,
+) -> None:
+    """Explain texts: a JSON object a line in, one a line out, in the same order; or one text in the terminal.
+
+    Args:
+        method: a method's name, or the folder or hub id of an exported attributor.
+        model: the explained model: hub id, model folder or PEFT adapter folder. An attributor names its own.
+        input: JSON lines with `text`, and optionally `text_pair`, `id`, `target`.
+        output: JSON lines with id, tokens, input_ids, offsets, scorable, scores, target, target_label,
+            probabilities, method.
+        text: instead of input and output: one text, whose explanation is printed in colour.
+        target: predicted, a label or a class index; a line's own `target` comes first.
+        batch_tokens: token budget of a forward pass.
+        method_args: settings of the method, as JSON.
+    """
+    if (text is None) == (input is None):
+        raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
+    if input is not None and output is None:
+        raise ValueError("`--input` needs `--output OUT.jsonl` beside it.")
+    attributor = load(method, model, batch_tokens, method_args or {})
+    if text is not None:
+        Console().print(render(attributor([text], target=target)[0]))
+        return
+    assert input is not None
+    assert output is not None
+    _attribute_file(attributor, input, output, target)
+
+
+def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:
+    """An attributor from a method's name and a model, or from an exported folder or hub id."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if method not in METHODS and is_attributor(method):
+        if settings:
+            raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
+        return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens).to(device)
+    chosen = method_named(method, **settings)
+    if model is None:
+        raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
+    return Attributor(ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens), chosen).to(device)
+
+
+def _attribute_file(attributor: Attributor, source: Path, output: Path, target: str | int) -> None:
+    total = sum(1 for _ in source.open("rb"))
+    requests = _requests(source)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w") as file, Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task(attributor.method.name, total=total)
+        broken: InputError | None = None
+        while broken is None:
+            chunk: list[Request] = []
+            try:
+                for request in islice(requests, CHUNK):
+                    chunk.append(request)  # one by one: a broken line leaves those before it
+            except InputError as error:
+                broken = error  # what stands before the broken line is computed and written first
+            if not chunk and broken is None:
+                return
+            _write_chunk(attributor, chunk, target, file)
+            progress.advance(bar, len(chunk))
+        raise broken
+
+
+def _write_chunk(attributor: Attributor, chunk: list[Request], target: str | int, file: Any) -> None:
+    explanations = attributor(
+        [request.text for request in chunk],
+        [request.text_pair for request in chunk],
+        target=[target if request.target is None else request.target for request in chunk],
+    )
+    for request, explanation in zip(chunk, explanations, strict=True):
+        file.write(json.dumps({"id": request.id, **explanation.record()}, ensure_ascii=False) + "\n")
+    file.flush()
+
+
+def _requests(source: Path) -> Iterator[Request]:
+    for number, row in _lines(source):
+        text, pair = row.get("text"), row.get("text_pair")
+        if not isinstance(text, str) or not isinstance(pair, str | None):
+            raise InputError(f"{source}, line {number}: `text` must be a string (and `text_pair` one, if given).")
+        target = row.get("target")
+        if not isinstance(target, str | int | None):
+            raise InputError(f"{source}, line {number}: `target` must be a label or a class index, got {target!r}.")
+        yield Request(text, pair, row.get("id", number - 1), target)
+
+
+def _lines(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file with their line numbers; blank lines are passed over."""
+    with source.open() as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{source}, line {number}: no JSON ({error}).") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{source}, line {number}: must be a JSON object, got {type(row).__name__}.")
+            yield number, row
+
+
+def evaluate(
+    model: str,
+    attributions: Path,
+    output: Path,
+    metrics: list[str] | None = None,
+    batch_tokens: int = 4096,
+) -> None:
+    """Measure the faithfulness of attributions from anywhere, ours or another tool's.
+
+    Args:
+        model: the explained model: hub id, model folder or PEFT adapter folder.
+        attributions: JSON lines with `input_ids`, `scorable`, `scores` and `target` (as `explainer attribute` writes).
+        output: JSON: {metric: {mean, ci95: [low, high], n, values}}.
+        metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency; all by default.
+        batch_tokens: token budget of a forward pass.
+    """
+    wanted = list(METRICS) if metrics is None else metrics
+    if unknown := sorted(set(wanted) - set(METRICS)):
+        raise ValueError(f"`--metrics` must be of {', '.join(METRICS)}, got {', '.join(unknown)}.")
+    explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
+    explained.to("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [_attribution(explained, attributions, number, row) for number, row in _lines(attributions)]
+    values: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("evaluate", total=len(rows))
+        for start in range(0, len(rows), CHUNK):
+            texts, scores, targets = zip(*rows[start : start + CHUNK], strict=True)
+            found = faithfulness(explained, texts, scores, torch.tensor(targets))
+            for metric, per_text in found.items():
+                values[metric] += per_text.tolist()
+            progress.advance(bar, len(texts))
+    report = {metric: _summary(values[metric]) for metric in wanted}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=2) + "\n")
+    for metric, numbers in report.items():
+        low, high = numbers["ci95"]
+        print(f"{metric:24s} {numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}", file=sys.stderr)
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    estimate = bootstrap_mean(values)
+    return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high], "n": estimate.n, "values": values}
+
+
+def _attribution(
+    explained: ExplainedModel, source: Path, number: int, row: dict[str, Any]
+) -> tuple[EncodedText, Tensor, int]:
+    """One line as an encoded text, its scores and its target."""
+    where = f"{source}, line {number}"
+    try:
+        ids, scorable = torch.tensor(row["input_ids"]), torch.tensor(row["scorable"], dtype=torch.bool)
+        scores, target = torch.tensor(row["scores"], dtype=torch.float32), int(row["target"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: needs lists `input_ids`, `scorable`, `scores` and an index `target` ({error})."
+        ) from error
+    if not len(ids) == len(scorable) == len(scores) or len(ids) == 0:
+        raise InputError(f"{where}: `input_ids`, `scorable` and `scores` must have one entry a token, all as many.")
+    if not 0 <= target < len(explained.labels):
+        raise InputError(
+            f"{where}: `target` {target} is no class index of this model ({len(explained.labels)} classes)."
+        )
+    if not torch.isfinite(scores[scorable]).all():
+        raise InputError(f"{where}: `scores` holds NaN or infinity.")
+    if int(ids.max()) >= explained.embedding.num_embeddings or int(ids.min()) < 0:
+        raise InputError(f"{where}: `input_ids` are not of this model's vocabulary.")
+    n = len(ids)  # where the tokens lie in the text plays no part in the metrics
+    text = EncodedText("", None, Tokens(ids, _types(explained, ids)), scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
+    return text, scores, target
+
+
+def _types(explained: ExplainedModel, ids: Tensor) -> Tensor | None:
+    """Token types, which the record does not carry: 1 after the first separator that more text follows."""
+    if "token_type_ids" not in explained.tokenizer.model_input_names:
+        return None
+    after = (ids == explained.tokenizer.sep_token_id).long().cumsum(0)
+    return (after - (ids == explained.tokenizer.sep_token_id).long()).clamp(max=1)

@@ -1,0 +1,1 @@
+"""Explanations as terminal text and as figures."""

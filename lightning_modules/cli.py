@@ -1,0 +1,95 @@
+"""The command `explainer`: LightningCLI for training runs, jsonargparse functions for the rest."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import auto_cli
+
+USAGE = """usage: explainer COMMAND [options]      (explainer COMMAND --help shows a command's options)
+
+Train and test, by a configuration file:
+  fit        train:                       explainer fit --config configs/demo.yaml
+  validate   validation metrics of a checkpoint
+  test       compare with other methods:  explainer test --config configs/demo.yaml --ckpt_path CKPT
+  predict    attributions of a data set
+
+Use:
+  export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
+  attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
+  evaluate   attributions -> faithfulness
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends in one clear line and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    command, rest = arguments[0], arguments[1:]
+    try:
+        if command in ("attribute", "evaluate", "export"):
+            auto_cli(
+                _function(command), args=[_dashes(a) for a in rest], as_positional=False, prog=f"explainer {command}"
+            )
+        elif command in ("fit", "validate", "test", "predict"):
+            _train(arguments)
+        else:
+            raise ValueError(f"there is no command {command!r}\n\n{USAGE}")
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        if os.environ.get("AMORTEX_TRACEBACK"):
+            raise
+        print(f"explainer {command}: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _function(command: str) -> Callable[..., None]:
+    if command == "export":
+        from lightning_modules.export import export
+
+        return export
+    from explainer import commands
+
+    return getattr(commands, command)
+
+
+def _dashes(argument: str) -> str:
+    """--batch-tokens and --batch_tokens are one option; jsonargparse knows it by the parameter's name."""
+    name, sign, value = argument.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + sign + value if name.startswith("--") else argument
+
+
+def _train(arguments: list[str]) -> Any:
+    import pytorch_lightning as pl
+    from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+    from lightning_modules.base import TrainingModule
+    from lightning_modules.data.text import TextData
+
+    class Command(LightningCLI):
+        """The constructors' signatures are the configuration."""
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.set_defaults({"seed_everything": 0})
+
+        def _parse_ckpt_path(self) -> None:
+            before = dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
+            super()._parse_ckpt_path()
+            after = dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
+            changed = {k: (before[k], after.get(k)) for k in before if k in after and before[k] != after[k]}
+            if changed:
+                told = ", ".join(f"{k}: {theirs!r} instead of {mine!r}" for k, (mine, theirs) in changed.items())
+                warnings.warn(f"The checkpoint's hyper-parameters replace those given: {told}.", stacklevel=2)
+
+    parsed: ArgsType = arguments
+    return Command(
+        TrainingModule,
+        TextData,
+        subclass_mode_model=True,
+        trainer_class=pl.Trainer,
+        save_config_kwargs={"overwrite": True},
+        args=parsed,
+    )

@@ -1,0 +1,210 @@
+"""Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from explainer.attributor import Attributor
+from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.explained.batch import pad
+from explainer.losses import (
+    correlation_matching,
+    prediction_destroyed,
+    prediction_kept,
+    sparsity,
+    standardized,
+)
+from explainer.methods import method as method_named
+from explainer.methods.amortized import Amortized
+from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency, spearman
+from explainer.models import EXPLAINERS
+from explainer.perturbation import blend, curves
+from explainer.typing import Scores
+from lightning_modules.base import TrainingModule
+from lightning_modules.cache import cached_probabilities, cached_scores
+from lightning_modules.data.text import TextData, TextExamples
+from lightning_modules.schedule import Weight, check_weight, weight_at
+
+
+class MaskTraining(TrainingModule):
+    """AML (EMNLP Findings 2024) and distillation of attribution methods into one forward pass.
+
+    loss = matching * mean over teachers of (1 - correlation with the teacher)
+         + kept * CE(f(keep(a)), p) + destroyed * -log(1 - p_c(keep(1 - a))) + sparse * mean -log(1 - a)
+
+    Args:
+        explained: the model to explain: hub id, model folder or PEFT adapter folder.
+        explainer: `lora` (on the explained backbone, its weights shared) or `separate` (a backbone of its own).
+        explainer_settings: arguments of that explainer, such as {rank: 16}.
+        teachers: methods whose scores are matched, {name: settings}; each standardized per text, then averaged.
+        matching: weight of matching the teachers; every weight is a number or [progress, weight] points.
+        kept: weight of the prediction kept by the masked text.
+        destroyed: weight of the prediction destroyed by the complement.
+        sparse: weight of the sparsity prior.
+        other_class: share of the training texts that are explained for a class that is not the predicted one, so
+            that the explainer can be asked for any class.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        warmup: share of the training during which the learning rate rises.
+        seed: of the choice of the other classes.
+    """
+
+    def __init__(
+        self,
+        explained: str = "checkpoints/demo-classifier",
+        explainer: str = "lora",
+        explainer_settings: dict[str, Any] | None = None,
+        teachers: dict[str, dict[str, Any]] | None = None,
+        matching: float | list[list[float]] = 1.0,
+        kept: float | list[list[float]] = 0.0,
+        destroyed: float | list[list[float]] = 0.0,
+        sparse: float | list[list[float]] = 0.0,
+        other_class: float = 0.0,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 0.01,
+        warmup: float = 0.06,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup)
+        self.save_hyperparameters()
+        self.weights: dict[str, Weight] = {"matching": matching, "kept": kept, "destroyed": destroyed, "sparse": sparse}
+        for name, weight in self.weights.items():
+            check_weight(name, weight)
+        if explainer not in EXPLAINERS:
+            raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
+        self.teachers = [method_named(name, **(settings or {})) for name, settings in (teachers or {}).items()]
+        if not self.teachers and matching != 0:
+            raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
+        self.explained = ExplainedModel.from_pretrained(explained)
+        self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
+        self.known: dict[str, _Known] = {}
+        self.aopc_comprehensiveness, self.aopc_sufficiency = AOPCComprehensiveness(), AOPCSufficiency()
+
+    @property
+    def attributor(self) -> Attributor:
+        return Attributor(self.explained, Amortized(self.explainer))
+
+    def setup(self, stage: str) -> None:
+        """Predictions of the explained model and the teachers' scores, once, from the cache where it has them."""
+        data: TextData = getattr(self.trainer, "datamodule")  # noqa: B009 - Trainer sets it late
+        splits = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ())
+        for split in splits:
+            self.known.setdefault(split, self._know(data, split))
+
+    def _know(self, data: TextData, split: str) -> "_Known":
+        examples = data.examples(split)
+        texts = self.explained.encode(examples.texts, examples.text_pairs)
+        probabilities = cached_probabilities(self.explained, texts)
+        share = self.hparams["other_class"] if split == "train" else 0.0
+        target = _mixed_targets(probabilities, share, self.hparams["seed"])
+        scores = {t.name: cached_scores(t, self.explained, texts, target) for t in self.teachers}
+        return _Known(texts, probabilities, target, scores)
+
+    def forward(self, batch: TokenBatch, target: Tensor) -> Scores:
+        return self.explainer(self.explained, batch, F.one_hot(target, len(self.explained.labels)).float())
+
+    def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
+        known = self.known["train"].rows(examples.index, self.explained)
+        scores = self(known.batch, known.target)
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
+        losses = self.losses(scores, known, {name for name, weight in weights.items() if weight > 0})
+        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
+        self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(examples))
+        return loss
+
+    def losses(self, scores: Scores, known: "_Rows", wanted: set[str]) -> dict[str, Tensor]:
+        """The wanted terms of the loss, each unweighted."""
+        terms: dict[str, Tensor] = {}
+        scorable = known.batch.scorable
+        if "matching" in wanted:
+            terms["matching"] = correlation_matching(scores, known.teacher, scorable)
+        if "sparse" in wanted:
+            terms["sparse"] = sparsity(scores, scorable)
+        mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
+        if "kept" in wanted:
+            logits = self.explained(known.batch, edit=blend(known.batch, mask, baseline))
+            terms["kept"] = prediction_kept(logits, known.aim)
+        if "destroyed" in wanted:
+            logits = self.explained(known.batch, edit=blend(known.batch, 1 - mask, baseline))
+            terms["destroyed"] = prediction_destroyed(logits, known.target)
+        return terms
+
+    @torch.no_grad()
+    def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
+        known = self.known["validation"]
+        rows = known.rows(examples.index, self.explained)
+        with torch.autocast(self.device.type, enabled=False):  # what is exported runs in full precision
+            scores = rows.batch.split(self(rows.batch, rows.target))
+            curve = curves(self.explained, [known.texts[i] for i in examples.index], scores, rows.target)
+        self.aopc_comprehensiveness.update(curve.whole, curve.removed)
+        self.aopc_sufficiency.update(curve.whole, curve.kept)
+        for teacher, theirs in known.scores.items():
+            pairs = [
+                (score.cpu(), theirs[i], known.texts[i].scorable)
+                for score, i in zip(scores, examples.index, strict=True)
+            ]
+            values = torch.stack([spearman(mine[s], other[s]) for mine, other, s in pairs])
+            self.log(f"validation/spearman_{teacher}", values.nanmean(), batch_size=len(examples))
+
+    def on_validation_epoch_end(self) -> None:
+        comprehensiveness, sufficiency = self.aopc_comprehensiveness.compute(), self.aopc_sufficiency.compute()
+        self.log("validation/aopc_comprehensiveness", comprehensiveness)
+        self.log("validation/aopc_sufficiency", sufficiency)
+        self.log("validation/faithfulness", comprehensiveness - sufficiency, prog_bar=True)
+        self.aopc_comprehensiveness.reset()
+        self.aopc_sufficiency.reset()
+
+    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
+        """The explainer is one of the methods that the callback `MethodComparison` compares."""
+
+    def predict_step(self, examples: TextExamples, batch_idx: int) -> list[dict[str, Any]]:
+        """The records of `explainer attribute`, each with its row in the data as id."""
+        explanations = self.attributor(examples.texts, examples.text_pairs)
+        return [{"id": i, **e.record()} for i, e in zip(examples.index, explanations, strict=True)]
+
+    def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:
+        """Write the trained explainer as an attributor's folder."""
+        self.attributor.save_pretrained(folder, dtype=dtype)
+
+
+class _Rows:
+    """A batch of known texts on the explained model's device."""
+
+    def __init__(self, batch: TokenBatch, target: Tensor, aim: Tensor, teacher: Tensor) -> None:
+        self.batch, self.target, self.aim, self.teacher = batch, target, aim, teacher
+
+
+class _Known:
+    """A split's texts with all that the frozen model and the teachers say of them."""
+
+    def __init__(
+        self, texts: list[EncodedText], probabilities: Tensor, target: Tensor, scores: dict[str, list[Tensor]]
+    ) -> None:
+        self.texts, self.probabilities, self.target, self.scores = texts, probabilities, target, scores
+
+    def rows(self, index: list[int], explained: ExplainedModel) -> _Rows:
+        batch = explained.collate([self.texts[i] for i in index])
+        target, probabilities = self.target[index], self.probabilities[index]
+        # For a class that was not predicted the kept tokens should give that class.
+        predicted = (probabilities.argmax(dim=1) == target)[:, None]
+        aim = torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).float())
+        teacher = torch.zeros(batch.input_ids.shape)
+        for scores in self.scores.values():
+            own = pad([scores[i] for i in index], 0.0)
+            teacher += standardized(own, batch.scorable.cpu()) / len(self.scores)
+        device = explained.device
+        return _Rows(batch, target.to(device), aim.to(device), teacher.to(device))
+
+
+def _mixed_targets(probabilities: Tensor, share: float, seed: int) -> Tensor:
+    """The predicted class, but for a `share` of the texts one of the others, drawn evenly."""
+    predicted = probabilities.argmax(dim=1)
+    generator = torch.Generator().manual_seed(seed)
+    step = torch.randint(1, probabilities.shape[1], predicted.shape, generator=generator)
+    other = torch.rand(predicted.shape, generator=generator) < share
+    return torch.where(other, (predicted + step) % probabilities.shape[1], predicted)

@@ -1,0 +1,139 @@
+"""The attention seam: an identity edit changes nothing, blocks nest, and leaving restores everything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from explainer.explained import ExplainedModel, edit_attention
+from tests.explainer.tools import batch_of, bit_equal_logits, deberta, fresh
+from tests.families import FAMILIES, explained
+
+
+def identity(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    return attend(module, *args, **kwargs)
+
+
+def halved(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    output, weights = attend(module, *args, **kwargs)
+    return output / 2, weights
+
+
+def registered() -> tuple[set[str], set[str]]:
+    return set(AttentionInterface._global_mapping), set(AttentionMaskInterface._global_mapping)
+
+
+@contextmanager
+def registrations_restored() -> Iterator[None]:
+    before = registered()
+    yield
+    assert registered() == before
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_identity_reproduces_logits_of_a_padded_batch(family: str, side: str) -> None:
+    model = explained(family)
+    batch = batch_of(model, side=side)
+    expected = model(batch)
+    with edit_attention(model.model, identity):
+        assert torch.equal(model(batch), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edit_reaches_every_layer_with_a_mask_that_hides_padding(family: str) -> None:
+    model = explained(family)
+    seen: list[Any] = []
+
+    def spy(attend: Any, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **k: Any) -> Any:
+        seen.append(mask)
+        return attend(module, query, key, value, mask, **k)
+
+    with edit_attention(model.model, spy):
+        model(batch_of(model))
+    assert len(seen) >= 2
+    # An encoder-decoder's decoder attends to its one start token and needs no mask there.
+    assert sum(mask is not None for mask in seen) >= 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edit_changes_logits_and_leaving_restores_them(family: str) -> None:
+    model = explained(family)
+    batch = batch_of(model)
+    before = model(batch)
+    with bit_equal_logits(model), registrations_restored():
+        with edit_attention(model.model, halved):
+            assert not torch.allclose(model(batch), before, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exception_inside_restores_the_model(family: str) -> None:
+    model = explained(family)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("inside attention")
+
+    with bit_equal_logits(model), registrations_restored():
+        with pytest.raises(RuntimeError, match="inside attention"), edit_attention(model.model, broken):
+            model(batch_of(model))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_nest(family: str) -> None:
+    model = explained(family)
+    calls: list[str] = []
+
+    def named(name: str) -> Any:
+        def edit(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return attend(module, *args, **kwargs)
+
+        return edit
+
+    batch = batch_of(model)
+    expected = model(batch)
+    with registrations_restored(), edit_attention(model.model, named("outer")):
+        with edit_attention(model.model, named("inner")):
+            assert torch.equal(model(batch), expected)
+        assert calls == ["inner", "outer"] * (len(calls) // 2)
+        calls.clear()
+        assert torch.equal(model(batch), expected)
+        assert set(calls) == {"outer"}
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+def test_eager_attention_can_be_edited_and_gives_its_weights(family: str) -> None:
+    model = fresh(family)
+    model.model.set_attn_implementation("eager")
+    batch = batch_of(model)
+    expected = model(batch)
+    rows: list[Tensor] = []
+
+    def read(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        output, weights = attend(module, *args, **kwargs)
+        rows.append(weights.sum(dim=-1))
+        return output, weights
+
+    with edit_attention(model.model, read):
+        assert torch.equal(model(batch), expected)
+    assert all(torch.allclose(row, torch.ones_like(row), atol=1e-5) for row in rows)
+
+
+def test_another_model_is_not_edited() -> None:
+    edited, other = fresh("bert"), fresh("bert")
+    batch = batch_of(other)
+    expected = other(batch)
+    with edit_attention(edited.model, halved):
+        assert torch.equal(other(batch), expected)
+
+
+@pytest.mark.parametrize("part", ["model", "backbone"])
+def test_a_model_off_the_interface_is_refused(part: str) -> None:
+    model: ExplainedModel = deberta()
+    with registrations_restored(), pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention"):
+        with edit_attention(getattr(model, part), identity):
+            pass

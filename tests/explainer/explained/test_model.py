@@ -1,0 +1,260 @@
+"""The explained model: frozen, padding-safe, predictions in order under any token budget, targets by any name."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from explainer.explained import ExplainedModel, TokenBatch, Tokens
+from explainer.explained.model import edit_output, model_inputs, token_budgeted
+from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, hook_count, relative_error
+from tests.families import FAMILIES, TEXTS, explained
+
+LABELS = ["negative", "neutral", "Positive"]
+
+
+def named_labels() -> ExplainedModel:
+    model = fresh("bert")
+    model.model.config.id2label = dict(enumerate(LABELS))
+    return model
+
+
+def rows_of(model: ExplainedModel, texts: list[str] = TEXTS) -> list[Tokens]:
+    return [text.tokens for text in model.encode(texts)]
+
+
+def forward_shapes(model: ExplainedModel, rows: list[Tokens]) -> list[tuple[int, ...]]:
+    """The (rows, length) of every forward pass that a prediction takes."""
+    shapes: list[tuple[int, ...]] = []
+
+    def note(module: Any, args: Any, kwargs: Any) -> None:
+        shapes.append(tuple(kwargs["input_ids"].shape))
+
+    handle = model.model.register_forward_pre_hook(note, with_kwargs=True)
+    model.predict(rows)
+    handle.remove()
+    return shapes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_is_frozen_and_stays_in_eval_mode(family: str) -> None:
+    model = fresh(family).train()
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_do_not_depend_on_padding_side_or_company(family: str) -> None:
+    model = double(family)
+    alone = torch.cat([model(batch_of(model, [text])) for text in TEXTS])
+    for side in ("left", "right"):
+        assert relative_error(model(batch_of(model, side=side)), alone) < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_the_model_itself_on_the_tokenizer_s_output(family: str) -> None:
+    model = explained(family)
+    for text in TEXTS:
+        inputs = model.tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            expected = model.model(**inputs).logits
+        assert torch.allclose(model(batch_of(model, [text])), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_predict_keeps_the_order_of_its_rows(family: str) -> None:
+    model = double(family)
+    rows = rows_of(model)
+    expected = torch.cat([model.predict([row]) for row in rows])
+    assert len({tuple(row) for row in expected.tolist()}) == len(rows)
+    assert relative_error(model.predict(rows), expected) < 1e-6
+    assert relative_error(model.predict(rows[::-1]), expected.flip(0)) < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_predict_does_not_depend_on_the_token_budget(family: str) -> None:
+    model = copy.copy(double(family))
+    rows = rows_of(model)
+    expected = model.predict(rows)
+    for budget in (1, 30, 50):
+        model.batch_tokens = budget
+        assert relative_error(model.predict(rows), expected) < 1e-6
+
+
+def test_predict_computes_equal_rows_once() -> None:
+    model = explained("bert")
+    rows = rows_of(model)
+    shapes = forward_shapes(model, [*rows, *rows, rows[0]])
+    assert sum(shape[0] for shape in shapes) == len(rows)
+    logits = model.predict([*rows, *rows])
+    assert torch.equal(logits[: len(rows)], logits[len(rows) :])
+
+
+def test_predict_tells_rows_of_other_token_types_apart() -> None:
+    model = fresh("bert")
+    with torch.no_grad():
+        model.backbone.embeddings.token_type_embeddings.weight[1].normal_(std=5)
+    row = rows_of(model)[0]
+    other = Tokens(row.input_ids, torch.ones_like(row.input_ids))
+    logits = model.predict([row, other])
+    assert not torch.allclose(logits[0], logits[1], atol=1e-6)
+
+
+def test_predict_stays_under_the_budget() -> None:
+    model = fresh("bert")
+    model.batch_tokens = 30
+    shapes = forward_shapes(model, rows_of(model))
+    assert len(shapes) > 1
+    assert all(count * length <= 30 for count, length in shapes)
+
+
+def test_predict_of_no_rows_is_empty() -> None:
+    assert explained("bert").predict([]).shape == (0, 3)
+
+
+def test_predict_builds_no_graph_and_is_on_the_cpu() -> None:
+    logits = explained("bert").predict(rows_of(explained("bert")))
+    assert not logits.requires_grad
+    assert logits.device.type == "cpu"
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 60), max_size=30), st.integers(1, 120))
+def test_token_budgeted_batches_every_index_once_under_the_budget(lengths: list[int], budget: int) -> None:
+    batches = token_budgeted(lengths, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+@pytest.mark.parametrize("budget", [0, -5])
+def test_a_budget_without_tokens_is_refused(budget: int) -> None:
+    model = explained("bert")
+    with pytest.raises(ValueError, match="`batch_tokens` must be a positive"):
+        ExplainedModel(model.model, model.tokenizer, batch_tokens=budget)
+
+
+# Embedding edits
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_identity_edit_is_bit_equal_and_sees_the_batch_s_own_columns(family: str, side: str) -> None:
+    model = explained(family)
+    batch = batch_of(model, side=side)
+    found: list[Tensor] = []
+    logits = model(batch, edit=lambda embeddings: found.append(embeddings) or embeddings)
+    assert torch.equal(logits, model(batch))
+    assert len(found) == 1
+    assert torch.equal(found[0], model.embedding(batch.input_ids))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edit_to_another_token_s_embedding_equals_replacing_the_id(family: str, side: str) -> None:
+    model = double(family)
+    batch = batch_of(model, side=side)
+    place = torch.zeros_like(batch.scorable)
+    for i, row in enumerate(batch.scorable):
+        place[i, row.nonzero()[0]] = True
+    replaced = TokenBatch(
+        batch.input_ids.masked_fill(place, model.baseline_token_id),
+        batch.attention_mask,
+        batch.scorable,
+        batch.token_type_ids,
+    )
+    edited = model(batch, edit=lambda e: torch.where(place[..., None], model.baseline_embedding(), e))
+    assert relative_error(edited, model(replaced)) < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exception_in_an_edit_restores_the_model(family: str) -> None:
+    model = explained(family)
+
+    def broken(_: Tensor) -> Tensor:
+        raise RuntimeError("inside the edit")
+
+    with bit_equal_logits(model), pytest.raises(RuntimeError, match="inside the edit"):
+        model(batch_of(model), edit=broken)
+
+
+def test_edit_output_edits_the_first_call_only_and_leaves_no_hook() -> None:
+    model = explained("t5")
+    ids = torch.tensor([[3, 4]])
+    plain = model.embedding(ids)
+    with edit_output(model.embedding, lambda e: e + 1):
+        first, second = model.embedding(ids), model.embedding(ids)
+    assert torch.equal(first, plain + 1)
+    assert torch.equal(second, plain)
+    assert hook_count(model) == 0
+
+
+def test_model_inputs_leave_position_counting_to_a_model_that_does_it_itself() -> None:
+    batch = batch_of(explained("bert"), side="left")
+    assert "position_ids" not in model_inputs(explained("roberta").model, batch)
+    given_positions = model_inputs(explained("bert").model, batch)["position_ids"]
+    assert torch.equal(given_positions, batch.position_ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_baseline_is_never_the_padding_of_a_model_that_pools_at_the_last_token(family: str) -> None:
+    model = explained(family)
+    kind = FAMILIES[family][0]
+    expected = {"encoder": "[MASK]", "decoder": "<unk>", "t5": "<unk>"}[kind]
+    assert model.tokenizer.convert_ids_to_tokens(model.baseline_token_id) == expected
+    ids = torch.tensor([model.baseline_token_id])
+    assert torch.equal(model.baseline_embedding(), model.embedding(ids)[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_is_encoder_tells_who_reads_both_ways(family: str) -> None:
+    assert explained(family).is_encoder == (FAMILIES[family][0] != "decoder")
+
+
+# Fingerprint
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_equal_models_have_equal_fingerprints(family: str) -> None:
+    assert fresh(family).fingerprint == fresh(family).fingerprint
+
+
+def test_the_fingerprint_changes_with_weights_labels_and_baseline() -> None:
+    base = explained("bert")
+    moved = fresh("bert")
+    with torch.no_grad():
+        next(iter(moved.model.parameters()))[0, 0] += 1e-3
+    other_baseline = ExplainedModel(fresh("bert").model, base.tokenizer, baseline_token="[UNK]")
+    prints = {base.fingerprint, moved.fingerprint, named_labels().fingerprint, other_baseline.fingerprint}
+    assert len(prints) == 4
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("target", "index"), [("negative", 0), ("NEUTRAL", 1), ("positive", 2), (2, 2), (0, 0), ("1", 1)]
+)
+def test_target_by_label_in_any_case_by_index_and_by_digits(target: str | int, index: int) -> None:
+    found = named_labels().target(target, torch.rand(4, 3))
+    assert found.tolist() == [index] * 4
+    assert found.dtype == torch.int64
+
+
+def test_target_predicted_is_each_text_s_own() -> None:
+    probabilities = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
+    assert named_labels().target("predicted", probabilities).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("target", ["happy", 3, -1, "3", "-1", "", "--1"])
+def test_an_unknown_target_is_refused_with_the_labels(target: str | int) -> None:
+    with pytest.raises(ValueError, match=r"`target` must be .*negative.*got"):
+        named_labels().target(target, torch.rand(1, 3))
+
+
+def test_labels_are_in_the_order_of_the_logits() -> None:
+    assert named_labels().labels == LABELS

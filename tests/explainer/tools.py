@@ -1,0 +1,66 @@
+"""Helpers that several test files share."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor
+from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+
+from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.typing import Target
+from tests.families import TEXTS, explained, tokenizer
+
+
+def fresh(family: str) -> ExplainedModel:
+    """A model of its own, for tests that change it."""
+    return copy.deepcopy(explained(family))
+
+
+@cache
+def double(family: str) -> ExplainedModel:
+    """The same weights in float64."""
+    return fresh(family).double()
+
+
+@cache
+def deberta() -> ExplainedModel:
+    """A tiny classifier whose attention is not on transformers' attention interface."""
+    words = tokenizer("encoder")
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    config = DebertaV2Config(vocab_size=len(words), num_labels=3, max_position_embeddings=40, **sizes)
+    return ExplainedModel(DebertaV2ForSequenceClassification(config), words, name="tiny-deberta")
+
+
+def encoded(model: ExplainedModel, texts: Sequence[str] = TEXTS) -> list[EncodedText]:
+    return model.encode(texts)
+
+
+def batch_of(model: ExplainedModel, texts: Sequence[str] = TEXTS, side: str = "right") -> TokenBatch:
+    return model.collate(model.encode(texts), side=side)
+
+
+def predicted(model: ExplainedModel, batch: TokenBatch) -> Target:
+    return model(batch).argmax(dim=-1)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Largest difference over the largest expected magnitude."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@contextmanager
+def bit_equal_logits(model: ExplainedModel) -> Iterator[None]:
+    """The model's logits after the block are those before it, to the bit, and no hook is left."""
+    batch = batch_of(model)
+    before, hooks = model(batch), hook_count(model)
+    yield
+    assert torch.equal(model(batch), before)
+    assert hook_count(model) == hooks
+
+
+def hook_count(model: ExplainedModel) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
