@@ -1,12 +1,12 @@
 """Amortex: trained explainers for transformer classifiers. This page is the table of contents."""
 
 from explainer.attributor import Attributor as Attributor
+from explainer.evaluation import faithfulness as faithfulness
 from explainer.explained import EncodedText as EncodedText
 from explainer.explained import ExplainedModel as ExplainedModel
 from explainer.explained import TokenBatch as TokenBatch
 from explainer.explanation import Explanation as Explanation
 from explainer.explanation import Word as Word
-from explainer.faithfulness import faithfulness as faithfulness
 from explainer.methods import METHODS as METHODS
 from explainer.methods import AbstractMethod as AbstractMethod
 from explainer.methods import method as method

@@ -1,7 +1,5 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,14 +14,13 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
+from explainer.export_config import CONFIG, ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
 from explainer.methods.run import scores_of
-from explainer.models import EXPLAINERS, AbstractMaskExplainer
 from explainer.typing import Target
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_PROBE = "The plot is thin , but the acting is wonderful ."
+WEIGHTS = "model.safetensors"
 
 
 class Attributor:
@@ -119,18 +116,7 @@ class Attributor:
             for name, parameter in self.method.explainer.trained(self.explained).items()
         }
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-        (folder / CONFIG).write_text(json.dumps(self._config(self.method.explainer, folder), indent=2) + "\n")
-
-    def _config(self, explainer: AbstractMaskExplainer, folder: Path) -> dict[str, Any]:
-        return {
-            "amortex": 1,
-            "explainer": {"kind": explainer.kind, **explainer.settings},
-            "explained_model": _reference(self.explained.name, folder),
-            "baseline_token": self.explained.tokenizer.convert_ids_to_tokens(self.explained.baseline_token_id),
-            "labels": self.explained.labels,
-            "tokenizer_sha256": self.explained.text.fingerprint,
-            "probe_logits": [round(value, 4) for value in _probe(self.explained)],
-        }
+        ExportConfig.of(self.explained, self.method.explainer, folder).write(folder)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, model: str | Path | None = None, **options: Any) -> "Attributor":
@@ -145,15 +131,11 @@ class Attributor:
                 explained model are not those it was trained for.
         """
         folder = _folder(str(name))
-        config = _read_config(folder)
-        reference = str(model) if model is not None else _resolve(config["explained_model"], folder)
-        explained = ExplainedModel.from_pretrained(reference, baseline_token=config["baseline_token"], **options)
-        _check_same(explained, config, reference)
-        settings = dict(config["explainer"])
-        kind = EXPLAINERS.get(settings.pop("kind"))
-        if kind is None:
-            raise ValueError(f"{str(folder)!r} holds an explainer of another kind than {', '.join(EXPLAINERS)}.")
-        explainer = kind(explained, **settings).eval()
+        config = ExportConfig.read(folder)
+        reference = config.model_of(folder) if model is None else str(model)
+        explained = ExplainedModel.from_pretrained(reference, baseline_token=config.baseline_token, **options)
+        config.check(explained)
+        explainer = config.build(explained)
         try:
             weights = load_file(folder / WEIGHTS)
         except Exception as error:
@@ -174,45 +156,3 @@ def _folder(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"{name!r} is neither a folder nor a hub id that can be reached: {error}") from error
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        config["amortex"], config["explainer"], config["explained_model"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(
-            f"{str(folder)!r} is no exported explainer: its {CONFIG} is missing, broken or of something else "
-            f"({error}). Export one by `explainer export --ckpt ... --output DIR`."
-        ) from error
-    return config
-
-
-def _reference(name: str | None, folder: Path) -> str:
-    """A local model is referred to relative to the exported folder, so that the two can move together."""
-    if name is None:
-        raise ValueError("The explained model has no `name`, so the export could not say what it explains.")
-    return os.path.relpath(name, folder) if Path(name).exists() else name
-
-
-def _resolve(reference: str, folder: Path) -> str:
-    beside = folder / reference
-    return str(beside.resolve()) if beside.exists() else reference
-
-
-def _probe(explained: ExplainedModel) -> list[float]:
-    return explained.predict([explained.encode([_PROBE])[0].tokens])[0].tolist()
-
-
-def _check_same(explained: ExplainedModel, config: dict[str, Any], name: str) -> None:
-    if explained.text.fingerprint != config["tokenizer_sha256"]:
-        raise ValueError(
-            f"The tokenizer of {name!r} is not the one this explainer was trained with. "
-            "Name the right model by `model`."
-        )
-    found, expected = torch.tensor(_probe(explained)), torch.tensor(config["probe_logits"])
-    if found.shape != expected.shape or not torch.allclose(found, expected, atol=0.05, rtol=0.02):
-        raise ValueError(
-            f"{name!r} does not predict what the model this explainer was trained for predicts (logits "
-            f"{found.tolist()} instead of {expected.tolist()} on a probe). Name the right model by `model`."
-        )

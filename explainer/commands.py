@@ -14,8 +14,8 @@ from rich.progress import Progress
 from torch import Tensor
 
 from explainer.attributor import Attributor, is_attributor
+from explainer.evaluation import METRICS, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
-from explainer.faithfulness import METRICS, faithfulness
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
@@ -88,7 +88,8 @@ def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, 
 
 
 def _attribute_file(attributor: Attributor, source: Path, output: Path, target: str | int) -> None:
-    total = sum(1 for _ in source.open("rb"))
+    with source.open("rb") as lines:
+        total = sum(1 for _ in lines)
     requests = _requests(source)
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("w") as file, Progress(console=Console(stderr=True)) as progress:

@@ -41,7 +41,9 @@ def standardized(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Scores:
     centred = _centred(scores, scorable)
     count = scorable.sum(dim=1, keepdim=True).clamp(min=1)
     deviation = (centred.pow(2).sum(dim=1, keepdim=True) / count).sqrt()
-    return centred / deviation.clamp(min=torch.finfo(scores.dtype).tiny)
+    # Below rounding error of the scores' own size there is no difference to stretch: constant scores become 0.
+    floor = torch.finfo(scores.dtype).eps * (scores * scorable).abs().amax(dim=1, keepdim=True)
+    return torch.where(deviation > 4 * floor, centred / deviation.clamp(min=torch.finfo(scores.dtype).tiny), 0.0)
 
 
 def _centred(scores: Tensor, scorable: Tensor) -> Tensor:

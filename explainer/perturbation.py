@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch, Tokens
-from explainer.typing import Embeddings, Target, TokenMask, TokenScores
+from explainer.typing import Embeddings, RaggedScores, Target, TokenMask, TokenScores
 
 
 def top_k(scores: TokenScores, scorable: TokenMask, k: int) -> TokenMask:
@@ -19,10 +19,10 @@ def top_k(scores: TokenScores, scorable: TokenMask, k: int) -> TokenMask:
     """
     if torch.isnan(scores[scorable]).any():
         raise ValueError("`scores` holds NaN: these attributions rank nothing.")
-    order = scores.masked_fill(~scorable, -torch.inf).argsort(descending=True, stable=True)
+    places = scorable.nonzero()[:, 0]
     chosen = torch.zeros_like(scorable)
-    chosen[order[:k]] = True
-    return chosen & scorable
+    chosen[places[scores[places].argsort(descending=True, stable=True)[:k]]] = True
+    return chosen
 
 
 def remove(text: EncodedText, mask: TokenMask) -> Tokens:
@@ -83,7 +83,7 @@ PERCENTS = (1.0, 5.0, 10.0, 20.0, 50.0)
 def curves(
     explained: ExplainedModel,
     texts: Sequence[EncodedText],
-    scores: Sequence[TokenScores],
+    scores: RaggedScores,
     target: Target,
     percents: tuple[float, ...] = PERCENTS,
 ) -> Curves:

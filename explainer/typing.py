@@ -15,6 +15,8 @@ percents shares of tokens at which a faithfulness curve is read
 The shapes are checked at run time by the tests only (jaxtyping and beartype).
 """
 
+from collections.abc import Sequence
+
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -27,5 +29,9 @@ Target = Int64[Tensor, " batch"]
 TokenIds = Int64[Tensor, " tokens"]
 TokenMask = Bool[Tensor, " tokens"]
 TokenScores = Float[Tensor, " tokens"]
+
+RaggedScores = Sequence[Float[Tensor, "_"]]
+"""One tensor of scores a text, each as long as its text."""
+
 Logits = Float[Tensor, "batch labels"]
 Embeddings = Float[Tensor, "batch seq hidden"]

@@ -50,7 +50,7 @@ def cached_scores(
     """The scores (tokens,) that a method gives each text for its target."""
 
     def compute(part: slice) -> list[Tensor]:
-        return scores_of(method, explained, texts[part], target[part])
+        return list(scores_of(method, explained, texts[part], target[part]))
 
     return _cached(explained, texts, method.settings, target, compute, f"teacher {method.name}")
 
@@ -64,10 +64,11 @@ def _cached(
     what: str,
 ) -> list[Tensor]:
     values: list[Tensor] = []
+    fingerprint = explained.fingerprint
     for start in track(range(0, len(texts), CHUNK), what):
         part = slice(start, start + CHUNK)
         aim = None if target is None else target[part].tolist()
-        key = {"model": explained.fingerprint, "settings": settings, "target": aim, "code": _code()}
+        key = {"model": fingerprint, "settings": settings, "target": aim, "code": _code(), "dtype": _dtype()}
         path = cache_folder() / f"{_hash(key, texts[part])}.safetensors"
         if not path.exists():
             _write(path, {str(i): value.contiguous().clone() for i, value in enumerate(compute(part))})
@@ -84,6 +85,11 @@ def _hash(key: dict[str, Any], texts: Sequence[EncodedText]) -> str:
             digest.update(text.tokens.token_type_ids.numpy().tobytes())
         digest.update(text.scorable.numpy().tobytes() + b"||")
     return digest.hexdigest()
+
+
+def _dtype() -> str:
+    """The precision that the values are computed in."""
+    return str(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else "full"
 
 
 @functools.cache

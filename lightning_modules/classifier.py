@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from explainer.explained.batch import collate
-from explainer.explained.loading import load_base, max_tokens, settle_padding
+from explainer.explained.loading import load_base, max_tokens, quiet, settle_padding
 from explainer.explained.text import TextEncoder
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
@@ -46,7 +46,8 @@ class ClassifierTraining(TrainingModule):
         lora = LoraConfig(
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules
         )
-        self.model = get_peft_model(model, lora).train()  # transformers loads in eval mode: dropout would stay off
+        with quiet():
+            self.model = get_peft_model(model, lora).train()  # loaded in eval mode: dropout would stay off
         self.validation_accuracy = MulticlassAccuracy(len(labels), average="micro")
         self.test_accuracy = MulticlassAccuracy(len(labels), average="micro")
 

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 from jsonargparse import auto_cli
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, TypeError, FileNotFoundError) as error:
         if os.environ.get("AMORTEX_TRACEBACK"):
             raise
-        print(f"explainer {command}: {error}", file=sys.stderr)
+        print(f"explainer {command}: {error}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -64,7 +65,7 @@ def _dashes(argument: str) -> str:
 
 def _train(arguments: list[str]) -> Any:
     import pytorch_lightning as pl
-    from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
     from lightning_modules.base import TrainingModule
     from lightning_modules.data.text import TextData
@@ -84,12 +85,12 @@ def _train(arguments: list[str]) -> Any:
                 told = ", ".join(f"{k}: {theirs!r} instead of {mine!r}" for k, (mine, theirs) in changed.items())
                 warnings.warn(f"The checkpoint's hyper-parameters replace those given: {told}.", stacklevel=2)
 
-    parsed: ArgsType = arguments
-    return Command(
-        TrainingModule,
-        TextData,
-        subclass_mode_model=True,
-        trainer_class=pl.Trainer,
-        save_config_kwargs={"overwrite": True},
-        args=parsed,
-    )
+    # Lightning warns about arguments that its caller gives: they are the process's own here.
+    with patch.object(sys, "argv", ["explainer", *arguments]):
+        return Command(
+            TrainingModule,
+            TextData,
+            subclass_mode_model=True,
+            trainer_class=pl.Trainer,
+            save_config_kwargs={"overwrite": True},
+        )

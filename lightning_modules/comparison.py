@@ -13,8 +13,8 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from explainer.evaluation import HIGHER_IS_BETTER, METRICS, faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.faithfulness import HIGHER_IS_BETTER, METRICS, faithfulness, summary
 from explainer.methods.base import AbstractMethod
 from explainer.methods.run import scores_of
 from explainer.metrics import Estimate, bootstrap_mean

@@ -100,7 +100,8 @@ class MaskTraining(TrainingModule):
         probabilities = cached_probabilities(self.explained, texts)
         share = self.hparams["other_class"] if split == "train" else 0.0
         target = _mixed_targets(probabilities, share, self.hparams["seed"])
-        scores = {t.name: cached_scores(t, self.explained, texts, target) for t in self.teachers}
+        with self.trainer.precision_plugin.forward_context():  # teachers run in the trainer's precision
+            scores = {t.name: cached_scores(t, self.explained, texts, target) for t in self.teachers}
         return _Known(texts, probabilities, target, scores)
 
     def forward(self, batch: TokenBatch, target: Tensor) -> Scores:

@@ -5,8 +5,13 @@ from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 
+import hypothesis
 import pytest
 import torch
+
+# The same examples on every run and machine, and nothing written beside the code.
+hypothesis.settings.register_profile("tests", database=None, derandomize=True, deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

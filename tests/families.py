@@ -54,8 +54,8 @@ def tokenizer(kind: str) -> PreTrainedTokenizerFast:
     )
 
 
-_WIDE = dict(hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32)
-_DECODER = dict(**_WIDE, num_key_value_heads=1, max_position_embeddings=40, eos_token_id=2, bos_token_id=1)
+_WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+_DECODER = {**_WIDE, "num_key_value_heads": 1, "max_position_embeddings": 40, "eos_token_id": 2, "bos_token_id": 1}
 
 FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
     "bert": ("encoder", lambda **k: BertConfig(**_WIDE, max_position_embeddings=40, **k)),
@@ -80,7 +80,12 @@ FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
     "mixtral": ("decoder", lambda **k: MixtralConfig(**_DECODER, num_local_experts=2, **k)),
     "qwen2": ("decoder", lambda **k: Qwen2Config(**_DECODER, **k)),
     "gemma": ("decoder", lambda **k: GemmaConfig(**_DECODER, head_dim=8, **k)),
-    "t5": ("t5", lambda **k: T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, **k)),
+    "t5": (
+        "t5",
+        lambda **k: T5Config(
+            d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu", **k
+        ),
+    ),
 }
 
 

@@ -36,7 +36,7 @@ def edit_attention(model: nn.Module, edit: Edit) -> Iterator[None]:
             AttentionInterface.register(name, cast(Any, _edited(edit, before)))
             mask = AttentionMaskInterface._global_mapping.get(before)
             if mask is not None:
-                AttentionMaskInterface.register(name, mask)
+                AttentionMaskInterface.register(name, cast(Any, mask))
         for config in configs:
             config._attn_implementation_internal = names[config._attn_implementation]
         yield

@@ -131,7 +131,7 @@ def pad(
 
 def collate(
     tokens: Sequence[Tokens],
-    scorable: Sequence[TokenMask] | None = None,
+    scorable: Sequence[Bool[Tensor, "_"]] | None = None,
     *,
     pad_token_id: int,
     side: PaddingSide = "right",

@@ -1,6 +1,8 @@
 """Loading a sequence classifier from the hub, a folder or a PEFT adapter, and reading off its conventions."""
 
 import json
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,19 +50,26 @@ def load_base(name: str, labels: list[str], dtype: torch.dtype) -> tuple[PreTrai
     config = AutoConfig.from_pretrained(
         source, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()}
     )
-    with _quiet():
+    with quiet():
         model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
     return model, AutoTokenizer.from_pretrained(source)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers' load report and progress bar, off for one load."""
+def quiet() -> Iterator[None]:
+    """transformers' load report and progress bar off, and what it deprecates below PEFT untold, for one load."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # https://github.com/huggingface/peft reads `is_gradient_checkpointing`, which transformers 5.23 renames.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            # PEFT rewrites patterns for mixture-of-experts models that were never given.
+            warnings.filterwarnings(
+                "ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning
+            )
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bar:
@@ -75,9 +84,9 @@ def _load_adapter(source: str, adapter: Path, dtype: torch.dtype) -> tuple[PreTr
         config = AutoConfig.from_pretrained(config_file)
     else:
         config = AutoConfig.from_pretrained(base_source, num_labels=_adapter_labels(source))
-    with _quiet():  # that the base has no head is no news: the adapter brings it
+    with quiet():  # that the base has no head is no news: the adapter brings it
         base = AutoModelForSequenceClassification.from_pretrained(base_source, config=config, dtype=dtype)
-    model = PeftModel.from_pretrained(base, source).merge_and_unload()
+        model = PeftModel.from_pretrained(base, source).merge_and_unload()
     tokenizer = source if _optional_file(source, "tokenizer_config.json") is not None else base_source
     return model, AutoTokenizer.from_pretrained(tokenizer)
 
@@ -174,5 +183,7 @@ def baseline_token_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 def own_state_dict(model: PreTrainedModel) -> dict[str, Tensor]:
     """The model's own weights under their own names, whatever adapters have been injected since."""
     return {
-        key.replace(".base_layer.", "."): tensor for key, tensor in model.state_dict().items() if ".lora_" not in key
+        re.sub(r"(\.base_layer)+\.", ".", key): tensor
+        for key, tensor in model.state_dict().items()
+        if ".lora_" not in key
     }

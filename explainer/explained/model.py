@@ -2,10 +2,10 @@
 
 import hashlib
 import inspect
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,7 +103,7 @@ class ExplainedModel(nn.Module):
         """The module whose output is the word embeddings."""
         return cast(nn.Embedding, self.backbone.get_input_embeddings())
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A hash of the weights, the configuration and the vocabulary: equal means equal predictions."""
         digest = hashlib.sha256()
@@ -122,8 +122,18 @@ class ExplainedModel(nn.Module):
     # Texts to batches
 
     def encode(self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None) -> list[EncodedText]:
-        """Tokenize without padding; a text longer than the model is cut, with a warning that says by how much."""
-        return self.text.encode(texts, text_pairs)
+        """Tokenize without padding; a text longer than the model is cut, with a warning that says by how much.
+
+        Raises:
+            TypeError: when a text is not a string.
+            ValueError: when a text has no token at all, or an end token inside that the model's pooling would take
+                for its end.
+        """
+        encoded = self.text.encode(texts, text_pairs)
+        for i, text in enumerate(encoded if self.model.config.is_encoder_decoder else []):
+            if (text.tokens.input_ids == self.model.config.eos_token_id).sum() > 1:
+                raise ValueError(f"`texts[{i}]` contains the end token {self.tokenizer.eos_token!r}: take it out.")
+        return encoded
 
     def collate(self, encoded: Sequence[EncodedText], side: PaddingSide = "right") -> TokenBatch:
         """Encoded texts as one padded batch on the model's device."""
@@ -143,11 +153,11 @@ class ExplainedModel(nn.Module):
         """
         if target == "predicted":
             return probabilities.argmax(dim=-1)
-        names = {label.casefold(): i for i, label in enumerate(self.labels)}
-        index = target if isinstance(target, int) else names.get(target.casefold(), target)
-        if isinstance(index, str) and index.lstrip("-").isdigit():
-            index = int(index)
-        if not isinstance(index, int) or not 0 <= index < len(self.labels):
+        names = {str(i): i for i in range(len(self.labels))} | {
+            label.casefold(): i for i, label in enumerate(self.labels)
+        }
+        index = target if isinstance(target, int) else names.get(target.casefold(), -1)
+        if not 0 <= index < len(self.labels):
             raise ValueError(
                 f"`target` must be 'predicted', one of the labels {self.labels} or an index below "
                 f"{len(self.labels)}, got {target!r}."
@@ -162,24 +172,54 @@ class ExplainedModel(nn.Module):
         The ids are passed all the same, so that pooling, positions and padding stay right for every family.
         """
         aligned, order = batch.aligned()
-        with edit_output(self.embedding, _in_order(edit, order)):
-            return self.model(**model_inputs(self.model, aligned)).logits.float()
+        with self._edited(_in_order(edit, order)):
+            logits = self.model(**model_inputs(self.model, aligned)).logits
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    @contextmanager
+    def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:
+        """The edit at every place where the model embeds the text."""
+        if edit is None or not self.model.config.is_encoder_decoder:
+            with edit_output(self.embedding, edit):
+                yield
+            return
+        # An encoder-decoder classifier reads the text twice: its decoder gets it shifted right by one position.
+        edited: list[Tensor] = []
+
+        def read(embeddings: Tensor) -> Tensor:
+            edited.append(edit(embeddings))
+            return edited[0]
+
+        def reread(embeddings: Tensor) -> Tensor:
+            return torch.cat([embeddings[:, :1], edited[0][:, :-1]], dim=1)
+
+        decoder = self.model.base_model.get_decoder().get_input_embeddings()
+        with (
+            edit_output(decoder, reread, call=1 if decoder is self.embedding else 0),
+            edit_output(self.embedding, read),
+        ):
+            yield
 
     @torch.no_grad()
     def predict(self, rows: Sequence[Tokens]) -> Float[Tensor, "n labels"]:
         """Logits of any number of token rows, on the CPU, in their order.
 
         The one place that batches perturbed inputs: equal rows are computed once, and the rest goes through in
-        batches of similar length under the token budget.
+        batches of similar length under the token budget. A row of which nothing is left is the baseline token alone.
         """
+        rows = [row if len(row) else self._nothing(row) for row in rows]
         seen: dict[bytes, int] = {}
         index = [seen.setdefault(row.input_ids.numpy().tobytes() + _types(row), len(seen)) for row in rows]
         unique = list(dict(zip(index, rows, strict=True)).values())
-        logits = torch.empty(len(unique), len(self.labels))
+        logits = torch.empty(len(unique), len(self.labels), dtype=torch.promote_types(self.model.dtype, torch.float32))
         for chunk in token_budgeted([len(row) for row in unique], self.batch_tokens):
             batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
             logits[chunk] = self(batch.to(self.device)).cpu()
         return logits[index]
+
+    def _nothing(self, row: Tokens) -> Tokens:
+        ids = torch.tensor([self.baseline_token_id])
+        return Tokens(ids, None if row.token_type_ids is None else torch.zeros_like(ids))
 
     def baseline_embedding(self) -> Float[Tensor, " hidden"]:
         """The word embedding of the baseline token."""
@@ -214,18 +254,15 @@ def _in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit
 
 
 @contextmanager
-def edit_output(module: nn.Module, edit: EmbeddingEdit | None) -> Iterator[None]:
-    """Map the output of the module's first call inside the block by `edit` (None: nothing happens).
-
-    Only the first: an encoder-decoder may share one embedding, and the encoder's call comes first.
-    """
+def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) -> Iterator[None]:
+    """Map the output of one call of the module inside the block (the first by default) by `edit`, if there is one."""
     if edit is None:
         yield
         return
-    first = [True]
+    calls = itertools.count()
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        return edit(output) if first and first.pop() else None
+        return edit(output) if next(calls) == call else None
 
     handle = module.register_forward_hook(hook)
     try:

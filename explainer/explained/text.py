@@ -47,9 +47,9 @@ class TextEncoder:
         pairs = [None] * len(texts) if text_pairs is None else list(text_pairs)
         if len(pairs) != len(texts):
             raise ValueError(f"`text_pairs` must have one entry a text ({len(texts)}), got {len(pairs)}.")
-        for name, values in (("texts", texts), ("text_pairs", [pair for pair in pairs if pair is not None])):
+        for name, values in (("texts", texts), ("text_pairs", pairs)):
             for i, value in enumerate(values):
-                if not isinstance(value, str):
+                if not isinstance(value, str) and not (name == "text_pairs" and value is None):
                     raise TypeError(f"`{name}[{i}]` must be a string, got {type(value).__name__}: {value!r:.60}")
         return [self._encode(i, text, pair) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
 

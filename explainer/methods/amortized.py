@@ -24,7 +24,7 @@ class Amortized(AbstractMethod):
         with torch.no_grad():
             return scorable_only(self.explainer(explained, batch, labels), batch)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 1.0
 
     @property

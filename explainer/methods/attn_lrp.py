@@ -26,5 +26,5 @@ class AttnLRP(AbstractMethod):
         with attn_lrp_rules(explained.model):
             return gradient_times_input(explained, batch, lambda logits: logit_of(logits, target))
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0

@@ -27,7 +27,7 @@ class AbstractMethod(ABC):
         """Scores (batch, seq) in float32: evidence for `target` (batch,), 0 where not `batch.scorable`."""
 
     @abstractmethod
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         """The cost for one text of `n_scorable` tokens, in forward passes of it; a backward pass counts as two."""
 
     @property
@@ -71,6 +71,6 @@ def one_at_a_time(
     logits = explained.predict([*rows, *variants])
     owner = [i for i, places in enumerate(positions) for _ in places]
     value = logit_of(logits, target.cpu()[[*range(len(rows)), *owner]])
-    scores: Tensor = torch.zeros(batch.input_ids.shape)
+    scores: Tensor = torch.zeros(batch.input_ids.shape, dtype=value.dtype)
     scores[moved.scorable] = value[: len(rows)][owner] - value[len(rows) :]
     return scorable_only(scores.to(batch.device), batch)

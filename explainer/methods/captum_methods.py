@@ -54,7 +54,7 @@ class InputTimesGradient(AbstractMethod):
         )
         return scorable_only(parts.sum(dim=-1), batch)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0
 
 
@@ -84,5 +84,5 @@ class IntegratedGradientsMethod(AbstractMethod):
         )
         return scorable_only(parts.sum(dim=-1), batch)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0 * self.n_steps

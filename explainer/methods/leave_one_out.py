@@ -22,5 +22,5 @@ class LeaveOneOut(AbstractMethod):
 
         return one_at_a_time(explained, batch, target, without)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
-        return n_scorable
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return float(n_scorable)

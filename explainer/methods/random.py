@@ -25,7 +25,7 @@ class Random(AbstractMethod):
             scores[i, mask[i]] = torch.rand(len(row), generator=generator_of(row, self.seed))
         return scorable_only(scores.to(batch.device), batch)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 0.0
 
 

@@ -8,23 +8,26 @@ from rich.progress import track
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explained.model import token_budgeted
 from explainer.methods.base import AbstractMethod
-from explainer.typing import Target, TokenScores
+from explainer.typing import RaggedScores, Target
 
 
+# Gradient methods work wherever they are called from, also inside a test loop's inference mode.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def scores_of(
     method: AbstractMethod,
     explained: ExplainedModel,
     texts: Sequence[EncodedText],
     target: Target,
     progress: str | None = None,
-) -> list[TokenScores]:
+) -> RaggedScores:
     """One tensor (tokens,) of scores a text, on the CPU, in the order of the texts.
 
     Args:
         target: the class explained, one a text.
         progress: what to write beside a progress bar; no bar when None.
     """
-    scores: list[TokenScores] = [torch.empty(0)] * len(texts)
+    scores = [torch.empty(0)] * len(texts)
     chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
     for chunk in track(chunks, progress or "", disable=progress is None):
         batch = explained.collate([texts[i] for i in chunk])

@@ -41,8 +41,8 @@ class SIG(AbstractMethod):
             else self._quadrature(explained, batch, target)
         )
 
-    def forward_equivalents(self, n_scorable: float) -> float:
-        return n_scorable if self.n_steps is None else 3.0 * n_scorable * self.n_steps
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return float(n_scorable) if self.n_steps is None else 3.0 * n_scorable * self.n_steps
 
     def _exact(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         def without(row: Tokens, j: int) -> Tokens:
@@ -56,20 +56,20 @@ class SIG(AbstractMethod):
         scores = torch.zeros_like(batch.scorable, dtype=torch.float32)
         for i in range(len(batch)):
             positions = batch.scorable[i].nonzero()[:, 0]
-            if len(positions) == 0:
-                continue
-            row = embeddings[i].expand(len(positions), -1, -1)
-            paths = torch.arange(len(positions), device=row.device)
-            baseline = row.clone()  # row j of the candidates lacks token j only
-            baseline[paths, positions] = explained.baseline_embedding().to(row.dtype)
-            parts = IntegratedGradients(forward).attribute(
-                row.contiguous(),
-                baseline,
-                target=target[i].expand(len(positions)),
-                additional_forward_args=forward.arguments(batch, torch.full_like(paths, i)),
-                n_steps=self.n_steps,
-                method="gausslegendre",
-                internal_batch_size=self.internal_batch_size or max(explained.batch_tokens // row.shape[1], 1),
-            )
-            scores[i, positions] = parts[paths, positions].sum(dim=-1).float()
+            rows = self.internal_batch_size or max(explained.batch_tokens // embeddings.shape[1], 1)
+            for part in positions.split(rows) if len(positions) else ():
+                paths = torch.arange(len(part), device=part.device)
+                whole = embeddings[i].repeat(len(part), 1, 1)
+                baseline = whole.clone()  # row j of the candidates lacks token j only
+                baseline[paths, part] = explained.baseline_embedding().to(whole.dtype)
+                parts = IntegratedGradients(forward).attribute(
+                    whole,
+                    baseline,
+                    target=target[i].expand(len(part)),
+                    additional_forward_args=forward.arguments(batch, torch.full_like(paths, i)),
+                    n_steps=self.n_steps,
+                    method="gausslegendre",
+                    internal_batch_size=rows,
+                )
+                scores[i, part] = parts[paths, part].sum(dim=-1).to(scores.dtype)
         return scorable_only(scores, batch)

@@ -62,7 +62,7 @@ class SubsetRegression(AbstractMethod):
                 scores[i, mask] = self._fit(design, value[i].double(), prior[i, mask].double()).float()
         return scorable_only(scores.to(batch.device), batch)
 
-    def forward_equivalents(self, n_scorable: float) -> float:
+    def forward_equivalents(self, n_scorable: int) -> float:
         return 2.0 * self.n_subsets + (3.0 if self.prior else 0.0)
 
     def _sizes(self, n: int) -> list[int]:

@@ -32,8 +32,6 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, samples: int = 10_000, 
     if len(array) == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [array[generator.integers(0, len(array), (100, len(array)))].mean(axis=1) for _ in range(samples // 100)]
-    )
+    means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(samples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(array.mean()), float(low), float(high), len(array))

@@ -8,8 +8,10 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained.loading import quiet
 from explainer.models.base import AbstractMaskExplainer
 from explainer.typing import Embeddings
 
@@ -32,14 +34,17 @@ class LoraExplainer(AbstractMaskExplainer):
         super().__init__(explained, rank=rank, alpha=alpha, dropout=dropout)
         if any(isinstance(module, BaseTunerLayer) for module in explained.modules()):
             raise ValueError("`explained` carries adapters already: load it anew for another LoRA explainer.")
+        modules = dict(explained.backbone.named_modules())
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
             target_modules="all-linear",
-            exclude_modules=["pooler.dense"],
+            exclude_modules=["pooler.dense"] if "pooler.dense" in modules else None,  # not read by the explainer
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
         )
-        inject_adapter_in_model(config, explained.backbone)
+        with quiet():
+            inject_adapter_in_model(config, explained.backbone)
         _switch(explained, on=False)
 
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:

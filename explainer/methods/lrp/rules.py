@@ -59,7 +59,7 @@ def _activation(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs
 
 def _layer_norm(
     function: Callable[..., Tensor],
-    x: Tensor,
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -67,7 +67,7 @@ def _layer_norm(
 ) -> Tensor:
     """The standard deviation is a constant (section 3.3.3)."""
     dims = tuple(range(-len(normalized_shape), 0))
-    centred = x - x.mean(dims, keepdim=True)
+    centred = input - input.mean(dims, keepdim=True)
     y = centred * torch.rsqrt(centred.pow(2).mean(dims, keepdim=True) + eps).detach()
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
@@ -75,14 +75,14 @@ def _layer_norm(
 
 def _rms_norm(
     function: Callable[..., Tensor],
-    x: Tensor,
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:
     dims = tuple(range(-len(normalized_shape), 0))
-    floor = torch.finfo(x.dtype).eps if eps is None else eps
-    y = x * torch.rsqrt(x.pow(2).mean(dims, keepdim=True) + floor).detach()
+    floor = torch.finfo(input.dtype).eps if eps is None else eps
+    y = input * torch.rsqrt(input.pow(2).mean(dims, keepdim=True) + floor).detach()
     return y if weight is None else y * weight
 
 

@@ -65,9 +65,8 @@ def test_an_edit_changes_logits_and_leaving_restores_them(family: str) -> None:
     model = explained(family)
     batch = batch_of(model)
     before = model(batch)
-    with bit_equal_logits(model), registrations_restored():
-        with edit_attention(model.model, halved):
-            assert not torch.allclose(model(batch), before, atol=1e-7, rtol=0)
+    with bit_equal_logits(model), registrations_restored(), edit_attention(model.model, halved):
+        assert not torch.allclose(model(batch), before, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,9 +76,9 @@ def test_an_exception_inside_restores_the_model(family: str) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("inside attention")
 
-    with bit_equal_logits(model), registrations_restored():
-        with pytest.raises(RuntimeError, match="inside attention"), edit_attention(model.model, broken):
-            model(batch_of(model))
+    refusal = pytest.raises(RuntimeError, match="inside attention")
+    with bit_equal_logits(model), registrations_restored(), refusal, edit_attention(model.model, broken):
+        model(batch_of(model))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -134,6 +133,6 @@ def test_another_model_is_not_edited() -> None:
 @pytest.mark.parametrize("part", ["model", "backbone"])
 def test_a_model_off_the_interface_is_refused(part: str) -> None:
     model: ExplainedModel = deberta()
-    with registrations_restored(), pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention"):
-        with edit_attention(getattr(model, part), identity):
-            pass
+    refusal = pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention")
+    with registrations_restored(), refusal, edit_attention(getattr(model, part), identity):
+        pass

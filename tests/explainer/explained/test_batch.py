@@ -114,7 +114,9 @@ def test_to_moves_every_tensor() -> None:
     assert {t.device.type for t in (batch.attention_mask, batch.scorable, batch.token_type_ids)} == {"meta"}
 
 
-@pytest.mark.parametrize(("side", "expected"), [("right", [[1, 2, 9, 9], [3, 9, 9, 9]]), ("left", [[9, 9, 1, 2], [9, 9, 9, 3]])])
+@pytest.mark.parametrize(
+    ("side", "expected"), [("right", [[1, 2, 9, 9], [3, 9, 9, 9]]), ("left", [[9, 9, 1, 2], [9, 9, 9, 3]])]
+)
 def test_pad_fills_up_to_a_length(side: str, expected: list[list[int]]) -> None:
     rows = [torch.tensor([1, 2]), torch.tensor([3])]
     assert pad(rows, 9, side, length=4).tolist() == expected

@@ -250,7 +250,19 @@ def test_target_predicted_is_each_text_s_own() -> None:
     assert named_labels().target("predicted", probabilities).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("target", ["happy", 3, -1, "3", "-1", "", "--1"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "happy",
+        3,
+        -1,
+        "3",
+        "-1",
+        "",
+        "--1",
+        "²",
+    ],
+)
 def test_an_unknown_target_is_refused_with_the_labels(target: str | int) -> None:
     with pytest.raises(ValueError, match=r"`target` must be .*negative.*got"):
         named_labels().target(target, torch.rand(1, 3))

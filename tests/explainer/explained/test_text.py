@@ -66,7 +66,9 @@ def test_an_unknown_word_is_text() -> None:
     assert text.scorable.tolist() == [False, True, True, True, False]
 
 
-@pytest.mark.parametrize(("family", "typed"), [("bert", "[SEP]"), ("bert", "[MASK]"), ("bert", "[PAD]"), ("llama", "</s>")])
+@pytest.mark.parametrize(
+    ("family", "typed"), [("bert", "[SEP]"), ("bert", "[MASK]"), ("bert", "[PAD]"), ("llama", "</s>")]
+)
 def test_a_typed_special_token_is_not_scored(family: str, typed: str) -> None:
     model = explained(family)
     text = model.encode([f"the {typed} film"])[0]
@@ -105,7 +107,9 @@ def test_pairs_may_be_missing_for_some_texts() -> None:
 def test_truncation_warns_with_the_numbers_and_keeps_offsets(family: str) -> None:
     model = explained(family)
     specials = model.tokenizer.num_special_tokens_to_add()
-    with pytest.warns(UserWarning, match=rf"Text 1 has {80 + specials} tokens, the model takes 40: the last {40 + specials} tokens"):
+    with pytest.warns(
+        UserWarning, match=rf"Text 1 has {80 + specials} tokens, the model takes 40: the last {40 + specials} tokens"
+    ):
         short, long = model.encode(["the film", LONG])
     assert len(long) == 40
     assert long.text == LONG
@@ -170,7 +174,6 @@ def test_a_pair_that_is_no_string_is_refused() -> None:
         encode_unchecked(explained("bert").text, ["fun"], [3])
 
 
-@pytest.mark.xfail(strict=True, reason="the index counts the pairs that are given, not the texts")
 def test_a_pair_that_is_no_string_is_named_by_its_text_s_index() -> None:
     with pytest.raises(TypeError, match=r"`text_pairs\[1\]` must be a string, got int"):
         encode_unchecked(explained("bert").text, ["fun", "bad"], [None, 3])

@@ -8,7 +8,7 @@ from torch import Tensor
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.metrics import aopc, comprehensiveness, log_odds, sufficiency
 from explainer.perturbation import Curves, curves
-from explainer.typing import Target, TokenScores
+from explainer.typing import RaggedScores, Target
 
 HIGHER_IS_BETTER = {
     "comprehensiveness": True,
@@ -21,7 +21,7 @@ METRICS = tuple(HIGHER_IS_BETTER)
 
 
 def faithfulness(
-    explained: ExplainedModel, texts: Sequence[EncodedText], scores: Sequence[TokenScores], target: Target
+    explained: ExplainedModel, texts: Sequence[EncodedText], scores: RaggedScores, target: Target
 ) -> dict[str, Tensor]:
     """Each metric of `METRICS` with one value a text, in the order of the texts; arguments as `perturbation.curves`."""
     return read_metrics(curves(explained, texts, scores, target))

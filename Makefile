@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,test]"
+	touch $@
+
+install: $(VENV)/.installed ## Make .venv and install everything into it
+
+demo: install ## Train an explainer of a real classifier, compare it, export it, ask it (about ten minutes)
+	rm -rf $(OUT)
+	$(BIN)/explainer fit --config configs/demo.yaml
+	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(OUT)/version_0/checkpoints/best.ckpt
+	$(BIN)/explainer export --ckpt $(OUT)/version_0/checkpoints/best.ckpt --output $(OUT)/attributor --scores $(OUT)/version_1/comparison.json
+	$(BIN)/explainer attribute --method $(OUT)/attributor --text "The plot is thin, but the acting is simply wonderful."
+	@echo "Curves and heatmaps: $(BIN)/tensorboard --logdir runs"
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest -n 2
+
+check: install ## Lint, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+clean: ## Remove the environment and all runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,208 @@
+"""The AttnLRP rules one by one, what they leave alone, and that they leave nothing behind."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from transformers.activations import ACT2FN, NewGELUActivation
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from explainer.methods.lrp import attn_lrp_rules
+from explainer.methods.lrp.rules import identity, scaled
+from tests.explainer.tools import deberta, double, fresh, hook_count
+
+
+def relevance_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The module's output under the rules, and the gradient of its sum."""
+    module = module.double().requires_grad_(False)
+    leaf = x.detach().clone().requires_grad_()
+    with attn_lrp_rules(module):
+        y = module(leaf)
+        (gradient,) = torch.autograd.grad(y.sum(), leaf)
+    return y.detach(), gradient
+
+
+def inputs(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+class Function(nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+ACTIVATIONS = [
+    "gelu",
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "gelu_fast",
+    "quick_gelu",
+    "silu",
+    "relu",
+    "tanh",
+    "mish",
+    "sigmoid",
+]
+FUNCTIONS = [F.gelu, F.silu, F.relu, F.elu, F.softplus, torch.relu, torch.tanh, torch.sigmoid, Tensor.tanh, Tensor.relu]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_module_is_one_operation_with_the_identity_rule(name: str) -> None:
+    x = inputs(5, 7)
+    y, gradient = relevance_gradient(nn.Sequential(ACT2FN[name]), x)
+    assert torch.equal(y, ACT2FN[name](x))
+    assert torch.allclose(gradient, y / x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=repr)
+def test_an_activation_function_gets_the_identity_rule(function: Any) -> None:
+    x = inputs(5, 7)
+    y, gradient = relevance_gradient(Function(function), x)
+    assert torch.equal(y, function(x))
+    assert torch.allclose(gradient, y / x, rtol=1e-9)
+
+
+def test_all_relevance_passes_an_activation() -> None:
+    x = inputs(5, 7)
+    y, gradient = relevance_gradient(nn.GELU(), x)
+    assert torch.allclose(x * gradient, y, rtol=1e-9)
+
+
+def test_newgelu_written_out_would_differ() -> None:
+    """The case that needs the module hooks: rules inside the written-out activation give something else."""
+    x = inputs(5, 7)
+    written_out = Function(NewGELUActivation().forward)
+    assert not torch.allclose(relevance_gradient(written_out, x)[1], relevance_gradient(NewGELUActivation(), x)[1])
+
+
+def test_an_activation_at_exactly_0_gives_a_finite_gradient() -> None:
+    assert relevance_gradient(nn.GELU(), torch.zeros(3, dtype=torch.float64))[1].isfinite().all()
+
+
+def test_softmax_keeps_its_gradient() -> None:
+    x, weights = inputs(4, 6), inputs(6)
+    module = nn.Sequential(nn.Softmax(dim=-1), Function(lambda p: p @ weights))
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad((leaf.softmax(dim=-1) @ weights).sum(), leaf)
+    assert torch.allclose(relevance_gradient(module, x)[1], expected)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_layer_norm_has_a_constant_deviation(affine: bool) -> None:
+    norm = nn.LayerNorm(6, elementwise_affine=affine).double()
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    x = inputs(4, 6)
+    y, gradient = relevance_gradient(norm, x)
+    assert torch.allclose(y, norm(x), rtol=1e-12)
+    weight = norm.weight.detach() if affine else torch.ones(6, dtype=torch.float64)
+    deviation = (x.var(dim=-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    by_hand = torch.stack([(weight / d) @ (torch.eye(6, dtype=torch.float64) - 1 / 6) for d in deviation])
+    assert torch.allclose(gradient, by_hand)
+
+
+@pytest.mark.parametrize("kind", [LlamaRMSNorm, nn.RMSNorm])
+def test_rms_norm_has_a_constant_deviation_and_conserves_relevance(kind: type[nn.Module]) -> None:
+    norm = kind(6, eps=1e-6).double()
+    nn.init.normal_(norm.weight)
+    x = inputs(4, 6)
+    y, gradient = relevance_gradient(norm, x)
+    assert torch.allclose(y, norm(x), atol=1e-6)
+    deviation = (x.pow(2).mean(dim=-1, keepdim=True) + 1e-6).sqrt()
+    assert torch.allclose(gradient, norm.weight.detach() / deviation, rtol=1e-6)
+    assert torch.allclose((x * gradient).sum(), y.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("product", [torch.mul, Tensor.mul, lambda a, b: a * b], ids=["torch", "Tensor", "operator"])
+def test_a_product_of_two_activations_gives_half_to_each(product: Any) -> None:
+    x, w = inputs(5, 4), inputs(4, 4)
+    gradient = relevance_gradient(Function(lambda x: product(x @ w, x)), x)[1]
+    assert torch.allclose(gradient, (x @ w.T + x @ w) / 2)
+
+
+@pytest.mark.parametrize("factor", [3.0, torch.tensor(3.0, dtype=torch.float64)], ids=["number", "tensor"])
+def test_a_product_with_a_constant_keeps_its_gradient(factor: Any) -> None:
+    gradient = relevance_gradient(Function(lambda x: x * factor), inputs(5))[1]
+    assert torch.equal(gradient, torch.full((5,), 3.0, dtype=torch.float64))
+
+
+def test_linear_layers_and_sums_keep_their_gradient() -> None:
+    module = nn.Linear(4, 3).double()
+    x = inputs(2, 4)
+    gradient = relevance_gradient(Function(lambda x: module(x).sum(dim=-1) + x.sum(dim=-1)), x)[1]
+    assert torch.allclose(gradient, (module.weight.detach().sum(dim=0) + 1).expand(2, 4))
+
+
+def test_identity_and_scaled_leave_values_to_the_bit() -> None:
+    x = inputs(5).requires_grad_()
+    assert torch.equal(scaled(x, 0.25), x)
+    assert torch.equal(identity(x, x.exp()), x.exp())
+
+
+def unrelated() -> nn.Module:
+    """A network of all the operations that have rules, parts of it of classes a model may share."""
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), NewGELUActivation(), LlamaRMSNorm(8), nn.Linear(8, 2)
+    )
+
+
+def gradient_of(network: nn.Module) -> Tensor:
+    x = torch.linspace(-1, 1, 12).view(3, 4).requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x).pow(2).sum(), x)
+    return gradient
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5"])
+def test_nothing_is_left_behind(family: str) -> None:
+    network, model = unrelated(), fresh(family)
+    expected, forwards = gradient_of(network), {kind: kind.forward for kind in (nn.LayerNorm, nn.GELU, LlamaRMSNorm)}
+    with attn_lrp_rules(model.model):
+        assert not torch.allclose(gradient_of(network), expected)  # the block is process-wide while it lasts
+    assert torch.equal(gradient_of(network), expected)
+    assert all(kind.forward is forward for kind, forward in forwards.items())
+    assert hook_count(model) == 0
+    assert _get_current_function_mode_stack() == []
+
+
+def test_nothing_is_left_behind_by_an_exception() -> None:
+    network, model = unrelated(), fresh("gpt2")
+    expected = gradient_of(network)
+    with pytest.raises(RuntimeError, match="inside"), attn_lrp_rules(model.model):
+        raise RuntimeError("inside")
+    assert torch.equal(gradient_of(network), expected)
+    assert hook_count(model) == 0
+
+
+def test_the_unrelated_network_s_activation_modules_are_not_hooked() -> None:
+    network = unrelated()
+    with attn_lrp_rules(fresh("gpt2").model):
+        assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()) == 0
+
+
+def test_rules_do_not_change_the_logits() -> None:
+    for family in ("bert", "gpt2", "llama", "modernbert", "t5"):
+        model = double(family)
+        batch = model.collate(model.encode(["the film was fun", "bad"]))
+        expected = model(batch)
+        with attn_lrp_rules(model.model):
+            found = model(batch, edit=lambda e: e.clone().requires_grad_())
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_off_the_attention_interface_is_refused_and_left_clean() -> None:
+    refusal = pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention interface.*`sig`")
+    with refusal, attn_lrp_rules(deberta().model):
+        pass
+    assert hook_count(deberta()) == 0
+    assert _get_current_function_mode_stack() == []

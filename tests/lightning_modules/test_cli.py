@@ -1,0 +1,128 @@
+"""The command `explainer`: every configuration trains, every command runs, mistakes get one clear line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_modules.cli import main
+from tests.lightning_modules.conftest import write
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def shrunk(path: Path, classifier: str, files: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+    """A shipped configuration on the tiny model and data, two steps; everything else as it is."""
+    configuration = yaml.safe_load(path.read_text())
+    arguments = configuration["model"]["init_args"]
+    arguments["base" if "base" in arguments else "explained"] = classifier
+    if "labels" in arguments:
+        arguments["labels"] = ["a", "b", "c"]
+    configuration["data"] = {"files": files, "batch_size": 8}
+    configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
+    configuration["trainer"] |= {
+        "max_epochs": 1,
+        "limit_train_batches": 2,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+    }
+    configuration["trainer"] |= {"log_every_n_steps": 1, "enable_model_summary": False}
+    for callback in configuration["trainer"].get("callbacks", []):
+        if callback["class_path"].endswith("MethodComparison"):
+            callback.setdefault("init_args", {})["output"] = str(tmp_path / "comparison")
+    return configuration
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_trains_tests_and_exports(
+    path: Path, classifier: str, files: dict[str, str], tmp_path: Path
+) -> None:
+    config = write(shrunk(path, classifier, files, tmp_path), tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 2
+    main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
+    main(["export", "--ckpt", str(checkpoint), "--output", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "README.md").read_text().startswith("---\nlibrary_name: amortex")
+    assert path.read_text().startswith(f"# explainer fit --config configs/{path.name}\n")
+
+
+def test_test_writes_one_row_a_method_with_intervals(
+    configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration["trainer"]["callbacks"] = [
+        {"class_path": "lightning_modules.callbacks.MethodComparison", "init_args": {"output": str(tmp_path / "out")}}
+    ]
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
+    records = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    names = ["random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig", "explainer"]
+    assert [record["method"] for record in records] == names
+    for record in records:
+        assert record["n"] == 8
+        assert record["faithfulness"]["ci95"][0] <= record["faithfulness"]["mean"] <= record["faithfulness"]["ci95"][1]
+    assert sum(record["difference"] is None for record in records) == 1
+    assert "Faithfulness on 8 texts" in capsys.readouterr().out
+    assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 1 + 6 * 8
+
+
+def test_predict_gives_a_record_a_text(configuration: dict[str, Any], tmp_path: Path) -> None:
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    main(["predict", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])
+    main(["validate", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"init_args": {"explainr": "lora"}}}, "explainr"),
+        ({"data": {"batchsize": 3}}, "batchsize"),
+        ({"trainer": {"max_epoch": 3}}, "max_epoch"),
+        ({"model": {"init_args": {"explained": "no/such/folder"}}}, "no/such/folder"),
+    ],
+)
+def test_a_wrong_configuration_is_named(
+    change: dict[str, Any],
+    message: str,
+    configuration: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for section, values in change.items():
+        for key, value in values.items():
+            if isinstance(value, dict):
+                configuration[section][key] |= value
+            else:
+                configuration[section][key] = value
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_hyper_parameters_that_a_checkpoint_replaces_are_told(configuration: dict[str, Any], tmp_path: Path) -> None:
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    checkpoint = str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))
+    with pytest.warns(UserWarning, match="replace those given: learning_rate"):
+        main(["validate", "--config", config, "--ckpt_path", checkpoint, "--model.init_args.learning_rate", "0.5"])
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["export", "--ckpt", "nowhere.ckpt", "--output", "out"]])
+def test_mistakes_end_in_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert arguments[-1] in capsys.readouterr().err or "nowhere.ckpt" in arguments
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("fit", "validate", "test", "predict", "export", "attribute", "evaluate"))
