@@ -13,8 +13,8 @@ Value = Float[Tensor, ""]
 def spearman(scores: TokenScores, reference: TokenScores) -> Value:
     """Spearman's rank correlation; NaN for fewer than two tokens or where one side is constant.
 
-    >>> spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 30.0]))
-    tensor(1.)
+    >>> round(spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 30.0])).item(), 4)
+    1.0
     """
     if _undefined(scores, reference):
         return torch.tensor(torch.nan)
@@ -35,7 +35,7 @@ def kendall(scores: TokenScores, reference: TokenScores) -> Value:
 def top_k_overlap(scores: TokenScores, reference: TokenScores, percent: float = 20.0) -> Value:
     """Share of the reference's top tokens that are among the top ones here; k = max(1, floor(n * percent / 100)).
 
-    >>> top_k_overlap(torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([3.0, 0.0, 2.0, 1.0]), percent=50)
+    >>> top_k_overlap(torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([3.0, 0.0, 2.0, 1.0]), percent=50.0)
     tensor(0.5000)
     """
     if len(scores) == 0:
