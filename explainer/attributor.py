@@ -18,6 +18,7 @@ from explainer.export_config import CONFIG, ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
 from explainer.methods.run import scores_of
+from explainer.models import AbstractMaskExplainer
 from explainer.typing import Target
 
 WEIGHTS = "model.safetensors"
@@ -134,14 +135,23 @@ class Attributor:
         config = ExportConfig.read(folder)
         reference = config.model_of(folder) if model is None else str(model)
         explained = ExplainedModel.from_pretrained(reference, baseline_token=config.baseline_token, **options)
-        config.check(explained)
         explainer = config.build(explained)
-        try:
-            weights = load_file(folder / WEIGHTS)
-        except Exception as error:
-            raise ValueError(f"{str(folder / WEIGHTS)!r} is missing or broken: {error}") from error
-        explainer.load_trained(explained, weights)
+        load_exported(folder, explained, explainer)
         return cls(explained, Amortized(explainer))
+
+
+def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMaskExplainer) -> None:
+    """Copy an exported explainer's weights into one of the same kind and settings.
+
+    Raises:
+        ValueError: when the files are broken, or were exported for another explained model or another explainer.
+    """
+    ExportConfig.read(folder).check(explained)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except Exception as error:
+        raise ValueError(f"{str(folder / WEIGHTS)!r} is missing or broken: {error}") from error
+    explainer.load_trained(explained, weights)
 
 
 def is_attributor(name: str) -> bool:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from explainer.attributor import Attributor
+from explainer.attributor import Attributor, load_exported
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
 from explainer.losses import (
@@ -39,6 +39,7 @@ class MaskTraining(TrainingModule):
         explained: the model to explain: hub id, model folder or PEFT adapter folder.
         explainer: `lora` (on the explained backbone, its weights shared) or `separate` (a backbone of its own).
         explainer_settings: arguments of that explainer, such as {rank: 16}.
+        pretrained: folder of an exported explainer whose weights are the start, or what `explainer test` compares.
         teachers: methods whose scores are matched, {name: settings}; each standardized per text, then averaged.
         matching: weight of matching the teachers; every weight is a number or [progress, weight] points.
         kept: weight of the prediction kept by the masked text.
@@ -57,6 +58,7 @@ class MaskTraining(TrainingModule):
         explained: str = "checkpoints/demo-classifier",
         explainer: str = "lora",
         explainer_settings: dict[str, Any] | None = None,
+        pretrained: str | None = None,
         teachers: dict[str, dict[str, Any]] | None = None,
         matching: float | list[list[float]] = 1.0,
         kept: float | list[list[float]] = 0.0,
@@ -80,6 +82,8 @@ class MaskTraining(TrainingModule):
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
         self.explained = ExplainedModel.from_pretrained(explained)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
+        if pretrained is not None:
+            load_exported(Path(pretrained), self.explained, self.explainer)
         self.known: dict[str, _Known] = {}
         self.aopc_comprehensiveness, self.aopc_sufficiency = AOPCComprehensiveness(), AOPCSufficiency()
 
