@@ -52,9 +52,11 @@ class Comparison:
         self.methods = dict(methods)
         self.ours = ours
         self.rows = {name: MethodRow() for name in methods}
+        self._records: list[dict[str, Any]] | None = None  # ten thousand resamples a number: once is enough
 
     def update(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> None:
         """Score the texts by every method and add the values."""
+        self._records = None
         for name, method in self.methods.items():
             row = self.rows[name]
             started = perf_counter()
@@ -82,6 +84,11 @@ class Comparison:
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON-able record a method."""
+        if self._records is None:
+            self._records = self._estimate()
+        return self._records
+
+    def _estimate(self) -> list[dict[str, Any]]:
         found = []
         for name, row in self.rows.items():
             record: dict[str, Any] = {"method": name, "n": row.n}

@@ -32,6 +32,8 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, samples: int = 10_000, 
     if len(array) == 0:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     generator = np.random.default_rng(seed)
-    means = [array[generator.integers(0, len(array), len(array))].mean() for _ in range(samples)]
+    block = max(1, 1_000_000 // len(array))  # resamples drawn at once: bounded memory
+    counts = [min(block, samples - start) for start in range(0, samples, block)]
+    means = np.concatenate([array[generator.integers(0, len(array), (m, len(array)))].mean(axis=1) for m in counts])
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(array.mean()), float(low), float(high), len(array))
