@@ -20,7 +20,7 @@ demo: install ## Train an explainer of a real classifier, compare it, export it,
 	rm -rf $(OUT)
 	$(BIN)/explainer fit --config configs/demo.yaml
 	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(OUT)/version_0/checkpoints/best.ckpt
-	$(BIN)/explainer export --ckpt $(OUT)/version_0/checkpoints/best.ckpt --output $(OUT)/attributor --scores $(OUT)/version_1/comparison.json
+	$(BIN)/explainer export --ckpt $(OUT)/version_0/checkpoints/best.ckpt --output $(OUT)/attributor --scores $(OUT)/comparison.json
 	$(BIN)/explainer attribute --method $(OUT)/attributor --text "The plot is thin, but the acting is simply wonderful."
 	@echo "Curves and heatmaps: $(BIN)/tensorboard --logdir runs"
 
