@@ -14,9 +14,7 @@ from lightning_modules.cli import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True) for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()
-]
+COMMANDS = [shlex.split(line, comments=True) for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
 # What makes a shown training run small enough for a test; nothing else is changed.
 SMALL = {
     "fit": ["--data.limit", "{train: 16, validation: 4, test: 4}", "--trainer.max_epochs", "1"],

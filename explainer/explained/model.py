@@ -1,13 +1,11 @@
 """The frozen classifier being explained: texts in, label logits out, from ids or from edited embeddings."""
 
 import hashlib
-import inspect
-import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,10 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained import loading
 from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate
+from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted
 from explainer.explained.text import TextEncoder
 from explainer.typing import Logits, Target
-
-EmbeddingEdit = Callable[[Tensor], Tensor]
 
 
 class ExplainedModel(nn.Module):
@@ -172,7 +169,7 @@ class ExplainedModel(nn.Module):
         The ids are passed all the same, so that pooling, positions and padding stay right for every family.
         """
         aligned, order = batch.aligned()
-        with self._edited(_in_order(edit, order)):
+        with self._edited(in_order(edit, order)):
             logits = self.model(**model_inputs(self.model, aligned)).logits
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -225,61 +222,6 @@ class ExplainedModel(nn.Module):
         """The word embedding of the baseline token."""
         ids: Int64[Tensor, " one"] = torch.tensor([self.baseline_token_id], device=self.device)
         return self.embedding(ids)[0].detach()
-
-
-def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
-    """The batch as the keyword arguments that this model's forward takes, positions counted past any padding."""
-    accepted = inspect.signature(model.forward).parameters
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    # RoBERTa and its like count positions from the padding index, and do so themselves from the ids.
-    counts_itself = any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
-    if "position_ids" in accepted and not counts_itself:
-        inputs["position_ids"] = batch.position_ids
-    if "token_type_ids" in accepted and batch.token_type_ids is not None:
-        inputs["token_type_ids"] = batch.token_type_ids
-    return inputs
-
-
-def _in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit | None:
-    """The edit of a batch's own columns as an edit of the aligned ones."""
-    if edit is None or order is None:
-        return edit
-
-    def moved(embeddings: Tensor) -> Tensor:
-        there = order[..., None].expand_as(embeddings)
-        back = order.argsort(dim=1)[..., None].expand_as(embeddings)
-        return edit(embeddings.gather(1, back)).gather(1, there)
-
-    return moved
-
-
-@contextmanager
-def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) -> Iterator[None]:
-    """Map the output of one call of the module inside the block (the first by default) by `edit`, if there is one."""
-    if edit is None:
-        yield
-        return
-    calls = itertools.count()
-
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        return edit(output) if next(calls) == call else None
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def token_budgeted(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches of similar length: rows times longest row at most `batch_tokens` (one row at least)."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_tokens:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
 
 
 def _types(row: Tokens) -> bytes:

@@ -6,7 +6,7 @@ import torch
 from rich.progress import track
 
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.explained.model import token_budgeted
+from explainer.explained.passes import token_budgeted
 from explainer.methods.base import AbstractMethod
 from explainer.typing import RaggedScores, Target
 

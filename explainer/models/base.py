@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explained.model import edit_output, model_inputs
+from explainer.explained.passes import edit_output, model_inputs
 from explainer.models.label import LabelEmbedding
 from explainer.typing import Embeddings, Scores
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.explained.model import edit_output, model_inputs, token_budgeted
+from explainer.explained.passes import edit_output, model_inputs, token_budgeted
 from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, hook_count, relative_error
 from tests.families import FAMILIES, TEXTS, explained
 
