@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from torch import Tensor
 
@@ -105,26 +107,29 @@ class Comparison:
             found.append(record)
         return found
 
-    def table(self) -> Table:
-        """The comparison for the terminal; intervals are 95 % bootstrap intervals over texts."""
+    def table(self) -> Group:
+        """The comparison for the terminal, in two tables that fit it: the metrics, and what they and the scores cost."""
         n = next(iter(self.rows.values())).n
-        table = Table(title=f"Faithfulness on {n} texts (95 % bootstrap intervals)", caption=_CAPTION)
-        table.add_column("method", no_wrap=True)
-        for metric in COLUMNS:
-            table.add_column(f"{_SHORT[metric]} {ARROW[metric]}", justify="right")
-        for column in (f"Δ {SUMMARY} to {self.best_teacher}", "forward passes", "ms a text"):
-            table.add_column(column, justify="right")
-        for cells in self._cells():
-            table.add_row(*cells, style="bold" if cells[0] == self.ours else "")
-        return table
+        metrics = Table(title=f"Faithfulness on {n} texts, 95 % bootstrap intervals", box=SIMPLE_HEAD)
+        totals = Table(title=f"In one number, and its cost, on {n} texts", caption=_CAPTION, box=SIMPLE_HEAD)
+        head, cells = self._head(), self._cells()
+        for table, columns in ((metrics, range(len(METRICS) + 1)), (totals, [0, *range(len(METRICS) + 1, len(head))])):
+            for column in columns:
+                table.add_column(head[column], justify="right" if column else "left", overflow="fold")
+            for row in cells:
+                table.add_row(*(row[column] for column in columns), style="bold" if row[0] == self.ours else "")
+        return Group(metrics, totals)
 
     def markdown(self) -> str:
-        """The same table in Markdown."""
-        head = ["method", *(f"{_SHORT[m]} {ARROW[m]}" for m in COLUMNS), f"Δ to {self.best_teacher}"]
-        head += ["forward passes", "ms a text"]
+        """Both tables in one, in Markdown."""
+        head = self._head()
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |" for cells in self._cells()]
         return "\n".join(lines) + "\n"
+
+    def _head(self) -> list[str]:
+        metrics = [f"{_SHORT[metric]} {ARROW[metric]}" for metric in COLUMNS]
+        return ["method", *metrics, f"Δ to {self.best_teacher}", "forward passes", "ms a text"]
 
     def _cells(self) -> list[list[str]]:
         rows = []

@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.explained.passes import edit_output, model_inputs, token_budgeted
-from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, hook_count, relative_error
+from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, relative_error
 from tests.families import FAMILIES, TEXTS, explained
 
 LABELS = ["negative", "neutral", "Positive"]
@@ -122,15 +119,6 @@ def test_predict_builds_no_graph_and_is_on_the_cpu() -> None:
     assert logits.device.type == "cpu"
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.integers(1, 60), max_size=30), st.integers(1, 120))
-def test_token_budgeted_batches_every_index_once_under_the_budget(lengths: list[int], budget: int) -> None:
-    batches = token_budgeted(lengths, budget)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
-
-
 @pytest.mark.parametrize("budget", [0, -5])
 def test_a_budget_without_tokens_is_refused(budget: int) -> None:
     model = explained("bert")
@@ -180,24 +168,6 @@ def test_an_exception_in_an_edit_restores_the_model(family: str) -> None:
 
     with bit_equal_logits(model), pytest.raises(RuntimeError, match="inside the edit"):
         model(batch_of(model), edit=broken)
-
-
-def test_edit_output_edits_the_first_call_only_and_leaves_no_hook() -> None:
-    model = explained("t5")
-    ids = torch.tensor([[3, 4]])
-    plain = model.embedding(ids)
-    with edit_output(model.embedding, lambda e: e + 1):
-        first, second = model.embedding(ids), model.embedding(ids)
-    assert torch.equal(first, plain + 1)
-    assert torch.equal(second, plain)
-    assert hook_count(model) == 0
-
-
-def test_model_inputs_leave_position_counting_to_a_model_that_does_it_itself() -> None:
-    batch = batch_of(explained("bert"), side="left")
-    assert "position_ids" not in model_inputs(explained("roberta").model, batch)
-    given_positions = model_inputs(explained("bert").model, batch)["position_ids"]
-    assert torch.equal(given_positions, batch.position_ids)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

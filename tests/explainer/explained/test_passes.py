@@ -1,0 +1,36 @@
+"""One pass: batches under a budget, the embedding seam, a model's inputs."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explainer.explained.passes import edit_output, model_inputs, token_budgeted
+from tests.explainer.tools import batch_of, hook_count
+from tests.families import explained
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 60), max_size=30), st.integers(1, 120))
+def test_token_budgeted_batches_every_index_once_under_the_budget(lengths: list[int], budget: int) -> None:
+    batches = token_budgeted(lengths, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+def test_edit_output_edits_the_first_call_only_and_leaves_no_hook() -> None:
+    model = explained("t5")
+    ids = torch.tensor([[3, 4]])
+    plain = model.embedding(ids)
+    with edit_output(model.embedding, lambda e: e + 1):
+        first, second = model.embedding(ids), model.embedding(ids)
+    assert torch.equal(first, plain + 1)
+    assert torch.equal(second, plain)
+    assert hook_count(model) == 0
+
+
+def test_model_inputs_leave_position_counting_to_a_model_that_does_it_itself() -> None:
+    batch = batch_of(explained("bert"), side="left")
+    assert "position_ids" not in model_inputs(explained("roberta").model, batch)
+    given_positions = model_inputs(explained("bert").model, batch)["position_ids"]
+    assert torch.equal(given_positions, batch.position_ids)
