@@ -108,7 +108,7 @@ class Comparison:
         return found
 
     def table(self) -> Group:
-        """The comparison for the terminal, in two tables that fit it: the metrics, and what they and the scores cost."""
+        """The comparison for the terminal, in two tables that fit it: every metric; one number and the cost."""
         n = next(iter(self.rows.values())).n
         metrics = Table(title=f"Faithfulness on {n} texts, 95 % bootstrap intervals", box=SIMPLE_HEAD)
         totals = Table(title=f"In one number, and its cost, on {n} texts", caption=_CAPTION, box=SIMPLE_HEAD)
