@@ -116,6 +116,10 @@ class MaskTraining(TrainingModule):
         scores = self(known.batch, known.target)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
+        if not any(weights.values()):
+            raise ValueError(
+                f"Every loss weight is 0 at progress {progress:.2f} of the training: nothing to learn from."
+            )
         losses = self.losses(scores, known, {name for name, weight in weights.items() if weight > 0})
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))

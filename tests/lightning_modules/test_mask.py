@@ -126,6 +126,25 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str, clas
         MaskTraining(**({"explained": classifier, "teachers": {"sig": {}}} | arguments))
 
 
+def test_a_schedule_that_leaves_nothing_to_learn_from_is_refused(
+    configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration["model"]["init_args"]["matching"] = [[0, 1], [0.5, 1], [0.5, 0]]
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    assert "Every loss weight is 0 at progress 0.50" in capsys.readouterr().err
+
+
+def test_training_starts_from_an_exported_explainer(configuration: dict[str, Any], tmp_path: Path) -> None:
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
+    module, _ = load_training(checkpoint(tmp_path))
+    arguments = {key: value for key, value in module.hparams.items() if not key.startswith("_")}
+    again = MaskTraining(**arguments | {"pretrained": str(tmp_path / "exported")})
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
 def test_other_classes_are_drawn_at_their_share_and_never_the_predicted_one() -> None:
     probabilities = torch.rand(3000, 4, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     predicted = probabilities.argmax(dim=1)
