@@ -1,6 +1,7 @@
 """Model cards: what an exported folder is, from which data and recipe, with which scores."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -8,12 +9,12 @@ import yaml
 _METRICS = ("aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
 
 
-def explainer_card(checkpoint: dict[str, Any], name: str, scores: Sequence[dict[str, Any]] | None) -> str:
+def explainer_card(checkpoint: dict[str, Any], folder: Path, scores: Sequence[dict[str, Any]] | None) -> str:
     """The card of an exported mask explainer."""
     recipe = checkpoint["hyper_parameters"]
     lines = [
         *_head("token-attribution"),
-        f"# {name}",
+        f"# {folder.name}",
         "",
         f"An amortized token explainer of `{recipe['explained']}`, trained by Amortex:",
         "one forward pass of it tells which tokens made the classifier decide as it did.",
@@ -21,7 +22,7 @@ def explainer_card(checkpoint: dict[str, Any], name: str, scores: Sequence[dict[
         "```python",
         "from explainer import Attributor",
         "",
-        f'attributor = Attributor.from_pretrained("{name}")',
+        f'attributor = Attributor.from_pretrained("{folder}")',
         'attributor(["a gorgeous , witty film"])[0].words()',
         "```",
         "",
@@ -38,12 +39,12 @@ def explainer_card(checkpoint: dict[str, Any], name: str, scores: Sequence[dict[
     return "\n".join(lines) + "\n"
 
 
-def classifier_card(checkpoint: dict[str, Any], name: str) -> str:
+def classifier_card(checkpoint: dict[str, Any], folder: Path) -> str:
     """The card of a fine-tuned classifier's adapter."""
     recipe = checkpoint["hyper_parameters"]
     lines = [
         *_head("text-classification"),
-        f"# {name}",
+        f"# {folder.name}",
         "",
         f"A LoRA adapter that makes `{recipe['base']}` a classifier of {', '.join(recipe['labels'])}.",
         "",

@@ -33,11 +33,11 @@ def export(ckpt: Path, output: Path, dtype: str = "float32", scores: Path | None
     comparison = None if scores is None else json.loads(scores.read_text())
     if isinstance(module, MaskTraining):
         module.export(output, dtype=DTYPES[dtype])
-        card = explainer_card(checkpoint, output.name, comparison)
+        card = explainer_card(checkpoint, output, comparison)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)
-        card = classifier_card(checkpoint, output.name)
+        card = classifier_card(checkpoint, output)
     (output / "README.md").write_text(card)
 
 
