@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed ## Make .venv and install everything into it
 
-demo: install ## Train an explainer of a real classifier, compare it, export it, ask it (about ten minutes)
+demo: install ## Train an explainer of a real classifier, compare it, export it, ask it (six minutes on two cores)
 	rm -rf $(OUT)
 	$(BIN)/explainer fit --config configs/demo.yaml
 	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(OUT)/version_0/checkpoints/best.ckpt
