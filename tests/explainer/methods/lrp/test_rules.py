@@ -63,7 +63,9 @@ def test_an_activation_module_is_one_operation_with_the_identity_rule(name: str)
     assert torch.allclose(gradient, y / x, rtol=1e-9)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=repr)
+@pytest.mark.parametrize(
+    "function", FUNCTIONS, ids=[f"{i} {function.__name__}" for i, function in enumerate(FUNCTIONS)]
+)
 def test_an_activation_function_gets_the_identity_rule(function: Any) -> None:
     x = inputs(5, 7)
     y, gradient = relevance_gradient(Function(function), x)
