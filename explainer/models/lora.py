@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
+import torch
+import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -65,10 +69,28 @@ class LoraExplainer(AbstractMaskExplainer):
             if name.endswith("lora_dropout.default"):
                 module.train(self.training)
         _switch(explained, on=True)
+        fused = [] if self.training or torch.is_grad_enabled() else _fusable(explained)
+        for layer in fused:
+            layer.forward = partial(_fused, layer)  # type: ignore[method-assign]
         try:
             yield
         finally:
+            for layer in fused:
+                del layer.forward
             _switch(explained, on=False)
+
+
+def _fusable(explained: ExplainedModel) -> list[LoraLinear]:
+    layers = [module for module in explained.backbone.modules() if isinstance(module, LoraLinear)]
+    return [layer for layer in layers if isinstance(layer.base_layer, nn.Linear)]
+
+
+def _fused(layer: LoraLinear, x: Tensor) -> Tensor:
+    """W x + b + (alpha / rank) B A x, the update added in place: what a LoRA layer computes, without copies."""
+    down, up = (cast(nn.Linear, half["default"]).weight for half in (layer.lora_A, layer.lora_B))
+    y = layer.base_layer(x)
+    y.view(-1, y.shape[-1]).addmm_(F.linear(x, down).view(-1, len(down)), up.T, alpha=layer.scaling["default"])
+    return y
 
 
 def _switch(explained: ExplainedModel, on: bool) -> None:

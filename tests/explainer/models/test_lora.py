@@ -9,7 +9,7 @@ from torch import nn
 
 from explainer.explained import ExplainedModel
 from explainer.models import LoraExplainer
-from tests.explainer.tools import batch_of, fresh
+from tests.explainer.tools import batch_of, fresh, relative_error
 from tests.families import FAMILIES
 
 # What building a LoRA explainer warns of has a test of its own below.
@@ -140,3 +140,16 @@ def test_the_explained_model_s_own_head_is_not_adapted() -> None:
     LoraExplainer(model)
     assert not any(".lora_" in name for name, _ in model.model.classifier.named_parameters())
     assert not any(".lora_" in name for name, _ in model.backbone.pooler.named_parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_without_graph_are_those_with_one(family: str) -> None:
+    """Inference adds the update in place; training runs PEFT's own layers."""
+    model = fresh(family)
+    explainer = LoraExplainer(model, rank=2, alpha=5).eval()
+    randomised(model, explainer)
+    batch = batch_of(model)
+    with torch.no_grad():
+        fused = explainer(model, batch, LABELS)
+    assert relative_error(fused, explainer(model, batch, LABELS).detach()) < 1e-5
+    assert not any("forward" in vars(module) for module in model.modules())
