@@ -64,11 +64,11 @@ def _cached(
     what: str,
 ) -> list[Tensor]:
     values: list[Tensor] = []
-    fingerprint = explained.fingerprint
+    fingerprint, precision = explained.fingerprint, _precision(explained.device.type)
     for start in track(range(0, len(texts), CHUNK), what):
         part = slice(start, start + CHUNK)
         aim = None if target is None else target[part].tolist()
-        key = {"model": fingerprint, "settings": settings, "target": aim, "code": _code(), "dtype": _dtype()}
+        key = {"model": fingerprint, "settings": settings, "target": aim, "code": _code(), "dtype": precision}
         path = cache_folder() / f"{_hash(key, texts[part])}.safetensors"
         if not path.exists():
             _write(path, {str(i): value.contiguous().clone() for i, value in enumerate(compute(part))})
@@ -87,9 +87,9 @@ def _hash(key: dict[str, Any], texts: Sequence[EncodedText]) -> str:
     return digest.hexdigest()
 
 
-def _dtype() -> str:
-    """The precision that the values are computed in."""
-    return str(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else "full"
+def _precision(device: str) -> str:
+    """The precision that the values are computed in on this kind of device."""
+    return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "full"
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from explainer.explained.batch import collate
 from explainer.explained.loading import load_base, max_tokens, quiet, settle_padding
+from explainer.explained.passes import model_inputs
 from explainer.explained.text import TextEncoder
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
@@ -54,9 +55,7 @@ class ClassifierTraining(TrainingModule):
     def forward(self, examples: TextExamples) -> Tensor:
         encoded = self.text.encode(examples.texts, examples.text_pairs)
         batch = collate([text.tokens for text in encoded], pad_token_id=self.text.tokenizer.pad_token_id)
-        batch = batch.to(self.device)
-        types = {} if batch.token_type_ids is None else {"token_type_ids": batch.token_type_ids}
-        return self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
+        return self.model(**model_inputs(self.model.get_base_model(), batch.to(self.device))).logits
 
     def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(self(examples).float(), examples.labels)

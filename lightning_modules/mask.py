@@ -96,7 +96,8 @@ class MaskTraining(TrainingModule):
         data: TextData = getattr(self.trainer, "datamodule")  # noqa: B009 - Trainer sets it late
         splits = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ())
         for split in splits:
-            self.known.setdefault(split, self._know(data, split))
+            if split not in self.known:
+                self.known[split] = self._know(data, split)
 
     def _know(self, data: TextData, split: str) -> "_Known":
         examples = data.examples(split)
@@ -173,7 +174,8 @@ class MaskTraining(TrainingModule):
 
     def predict_step(self, examples: TextExamples, batch_idx: int) -> list[dict[str, Any]]:
         """The records of `explainer attribute`, each with its row in the data as id."""
-        explanations = self.attributor(examples.texts, examples.text_pairs)
+        with torch.autocast(self.device.type, enabled=False):  # the scores that the exported attributor gives
+            explanations = self.attributor(examples.texts, examples.text_pairs)
         return [{"id": i, **e.record()} for i, e in zip(examples.index, explanations, strict=True)]
 
     def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -69,7 +69,8 @@ class LoraExplainer(AbstractMaskExplainer):
             if name.endswith("lora_dropout.default"):
                 module.train(self.training)
         _switch(explained, on=True)
-        fused = [] if self.training or torch.is_grad_enabled() else _fusable(explained)
+        training = self.training or torch.is_grad_enabled()
+        fused = [] if training or torch.is_autocast_enabled(explained.device.type) else _fusable(explained)
         for layer in fused:
             layer.forward = partial(_fused, layer)  # type: ignore[method-assign]
         try:
@@ -82,7 +83,12 @@ class LoraExplainer(AbstractMaskExplainer):
 
 def _fusable(explained: ExplainedModel) -> list[LoraLinear]:
     layers = [module for module in explained.backbone.modules() if isinstance(module, LoraLinear)]
-    return [layer for layer in layers if isinstance(layer.base_layer, nn.Linear)]
+    return [layer for layer in layers if isinstance(layer.base_layer, nn.Linear) and _one_dtype(layer)]
+
+
+def _one_dtype(layer: LoraLinear) -> bool:
+    """Adapters may be kept in float32 on a half-precision backbone: PEFT's own layer casts there."""
+    return len({parameter.dtype for parameter in layer.parameters()}) == 1
 
 
 def _fused(layer: LoraLinear, x: Tensor) -> Tensor:

@@ -71,7 +71,9 @@ def test_test_writes_one_row_a_method_with_intervals(
     assert len((tmp_path / "out" / "comparison.csv").read_text().splitlines()) == 1 + 6 * 8
 
 
-def test_predict_gives_a_record_a_text(configuration: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_predict_and_validate_run(precision: str, configuration: dict[str, Any], tmp_path: Path) -> None:
+    configuration["trainer"]["precision"] = precision
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
     main(["predict", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])

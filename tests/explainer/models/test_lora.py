@@ -142,6 +142,27 @@ def test_the_explained_model_s_own_head_is_not_adapted() -> None:
     assert not any(".lora_" in name for name, _ in model.backbone.pooler.named_parameters())
 
 
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_half_precision_is_left_to_peft_s_own_layers(family: str) -> None:
+    """Under autocast, and with float32 adapters on a bfloat16 backbone, the in-place update would mix dtypes."""
+    model = fresh(family)
+    explainer = LoraExplainer(model, rank=2).eval()
+    randomised(model, explainer)
+    batch = batch_of(model)
+
+    def without_graph_as_with_one() -> bool:
+        with torch.no_grad():
+            found = explainer(model, batch, LABELS)
+        return torch.equal(found, explainer(model, batch, LABELS).detach())
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert without_graph_as_with_one()
+    for name, parameter in model.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.bfloat16()
+    assert without_graph_as_with_one()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_without_graph_are_those_with_one(family: str) -> None:
     """Inference adds the update in place; training runs PEFT's own layers."""
