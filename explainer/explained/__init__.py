@@ -1,6 +1,7 @@
 """The model being explained: frozen, padding-safe, unchanged after use."""
 
 from explainer.explained.attention import edit_attention as edit_attention
+from explainer.explained.attention import edit_attention_maps as edit_attention_maps
 from explainer.explained.batch import EncodedText as EncodedText
 from explainer.explained.batch import TokenBatch as TokenBatch
 from explainer.explained.batch import Tokens as Tokens

@@ -1,4 +1,4 @@
-"""The one attention seam: change what a transformer's attention does, inside a `with` block.
+"""The one attention seam: change what a transformer's attention does, or its maps, inside a `with` block.
 
 An attention function registered without a mask function of the same name gets no mask at all, and
 padding and causality vanish silently; so the two are always registered, and removed, together.
@@ -15,15 +15,19 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 Attend = Callable[..., tuple[Tensor, Tensor | None]]
 Edit = Callable[..., tuple[Tensor, Tensor | None]]
+MapEdit = Callable[[nn.Module, Tensor], Tensor]
 
 
 @contextmanager
-def edit_attention(model: nn.Module, edit: Edit) -> Iterator[None]:
+def edit_attention(model: nn.Module, edit: Edit, through: str | None = None) -> Iterator[None]:
     """Let `edit` stand before every attention of `model`; leaving the block restores the model exactly.
 
     `edit(attend, module, query, key, value, attention_mask, **kwargs)` gets the attention function that was
     active before (`attend`: sdpa, eager, flash ... or another edit, so that blocks nest) and returns what that
     returns: the output (batch, seq, heads, head width) and the attention weights or None.
+
+    Args:
+        through: the implementation that `attend` is (with its kind of mask), instead of the one active before.
 
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
@@ -33,8 +37,8 @@ def edit_attention(model: nn.Module, edit: Edit) -> Iterator[None]:
     saved = [config._attn_implementation_internal for config in configs]
     try:
         for before, name in names.items():
-            AttentionInterface.register(name, cast(Any, _edited(edit, before)))
-            mask = AttentionMaskInterface._global_mapping.get(before)
+            AttentionInterface.register(name, cast(Any, _edited(edit, through or before)))
+            mask = AttentionMaskInterface._global_mapping.get(through or before)
             if mask is not None:
                 AttentionMaskInterface.register(name, cast(Any, mask))
         for config in configs:
@@ -46,6 +50,31 @@ def edit_attention(model: nn.Module, edit: Edit) -> Iterator[None]:
         for name in names.values():
             AttentionInterface._global_mapping.pop(name, None)
             AttentionMaskInterface._global_mapping.pop(name, None)
+
+
+@contextmanager
+def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
+    """Let `edit(module, weights)` map the probabilities (batch, heads, queries, keys) of every attention of `model`.
+
+    Each family's own eager attention computes them, so that soft caps, windows, position biases and grouped keys are
+    as they should be. Return `weights` itself to read only: it is in the graph of the output. Batches are right-padded
+    inside the model (`TokenBatch.aligned`), and so are the maps.
+
+    Raises:
+        ValueError: when the model's attention is not on transformers' attention interface.
+    """
+
+    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
+        output, weights = attend(module, query, key, value, *args, **kw)
+        assert weights is not None
+        edited = edit(module, weights)
+        if edited is weights:
+            return output, weights
+        value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+        return (edited.to(value.dtype) @ value).transpose(1, 2).contiguous(), edited
+
+    with edit_attention(model, attention, through="eager"):
+        yield
 
 
 def _configs(model: nn.Module) -> list[Any]:

@@ -16,22 +16,40 @@ PaddingSide = Literal["left", "right"]
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """The ids a model reads for one text: what a perturbation changes."""
+    """The ids a model reads for one text: what a perturbation changes.
+
+    Where `zeroed` is true, the word embedding is the zero vector instead of the id's.
+    """
 
     input_ids: TokenIds
     token_type_ids: TokenIds | None = None
+    zeroed: TokenMask | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     def select(self, mask: TokenMask) -> "Tokens":
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
-        types = self.token_type_ids
-        return Tokens(self.input_ids[mask], None if types is None else types[mask])
+        types, zeroed = self.token_type_ids, self.zeroed
+        return Tokens(
+            self.input_ids[mask],
+            None if types is None else types[mask],
+            None if zeroed is None else zeroed[mask],
+        )
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
         """All tokens, those where `mask` is true with the id `token_id`."""
         return replace(self, input_ids=self.input_ids.masked_fill(mask, token_id))
+
+    def blanked(self, mask: TokenMask) -> "Tokens":
+        """All tokens, the word embeddings of those where `mask` is true zero."""
+        return replace(self, zeroed=mask if self.zeroed is None else mask | self.zeroed)
+
+    @property
+    def key(self) -> bytes:
+        """Equal for rows that a model cannot tell apart."""
+        parts = (self.input_ids, self.token_type_ids, None if self.zeroed is None else self.zeroed.to(torch.uint8))
+        return b"|".join(b"" if part is None else part.numpy().tobytes() for part in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +114,10 @@ class TokenBatch:
             return self, None
         order = (1 - self.attention_mask).argsort(dim=1, stable=True)
         return self._map(lambda tensor: tensor.gather(1, order)), order
+
+    def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
+        """A (batch, seq) tensor of the aligned columns in this batch's own; `order` as `aligned` gave it."""
+        return values if order is None else values.gather(1, order.argsort(dim=1))
 
     def rows(self) -> list[Tokens]:
         """Each text's tokens without padding."""

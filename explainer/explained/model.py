@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained import loading
-from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate
+from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate, pad
 from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted
 from explainer.explained.text import TextEncoder
 from explainer.typing import Logits, Target
@@ -99,6 +100,27 @@ class ExplainedModel(nn.Module):
     def embedding(self) -> nn.Embedding:
         """The module whose output is the word embeddings."""
         return cast(nn.Embedding, self.backbone.get_input_embeddings())
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The backbone's transformer blocks, from the lowest up."""
+        blocks = [m for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == self._depth]
+        return list(blocks[0])
+
+    @property
+    def _depth(self) -> int:
+        return self.model.config.get_text_config().num_hidden_layers
+
+    def pooling(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
+        """The share with which the head reads each position of the last layer: 1 at the first or the last token, or
+        evenly over all of them. Of an encoder-decoder, positions of the decoder, which reads as many as the encoder.
+        """
+        mask = batch.attention_mask.float()
+        if getattr(self.model.config, "classifier_pooling", "cls") == "mean":
+            return mask / mask.sum(dim=1, keepdim=True)
+        first = hasattr(self.model, "score") is False and not self.model.config.is_encoder_decoder
+        at = mask.argmax(dim=1) if first else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
+        return F.one_hot(at, mask.shape[1]).float()
 
     @property
     def fingerprint(self) -> str:
@@ -206,12 +228,12 @@ class ExplainedModel(nn.Module):
         """
         rows = [row if len(row) else self._nothing(row) for row in rows]
         seen: dict[bytes, int] = {}
-        index = [seen.setdefault(row.input_ids.numpy().tobytes() + _types(row), len(seen)) for row in rows]
+        index = [seen.setdefault(row.key, len(seen)) for row in rows]
         unique = list(dict(zip(index, rows, strict=True)).values())
         logits = torch.empty(len(unique), len(self.labels), dtype=torch.promote_types(self.model.dtype, torch.float32))
         for chunk in token_budgeted([len(row) for row in unique], self.batch_tokens):
             batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
-            logits[chunk] = self(batch.to(self.device)).cpu()
+            logits[chunk] = self(batch.to(self.device), edit=_zeroing([unique[i] for i in chunk], self.device)).cpu()
         return logits[index]
 
     def _nothing(self, row: Tokens) -> Tokens:
@@ -224,5 +246,10 @@ class ExplainedModel(nn.Module):
         return self.embedding(ids)[0].detach()
 
 
-def _types(row: Tokens) -> bytes:
-    return b"" if row.token_type_ids is None else b"|" + row.token_type_ids.numpy().tobytes()
+def _zeroing(rows: Sequence[Tokens], device: torch.device) -> EmbeddingEdit | None:
+    """The embedding edit that blanks what the rows want zeroed."""
+    if all(row.zeroed is None for row in rows):
+        return None
+    masks = [torch.zeros(len(row), dtype=torch.bool) if row.zeroed is None else row.zeroed for row in rows]
+    zeroed = pad(masks, False).to(device)[..., None]
+    return lambda embeddings: embeddings.masked_fill(zeroed, 0.0)

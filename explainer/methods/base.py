@@ -21,6 +21,13 @@ class AbstractMethod(ABC):
     """
 
     name: ClassVar[str]
+    complete: ClassVar[bool] = False
+    """Whether the scores promise to sum to f_c(x) - f_c(every scorable token replaced by the baseline token)."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it: the name, and what must be known to read its numbers (a bound, a best-of)."""
+        return self.name
 
     @abstractmethod
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
