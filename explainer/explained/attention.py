@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
@@ -64,8 +65,11 @@ def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
 
-    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
-        output, weights = attend(module, query, key, value, *args, **kw)
+    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kw: Any):
+        if mask is not None:
+            # Eager softmax runs in float32, where float64's lowest number is infinite: a row without keys would be NaN.
+            mask = mask.clamp(min=torch.finfo(torch.float32).min)
+        output, weights = attend(module, query, key, value, mask, **kw)
         assert weights is not None
         edited = edit(module, weights)
         if edited is weights:
