@@ -1,6 +1,6 @@
 """The area between the curves of removing the least and the most relevant tokens first.
 
-Achtibat et al., AttnLRP, ICML 2024, section 4.1 (after Bach et al. 2015, pixel flipping): the target's logit falls at
+Achtibat et al., AttnLRP, ICML 2024 (after Bach et al. 2015, pixel flipping): the target's logit falls at
 once under most-relevant-first (MoRF) removal and late under least-relevant-first (LeRF) removal. The difference of the
 two areas does not depend on where the logits lie, and is 0 for scores that tell no token from another.
 """

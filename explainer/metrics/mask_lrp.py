@@ -1,6 +1,6 @@
 """The metrics of the Mask-LRP paper: areas over removal of all the tokens, and answer tokens among the highest.
 
-Song et al., Better Explain Transformers by Illuminating Important Information, EACL Findings 2024, section 4. The top
+Song et al., Better Explain Transformers by Illuminating Important Information, EACL Findings 2024. The top
 tokens are replaced by the baseline token, at 1/9, 2/9 ... 9/9 of them. The divisor is the number of steps, nine, while
 `faithfulness.aopc` counts the unperturbed text as well.
 """
