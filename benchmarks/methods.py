@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from explainer import AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
+from explainer.data.catalog import load
 from explainer.methods.base import logit_of
-from lightning_modules.data.catalog import load
 
 
 def seconds(function: Callable[[], object]) -> float:

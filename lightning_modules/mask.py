@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from explainer.attributor import Attributor, load_exported
+from explainer.cache import cached_probabilities, cached_scores
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
 from explainer.losses import (
@@ -24,7 +25,6 @@ from explainer.models import EXPLAINERS
 from explainer.perturbation import blend, curves
 from explainer.typing import Scores
 from lightning_modules.base import TrainingModule
-from lightning_modules.cache import cached_probabilities, cached_scores
 from lightning_modules.data.text import TextData, TextExamples
 from lightning_modules.schedule import Weight, check_weight, weight_at
 

@@ -8,14 +8,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROWS = [
     {"explainer.typing"},
-    {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics"},
+    {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics", "explainer.data"},
     {"explainer.perturbation", "explainer.models", "explainer.evaluation"},
     {
         "explainer.methods",
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",
+        "explainer.cache",
+        "explainer.comparison",
         "explainer.commands",
+        "explainer.compare",
+        "explainer.provenance",
         "explainer",
     },
     {"lightning_modules"},

@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
+from explainer.comparison import SUMMARY, Comparison, targets
 from explainer.methods import method as method_named
 from explainer.methods.amortized import Amortized
-from lightning_modules.comparison import SUMMARY, Comparison, targets
 from lightning_modules.data.text import TextExamples
 from lightning_modules.mask import MaskTraining
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from explainer.comparison import COLUMNS, Comparison, targets
 from explainer.evaluation import faithfulness, summary
 from explainer.methods import method
 from explainer.methods.run import scores_of
-from lightning_modules.comparison import COLUMNS, Comparison, targets
 from tests.families import TEXTS, explained
 
 
