@@ -9,20 +9,22 @@ from html import escape
 from explainer.explanation import Explanation, Word
 from explainer.rendering.colour import AGAINST, FOR, strengths
 
-STRONG, FULL = 0.55, 0.93  # where the ink changes, so that words stay readable on their colour
+STRONG, FULL = 0.645, 0.935  # where the ink changes, so that words stay readable on their colour
 
 STYLE = f"""
-:root {{ color-scheme: light dark; --page: #fff; --ink: #111; --rule: #ccc; --soft: #555; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --page: #111; --ink: #eee; --rule: #444; --soft: #aaa; }} }}
+:root {{ color-scheme: light dark; --page: #fff; --ink: #111; --word: #000; --rule: #ccc; --soft: #555; }}
 body {{ background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 2em auto;
   max-width: 75em; padding: 0 1em; }}
 h1, h2 {{ line-height: 1.2; }}
 a {{ color: inherit; }}
 .soft {{ color: var(--soft); }}
 .heat {{ white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }}
-.heat .w {{ border-radius: 2px; padding: 1px 0; }}
+.heat .w {{ color: var(--word); border-radius: 2px; padding: 1px 0; }}
 .heat .w.against.full {{ color: #fff; }}
-@media (prefers-color-scheme: dark) {{ .heat .w.for.strong {{ color: #000; }} }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --page: #111; --ink: #eee; --word: #fff; --rule: #444; --soft: #aaa; }}
+  .heat .w.for.strong {{ color: #000; }}
+}}
 .long .heat {{ max-height: 14em; overflow: auto; }}
 .legend {{ display: inline-block; width: 12em; height: .8em; margin: 0 .6em; border: 1px solid var(--rule);
   background: linear-gradient(to right, rgb{AGAINST}, rgba{(*AGAINST, 0)} 50%, rgba{(*FOR, 0)} 50%, rgb{FOR}); }}

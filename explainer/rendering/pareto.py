@@ -34,7 +34,7 @@ class Point:
 def front(points: Sequence[Point]) -> list[Point]:
     """Those that no other method beats in faithfulness at its cost or less, from the cheapest up; bounds are none.
 
-    >>> a, b, c = Point("a", 1, 0.1, 0, 1), Point("b", 2, 0.05, 0, 1), Point("c", 3, 0.3, 0, 1)
+    >>> a, b, c = Point("a", 1.0, 0.1, 0.0, 1.0), Point("b", 2.0, 0.0, 0.0, 1.0), Point("c", 3.0, 0.3, 0.0, 1.0)
     >>> [point.label for point in front([c, b, a])]
     ['a', 'c']
     """
@@ -74,11 +74,16 @@ def svg(figure: Figure) -> str:
 
 
 def _axes(axes: Axes, points: Sequence[Point], cost: str, faithfulness: str) -> None:
-    if min((p.cost for p in points if not p.bound), default=1.0) > 0:
+    costs = [point.cost for point in points if not point.bound] or [1.0]
+    low, high = min(costs), max(costs)
+    if low > 0:
         axes.set_xscale("log")
+        room = max(high / low, 10.0) ** 0.12
+        axes.set_xlim(low / room, high * room)
     else:
         axes.set_xscale("symlog", linthresh=1.0)
-    axes.margins(x=0.12, y=0.12)
+        axes.set_xlim(-0.4, max(high, 1.0) * 2)
+    axes.margins(y=0.12)
     axes.set_xlabel(f"{cost} (lower is better)", color=INK)
     axes.set_ylabel(f"{faithfulness}, with 95 % intervals (higher is better)", color=INK)
     axes.tick_params(which="both", colors=INK)
@@ -88,9 +93,10 @@ def _axes(axes: Axes, points: Sequence[Point], cost: str, faithfulness: str) -> 
 
 
 def _marker(axes: Axes, point: Point, colour: str) -> None:
+    name = f"method {point.label}"
     spread = [[point.mean - point.low], [point.high - point.mean]]
     style: dict[str, Any] = {"marker": "o" if colour == _FRONT else "s", "ms": 7, "capsize": 3, "zorder": 3}
-    axes.errorbar([point.cost], [point.mean], yerr=spread, color=colour, gid=f"method {point.label}", **style)
+    axes.errorbar([point.cost], [point.mean], yerr=spread, color=colour, **style)[0].set_gid(name)
 
 
 def _bound(axes: Axes, point: Point, colour: str) -> None:
@@ -110,7 +116,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
     taken = [_box(text) for text in axes.texts]
     taken += [_around(axes, point) for point in points] + _steps(axes, front(points))
     taken += [legend.get_window_extent() for legend in [axes.get_legend()] if legend is not None]
-    inside = axes.get_window_extent()
+    inside = axes.get_window_extent().frozen()
     for point in sorted(points, key=lambda p: (p.cost, p.mean)):
         chosen = None
         for distance in range(8, 240, 8):
@@ -126,7 +132,7 @@ def _label(axes: Axes, points: Sequence[Point]) -> None:
         taken.append(_box(chosen))
 
 
-def _annotated(axes: Axes, point: Point, x: float, y: float) -> Annotation:
+def _annotated(axes: Axes, point: Point, x: int, y: int) -> Annotation:
     line = {"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkB": 4}
     horizontal = {1: "left", 0: "center", -1: "right"}[(x > 0) - (x < 0)]
     vertical = {1: "bottom", 0: "center", -1: "top"}[(y > 0) - (y < 0)]
@@ -146,7 +152,7 @@ def _annotated(axes: Axes, point: Point, x: float, y: float) -> Annotation:
 def _is_clear(text: Text, taken: Sequence[Bbox], inside: Bbox) -> bool:
     box = _box(text)
     within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-    return within and not any(box.overlaps(other) for other in taken)
+    return bool(within) and not any(box.overlaps(other) for other in taken)
 
 
 def _box(text: Text) -> Bbox:
