@@ -31,9 +31,11 @@ a {{ color: inherit; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; }}
 th, td {{ border-bottom: 1px solid var(--rule); padding: .3em .7em; text-align: right; vertical-align: top; }}
-th:first-child, td:first-child {{ text-align: left; white-space: nowrap; }}
+th, td {{ white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; }}
 table.maps {{ width: 100%; }}
-table.maps td {{ text-align: left; }}
+table.maps td {{ text-align: left; white-space: normal; }}
+table.maps td:first-child {{ width: 1px; white-space: nowrap; }}
 details {{ margin: 0 0 1.2em; }}
 summary {{ cursor: pointer; }}
 pre {{ border: 1px solid var(--rule); padding: .7em; white-space: pre-wrap; overflow-wrap: anywhere; }}

@@ -137,5 +137,3 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
     assert all(name in shown for name in commands)
-        name in shown for name in ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
-    )
