@@ -11,8 +11,8 @@ from explainer.methods import METHODS, AbstractMethod, method
 def methods_named(settings: Mapping[str, Mapping[str, Any] | None]) -> dict[str, AbstractMethod]:
     """{label: settings} as methods; the label is the method's name unless the settings name it by `method`.
 
-    >>> list(methods_named({"sig": {}, "quadrature": {"method": "sig", "n_steps": 50}}).values())
-    [SIG(n_steps=None, internal_batch_size=None), SIG(n_steps=50, internal_batch_size=None)]
+    >>> methods_named({"random": {}, "another": {"method": "random", "seed": 3}})
+    {'random': Random(seed=0), 'another': Random(seed=3)}
 
     Raises:
         ValueError: when there is no such method, or it has no such setting.
