@@ -56,10 +56,13 @@ def pareto(points: Sequence[Point], cost: str = "milliseconds a text", faithfuln
     axes.step([p.cost for p in best], [p.mean for p in best], gid="front", **steps)
     axes.legend(loc="lower right", frameon=False, labelcolor=INK)
     for point in points:
-        (_bound if point.bound else _marker)(axes, point, _FRONT if point in best else _OTHER)
+        if point.bound:
+            _bound(axes, point, cost)
+        else:
+            _marker(axes, point, _FRONT if point in best else _OTHER)
     figure.canvas.draw()  # what has been laid out is where it will be, so that room for labels can be found
     figure.set_layout_engine("none")
-    _label(axes, [point for point in points if not point.bound])
+    _label(axes, points)
     return figure
 
 
@@ -99,7 +102,7 @@ def _marker(axes: Axes, point: Point, colour: str) -> None:
     axes.errorbar([point.cost], [point.mean], yerr=spread, color=colour, **style)[0].set_gid(name)
 
 
-def _bound(axes: Axes, point: Point, colour: str) -> None:
+def _bound(axes: Axes, point: Point, cost: str) -> None:
     axes.axhspan(point.low, point.high, color=_OTHER, alpha=0.12, lw=0)
     axes.axhline(point.mean, color=_OTHER, ls="--", lw=1.2, gid=f"bound {point.label}")
     style: dict[str, Any] = {
@@ -108,13 +111,15 @@ def _bound(axes: Axes, point: Point, colour: str) -> None:
         "va": "bottom",
         "color": INK,
     }
-    axes.annotate(f"{point.label}, {point.cost:.3g} a text", (0.01, point.mean), (0, 2), size=9, **style)
+    axes.annotate(f"{point.label}: {point.cost:,.1f} {cost}", (0.01, point.mean), (0, 2), size=9, **style)
 
 
-def _label(axes: Axes, points: Sequence[Point]) -> None:
+def _label(axes: Axes, all_points: Sequence[Point]) -> None:
     """Each label beside its marker, further out by a line where there is no room: no two overlap."""
+    points = [point for point in all_points if not point.bound]
     taken = [_box(text) for text in axes.texts]
     taken += [_around(axes, point) for point in points] + _steps(axes, front(points))
+    taken += [_across(axes, point.mean) for point in all_points if point.bound]
     taken += [legend.get_window_extent() for legend in [axes.get_legend()] if legend is not None]
     inside = axes.get_window_extent().frozen()
     for point in sorted(points, key=lambda p: (p.cost, p.mean)):
@@ -167,6 +172,13 @@ def _around(axes: Axes, point: Point) -> Bbox:
     """The pixels of a marker and its interval."""
     (x, low), (_, high) = axes.transData.transform([(point.cost, point.low), (point.cost, point.high)])
     return Bbox([[x - 8, low - 2], [x + 8, high + 2]])
+
+
+def _across(axes: Axes, height: float) -> Bbox:
+    """The pixels of a bound's line."""
+    inside = axes.get_window_extent().frozen()
+    y = float(axes.transData.transform((1.0, height))[1])
+    return Bbox([[inside.x0, y - 2], [inside.x1, y + 2]])
 
 
 def _steps(axes: Axes, best: Sequence[Point]) -> list[Bbox]:

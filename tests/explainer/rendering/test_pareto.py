@@ -25,6 +25,8 @@ def test_one_marker_a_method_and_one_line_a_bound() -> None:
     assert len(re.findall(r'<g id="method method_number_\d">', drawn)) == 5
     assert drawn.count('<g id="bound greedy (bound)">') == 1
     assert drawn.count('<g id="method greedy') == 0
+    texts = [text.get_text() for text in pareto([*points(5), bound]).axes[0].texts]
+    assert "greedy (bound): 900.0 milliseconds a text" in texts
 
 
 def test_the_front_is_what_nothing_cheaper_beats_and_never_a_bound() -> None:
@@ -38,10 +40,10 @@ def test_the_front_is_what_nothing_cheaper_beats_and_never_a_bound() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 12, 24])
 def test_labels_do_not_overlap_and_stay_inside(n: int) -> None:
-    figure = pareto(points(n))
+    figure = pareto([*points(n), Point("bound", 900.0, 0.31, 0.2, 0.4, bound=True)])
     (axes,) = figure.axes
     boxes = [_box(text) for text in axes.texts if isinstance(text, Annotation)]
-    assert len(boxes) == n
+    assert len(boxes) == n + 1
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     inside = axes.get_window_extent()
     assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
