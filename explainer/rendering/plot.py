@@ -11,14 +11,15 @@ _LINE, _WIDTH = 0.32, 11.0  # inches
 _CHARACTER = 0.088  # inches of one monospaced character at 9 points
 
 
-def heatmap(explanations: Sequence[Explanation]) -> Figure:
-    """Words on their colours, wrapped; before each text its target and probability."""
+def heatmap(explanations: Sequence[Explanation], labels: Sequence[str] | None = None) -> Figure:
+    """Words on their colours, wrapped; before each text its label, or else its target and probability."""
     lines: list[tuple[float, float, str, tuple[float, float, float]]] = []
     y = 0.0
-    for explanation in explanations:
+    shown = [_prediction(explanation) for explanation in explanations] if labels is None else list(labels)
+    for explanation, label in zip(explanations, shown, strict=True):
         words = explanation.words()
-        label = f"{explanation.target_label} {explanation.probabilities[explanation.target]:.0%}"
-        start = (len(label) + 2) * _CHARACTER
+        # Given labels are of the same text by several methods: equal words then stand below each other.
+        start = (len(label if labels is None else max(labels, key=len)) + 2) * _CHARACTER
         lines.append((0.0, y, label, (1.0, 1.0, 1.0)))
         x = start
         for word, shade in zip(words, strengths([word.score for word in words]), strict=True):
@@ -42,3 +43,7 @@ def heatmap(explanations: Sequence[Explanation]) -> Figure:
             bbox={"facecolor": background, "edgecolor": "none", "pad": 1.5},
         )
     return figure
+
+
+def _prediction(explanation: Explanation) -> str:
+    return f"{explanation.target_label} {explanation.probabilities[explanation.target]:.0%}"

@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
-from explainer.methods import method as method_named
+from explainer.comparison import SUMMARY, Comparison, targets
 from explainer.methods.amortized import Amortized
-from lightning_modules.comparison import SUMMARY, Comparison, targets
+from explainer.methods.named import methods_named
 from lightning_modules.data.text import TextExamples
 from lightning_modules.mask import MaskTraining
 
@@ -20,13 +20,12 @@ class MethodComparison(pl.Callback):
     """Compare methods with the explainer on every test batch.
 
     Args:
-        methods: {name: settings} of the methods beside the explainer.
+        methods: {name: settings}, or {label: {method: name, ...settings}}, beside the explainer.
         output: folder for comparison.json, comparison.csv and comparison.md; the trainer's log folder by default.
     """
 
-    def __init__(self, methods: dict[str, dict[str, Any]] | None = None, output: str | None = None) -> None:
-        named = {name: {} for name in DEFAULT} if methods is None else methods
-        self.methods = {name: method_named(name, **(settings or {})) for name, settings in named.items()}
+    def __init__(self, methods: dict[str, dict[str, Any] | None] | None = None, output: str | None = None) -> None:
+        self.methods = methods_named({name: {} for name in DEFAULT} if methods is None else methods)
         self.output = output
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

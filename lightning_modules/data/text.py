@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from lightning_modules.data.catalog import CATALOG, SPLITS, load, load_files
+from explainer.data.catalog import CATALOG, SPLITS, load, load_files
 
 
 @dataclass

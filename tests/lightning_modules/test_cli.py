@@ -135,4 +135,5 @@ def test_mistakes_end_in_one_line_and_code_2(arguments: list[str], capsys: pytes
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("fit", "validate", "test", "predict", "export", "attribute", "evaluate"))
+    commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
+    assert all(name in shown for name in commands)

@@ -8,9 +8,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from explainer import Attributor
+from explainer.explained import TokenBatch
+from explainer.losses import correlation_matching
 from lightning_modules.cli import main
 from lightning_modules.export import load_training
-from lightning_modules.mask import MaskTraining, _mixed_targets
+from lightning_modules.mask import MaskTraining, _mixed_targets, _Rows
 from tests.lightning_modules.conftest import write
 
 
@@ -30,6 +32,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "aml alone": {"teachers": None, "matching": 0.0, "kept": 1.0, "destroyed": 1.0, "sparse": 0.3},
     "in sequence": {"matching": [[0, 1], [0.5, 1], [0.5, 0]], "kept": [[0, 0], [0.5, 0], [0.5, 1]]},
     "two teachers, any class": {"teachers": {"sig": {}, "attn_lrp": {}}, "other_class": 0.5},
+    "teachers in turn": {"teachers": {"sig": {}, "attn_lrp": {}}, "mixing": "alternate"},
 }
 
 
@@ -110,12 +113,71 @@ def test_matching_learns_its_teacher(configuration: dict[str, Any], tmp_path: Pa
         assert len(events.Scalars(f"validation/{name}")) == 15
 
 
+TWO = {"sig": {}, "quadrature": {"method": "sig", "n_steps": 2}}
+
+
+@pytest.mark.parametrize("mixing", ["mean", "alternate"])
+def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict[str, Any], tmp_path: Path) -> None:
+    """Two teachers of one method with different settings."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    configuration["model"]["init_args"] |= {"teachers": TWO, "mixing": mixing}
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    for label in TWO:
+        values = [event.value for event in events.Scalars(f"train/agreement_{label}")]
+        assert len(values) == 6
+        assert all(-1 <= value <= 1 for value in values)
+        assert len(events.Scalars(f"validation/spearman_{label}")) == 2
+
+
+def rows(teachers: dict[str, torch.Tensor]) -> _Rows:
+    """Two texts of five tokens, all of them scorable."""
+    ids: torch.Tensor = torch.ones(2, 5, dtype=torch.long)
+    batch = TokenBatch(ids, ids, ids.bool())
+    return _Rows(batch, torch.zeros(2, dtype=torch.long), torch.zeros(2, 3), teachers)
+
+
+def training(classifier: str, **arguments: Any) -> MaskTraining:
+    return MaskTraining(classifier, explainer_settings={"rank": 2}, teachers={"sig": {}, "random": {}}, **arguments)
+
+
+def test_the_mean_weighs_standardized_teachers(classifier: str) -> None:
+    known = rows({"sig": torch.randn(2, 5), "random": torch.randn(2, 5)})
+    scores = torch.randn(2, 5)
+    for weights, share in ((None, 0.5), ({"sig": 3.0, "random": 1.0}, 0.75)):
+        mixed = share * known.teachers["sig"] + (1 - share) * known.teachers["random"]
+        centred = [values - values.mean(dim=1, keepdim=True) for values in (scores, mixed)]
+        correlation = (centred[0] * centred[1]).sum(dim=1) / (centred[0].norm(dim=1) * centred[1].norm(dim=1))
+        found = training(classifier, teacher_weights=weights)._matching(scores, known)
+        assert found.item() == pytest.approx(1 - correlation.mean().item(), abs=1e-6)
+
+
+def test_alternating_teachers_take_turns_and_count_by_their_weights(
+    classifier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = rows({"sig": torch.randn(2, 5), "random": torch.randn(2, 5)})
+    module = training(classifier, mixing="alternate", teacher_weights={"sig": 3.0, "random": 1.0})
+    found = []
+    for step in range(4):
+        monkeypatch.setattr(MaskTraining, "global_step", step)
+        found.append(module._matching(known.teachers["sig"], known).item())
+    # The scores are those of the first teacher: nothing is left to match on its turns.
+    assert found[0] == found[2] == pytest.approx(0.0, abs=1e-6)
+    expected = correlation_matching(known.teachers["sig"], known.teachers["random"], known.batch.scorable)
+    assert found[1] == found[3] == pytest.approx(0.5 * expected.item())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"explainer": "side"}, "`explainer` must be one of"),
         ({"teachers": None}, "there are no `teachers`"),
-        ({"teachers": {"lime": {}}}, "`method` must be one of"),
+        ({"teachers": {"no_method": {}}}, "`method` must be one of"),
+        ({"teachers": {"fast": {"method": "sig", "steps": 3}}}, "`settings` of method 'sig'"),
+        ({"mixing": "both"}, "`mixing` must be"),
+        ({"teacher_weights": {"attn_lrp": 1.0}}, "`teacher_weights` must have one weight for each of"),
+        ({"teacher_weights": {"sig": 0.0}}, "`teacher_weights` must be positive"),
         ({"matching": [[0.5, 1], [0, 1]]}, "`matching` must have progress rising"),
         ({"sparse": -1.0}, "`sparse` must not be negative"),
         ({"warmup": 1.5}, "`warmup` is a share"),

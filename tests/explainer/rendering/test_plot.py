@@ -52,3 +52,9 @@ def test_a_figure_can_be_drawn_even_of_nothing() -> None:
         buffer = io.BytesIO()
         heatmap(explanations).savefig(buffer, format="png")
         assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_labels_take_the_place_of_predictions_and_words_stand_below_each_other() -> None:
+    texts = heatmap([example(), example()], labels=["sig", "a longer name"]).texts
+    assert [text.get_text() for text in texts][::4] == ["sig", "a longer name"]
+    assert texts[1].get_position()[0] == texts[5].get_position()[0]

@@ -15,4 +15,4 @@ def test_another_module_is_refused() -> None:
 
 def test_an_unknown_method_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="`method` must be one of"):
-        MethodComparison(methods={"lime": {}})
+        MethodComparison(methods={"no_method": {}})

@@ -6,8 +6,8 @@ import datasets
 import pytest
 from datasets import Dataset
 
-from lightning_modules.data import catalog
-from lightning_modules.data.catalog import CATALOG, SPLITS, load
+from explainer.data import catalog
+from explainer.data.catalog import CATALOG, SPLITS, load
 
 
 @pytest.mark.parametrize("source", ["rotten_tomatoes", "imdb"])

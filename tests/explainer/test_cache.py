@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from explainer import cache
+from explainer.cache import cached_probabilities, cached_scores
 from explainer.methods import method
-from lightning_modules import cache
-from lightning_modules.cache import cached_probabilities, cached_scores
 from tests.families import TEXTS, explained
 
 

@@ -2,17 +2,21 @@
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
+from explainer import comparison as comparison_module
+from explainer.cache import Cache
+from explainer.comparison import COLUMNS, Comparison, targets
 from explainer.evaluation import faithfulness, summary
-from explainer.methods import method
+from explainer.methods import Random, method
 from explainer.methods.run import scores_of
-from lightning_modules.comparison import COLUMNS, Comparison, targets
 from tests.families import TEXTS, explained
 
 
@@ -73,3 +77,58 @@ def test_targets_are_the_predictions() -> None:
     model = explained("bert")
     batch = model.collate(model.encode(TEXTS))
     assert torch.equal(targets(model, model.encode(TEXTS)), model(batch).argmax(dim=1))
+
+
+@dataclass(frozen=True)
+class Bound(Random):
+    """Scores that call themselves a bound."""
+
+    name: ClassVar[str] = "greedy"
+
+    @property
+    def label(self) -> str:
+        return "greedy (bound)"
+
+
+def test_a_bound_is_labelled_and_no_method_to_reach() -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    found = Comparison({"upper": Bound(), "random": method("random")}, keep=3)
+    found.update(model, texts, targets(model, texts))
+    assert [record["method"] for record in found.records()] == ["upper (bound)", "random"]
+    assert found.is_bound("upper (bound)")
+    assert found.best_teacher == "random"
+    assert [len(row.scores) for row in found.rows.values()] == [3, 3]
+
+
+def test_metrics_are_those_asked_for_beside_the_areas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics beyond the default ones are asked for by name."""
+    asked = []
+
+    def measured(model, texts, scores, target, **options):  # type: ignore[no-untyped-def]
+        asked.append(options)
+        return faithfulness(model, texts, scores, target) | {"precision": torch.ones(len(texts))}
+
+    monkeypatch.setattr(comparison_module, "faithfulness", measured)
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    areas = ["aopc_comprehensiveness", "aopc_sufficiency"]
+    for metrics, options in ((["log_odds"], {}), (["precision"], {"metrics": ["precision", *areas]})):
+        found = Comparison({"random": method("random")}, metrics=metrics)
+        found.update(model, texts, targets(model, texts))
+        assert found.columns == (*metrics, *areas, "faithfulness")
+        assert asked[-1] == options
+        assert len(found.head()) == len(found.cells()[0])
+
+
+def test_seconds_are_those_of_the_computation_and_not_of_reading(tmp_path: Path) -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    target, cache = targets(model, texts), Cache.of(model, tmp_path)
+    first, again = (Comparison({"sig": method("sig")}, cache=cache) for _ in range(2))
+    assert not first.measured("sig", texts, target)
+    first.update(model, texts, target)
+    assert again.measured("sig", texts, target)
+    again.update(model, texts, target)
+    assert again.rows["sig"].seconds == first.rows["sig"].seconds > 0
+    assert again.records() == first.records()

@@ -1,0 +1,1 @@
+"""Data sets as data: nothing about models or training."""

@@ -1,0 +1,32 @@
+"""Some texts of a data set, by a name of the catalog or from a file."""
+
+from pathlib import Path
+
+import torch
+
+from explainer.data.catalog import CATALOG, load, load_files
+
+
+def texts_of(
+    data: str, split: str, n: int, seed: int | None, text: str, text_pair: str | None
+) -> tuple[list[str], list[str | None], str]:
+    """The texts, their seconds, and a line that says which they are."""
+    if data in CATALOG:
+        splits = load(data)
+        if split not in splits:
+            raise ValueError(f"`--split` must be one of {', '.join(splits)}, got {split!r}.")
+        rows, name = splits[split], f"the {split} split of {data}"
+    elif Path(data).is_file():
+        rows, name = load_files({"all": data}, text, text_pair, None)["all"], data
+    else:
+        raise ValueError(
+            f"`--data` must be one of {', '.join(CATALOG)}, or an existing .csv, .jsonl or .parquet file, got {data!r}."
+        )
+    if not 1 <= n <= len(rows):
+        raise ValueError(f"`--n` must be from 1 to {len(rows)}, the texts of {name}, got {n}.")
+    places = list(range(n))
+    if seed is not None:
+        places = sorted(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n].tolist())
+    found = rows[places]
+    chosen = f"the first {n}" if seed is None else f"{n} drawn by seed {seed}"
+    return found["text"], found.get("text_pair", [None] * n), f"{name} ({chosen} of {len(rows)})"

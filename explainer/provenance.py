@@ -1,0 +1,41 @@
+"""How a result was made: the command, the versions, the device."""
+
+import inspect
+import json
+import platform
+import shlex
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+PACKAGES = ("amortex", "torch", "transformers", "captum")
+
+
+def command_line(function: Callable[..., None], arguments: Mapping[str, Any]) -> str:
+    """The command that calls `function` with these arguments; what is as by default is left out."""
+    parameters = inspect.signature(function).parameters
+    parts = ["explainer", function.__name__]
+    for name, value in arguments.items():
+        if value != parameters[name].default:
+            shown = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            parts += ["--" + name.replace("_", "-"), shlex.quote(shown)]
+    return " ".join(parts)
+
+
+def versions() -> str:
+    """Of Python, this package and the libraries that decide what is computed."""
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in PACKAGES)])
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or how many threads the processor was given."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(a source folder)"

@@ -1,0 +1,68 @@
+"""The report of a comparison: one page with the table, the picture, the same texts by every method, and its making."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from explainer.explanation import Explanation
+from explainer.rendering.html import inline, page, render
+from explainer.rendering.pareto import INK
+
+LONG = 600  # characters; a longer text is folded until it is asked for
+
+
+def report(
+    title: str,
+    head: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    note: str,
+    picture: str,
+    shown: Sequence[Mapping[str, Explanation]],
+    making: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        head: names of the table's columns; `cells` its rows, and `note` what is to be known to read it.
+        picture: the Pareto picture as SVG.
+        shown: of each text its explanation by every method, by label.
+        making: what it took, by name: the command, the model, the data, the versions.
+    """
+    picture = inline(picture).replace(INK, "currentColor")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        "<h2>How faithful, at what cost</h2>",
+        f'<div class="scroll"><table>{_row(head, "th")}{"".join(_row(row, "td") for row in cells)}</table></div>',
+        f'<p class="soft">{escape(note)}</p>',
+        f"<figure>{picture}</figure>",
+        "<h2>The same texts by every method</h2>",
+        '<p>Against the class <span class="legend"></span> for it. Each map is scaled to its own largest word;'
+        " a word without colour has a score of zero.</p>",
+        *(_text(i, maps) for i, maps in enumerate(shown)),
+        "<h2>How it was made</h2>",
+        f'<table class="maps">{"".join(_made(name, value) for name, value in making.items() if name != "summary")}'
+        "</table>",
+    ]
+    return page(title, "\n".join(parts))
+
+
+def _row(cells: Sequence[str], kind: str) -> str:
+    return "<tr>" + "".join(f"<{kind}>{escape(cell).replace(chr(10), '<br>')}</{kind}>" for cell in cells) + "</tr>\n"
+
+
+def _made(name: str, value: str) -> str:
+    return f"<tr><td>{escape(name)}</td><td><pre>{escape(value)}</pre></td></tr>\n"
+
+
+def _text(number: int, maps: Mapping[str, Explanation]) -> str:
+    """One text, a row a method: equal words stand below each other."""
+    first = next(iter(maps.values()))
+    text = " / ".join(part for part in (first.text, first.text_pair) if part is not None)
+    long = len(text) > LONG
+    target = f"{first.target_label} {first.probabilities[first.target]:.1%}"
+    start = text[:80] + ("…" if len(text) > 80 else "")
+    rows = "".join(f"<tr><td>{escape(label)}</td><td>{render(one)}</td></tr>\n" for label, one in maps.items())
+    return (
+        f'<details{"" if long else " open"} class="{"long" if long else "short"}"><summary>{number + 1}. '
+        f'<b>{escape(target)}</b> <span class="soft">{escape(start)}</span></summary>\n'
+        f'<table class="maps">{rows}</table></details>'
+    )
