@@ -4,8 +4,14 @@ from typing import Any
 
 from explainer.methods.attn_lrp import AttnLRP as AttnLRP
 from explainer.methods.base import AbstractMethod as AbstractMethod
-from explainer.methods.captum_methods import InputTimesGradient as InputTimesGradient
-from explainer.methods.captum_methods import IntegratedGradientsMethod as IntegratedGradientsMethod
+from explainer.methods.captum import GradientShap as GradientShap
+from explainer.methods.captum import InputTimesGradient as InputTimesGradient
+from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGradientsMethod
+from explainer.methods.captum import KernelShap as KernelShap
+from explainer.methods.captum import Lime as Lime
+from explainer.methods.captum import Occlusion as Occlusion
+from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
+from explainer.methods.greedy import GreedyKeeping as GreedyKeeping
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
 from explainer.methods.random import Random as Random
 from explainer.methods.sig import SIG as SIG
@@ -13,7 +19,21 @@ from explainer.methods.subset_regression import SubsetRegression as SubsetRegres
 
 METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
-    for method in (Random, InputTimesGradient, IntegratedGradientsMethod, AttnLRP, SIG, LeaveOneOut, SubsetRegression)
+    for method in (
+        Random,
+        InputTimesGradient,
+        IntegratedGradientsMethod,
+        GradientShap,
+        AttnLRP,
+        SIG,
+        LeaveOneOut,
+        Occlusion,
+        Lime,
+        KernelShap,
+        SubsetRegression,
+        GreedyDeletion,
+        GreedyKeeping,
+    )
 }
 
 

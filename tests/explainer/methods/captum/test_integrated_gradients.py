@@ -7,7 +7,7 @@ import torch
 
 from explainer.methods import InputTimesGradient, IntegratedGradientsMethod
 from explainer.methods.base import gradient_times_input, logit_of
-from explainer.methods.captum_methods import CaptumForward
+from explainer.methods.captum import CaptumForward
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import FAMILIES
 
