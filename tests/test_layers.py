@@ -15,6 +15,7 @@ ROWS = [
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",
+        "explainer.robustness",
         "explainer.commands",
         "explainer",
     },

@@ -1,25 +1,18 @@
-"""Captum's methods: completeness, the plain gradient, and independence of the token budget."""
+"""Integrated gradients: completeness, a captum call of its own, and independence of the token budget."""
 
 import copy
 
 import pytest
 import torch
+from captum.attr import LayerIntegratedGradients
+from torch import Tensor
 
-from explainer.methods import InputTimesGradient, IntegratedGradientsMethod
-from explainer.methods.base import gradient_times_input, logit_of
-from explainer.methods.captum import CaptumForward
+from explainer.methods import IntegratedGradientsMethod
+from explainer.methods.base import logit_of
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
-from tests.families import FAMILIES
+from tests.families import FAMILIES, TEXTS
 
 TARGET = torch.tensor([0, 1, 2, 0])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_input_times_gradient_is_the_plain_gradient(family: str) -> None:
-    model = double(family)
-    batch = batch_of(model)
-    expected = gradient_times_input(model, batch, lambda logits: logit_of(logits, TARGET))
-    assert relative_error(InputTimesGradient()(model, batch, TARGET), expected) < 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -45,26 +38,33 @@ def test_integrated_gradients_do_not_depend_on_the_token_budget() -> None:
         assert relative_error(IntegratedGradientsMethod(n_steps=5)(model, batch, TARGET), expected) < 1e-5
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_captum_s_view_of_the_model_gives_its_logits(family: str) -> None:
-    model = double(family)
-    batch = batch_of(model, side="left")
-    forward = CaptumForward(model)
-    logits = forward(forward.embeddings(batch), *forward.arguments(batch))
-    assert torch.equal(logits, model(batch))
-    rows = torch.tensor([2, 0])
-    some = forward(forward.embeddings(batch)[rows], *forward.arguments(batch, rows))
-    assert relative_error(some, model(batch)[rows]) < 1e-6
+def test_integrated_gradients_are_those_of_captum_on_the_embedding_layer() -> None:
+    """A captum call of its own: LayerIntegratedGradients on BERT's word embeddings, ids and masked ids."""
+    model = double("bert")
+    batch = batch_of(model, TEXTS[:2])
+
+    def logits(ids: Tensor, mask: Tensor) -> Tensor:
+        return model.model(input_ids=ids, attention_mask=mask).logits
+
+    masked = batch.input_ids.masked_fill(batch.scorable, model.tokenizer.mask_token_id)
+    parts = LayerIntegratedGradients(logits, model.model.bert.embeddings.word_embeddings).attribute(
+        batch.input_ids,
+        masked,
+        target=TARGET[:2],
+        additional_forward_args=(batch.attention_mask,),
+        n_steps=20,
+        method="gausslegendre",
+    )
+    scores = IntegratedGradientsMethod(n_steps=20)(model, batch, TARGET[:2])
+    assert relative_error(scores, parts.sum(dim=-1)) < 1e-6
 
 
-@pytest.mark.parametrize("method", [InputTimesGradient(), IntegratedGradientsMethod(n_steps=2)])
-def test_they_work_on_a_model_off_the_attention_interface(method: InputTimesGradient) -> None:
+def test_they_work_on_a_model_off_the_attention_interface() -> None:
     batch = batch_of(deberta())
-    scores = method(deberta(), batch, predicted(deberta(), batch))
+    scores = IntegratedGradientsMethod(n_steps=2)(deberta(), batch, predicted(deberta(), batch))
     assert scores.isfinite().all()
     assert (scores[batch.scorable] != 0).any()
 
 
 def test_the_cost_is_three_passes_a_point() -> None:
-    assert InputTimesGradient().forward_equivalents(9) == 3
     assert IntegratedGradientsMethod(n_steps=7).forward_equivalents(9) == 21
