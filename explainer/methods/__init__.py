@@ -10,6 +10,7 @@ from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGrad
 from explainer.methods.captum import KernelShap as KernelShap
 from explainer.methods.captum import Lime as Lime
 from explainer.methods.captum import Occlusion as Occlusion
+from explainer.methods.deep_lift import DeepLift as DeepLift
 from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
 from explainer.methods.greedy import GreedyKeeping as GreedyKeeping
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
@@ -24,6 +25,7 @@ METHODS: dict[str, type[AbstractMethod]] = {
         InputTimesGradient,
         IntegratedGradientsMethod,
         GradientShap,
+        DeepLift,
         AttnLRP,
         SIG,
         LeaveOneOut,
