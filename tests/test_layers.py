@@ -18,6 +18,7 @@ ROWS = [
         "explainer.rendering",
         "explainer.cache",
         "explainer.comparison",
+        "explainer.robustness",
         "explainer.commands",
         "explainer.compare",
         "explainer.provenance",

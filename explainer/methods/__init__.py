@@ -2,13 +2,25 @@
 
 from typing import Any
 
+from explainer.methods.attcat import AttCAT as AttCAT
+from explainer.methods.attention_rollout import AttentionRollout as AttentionRollout
 from explainer.methods.attn_lrp import AttnLRP as AttnLRP
 from explainer.methods.base import AbstractMethod as AbstractMethod
-from explainer.methods.captum_methods import InputTimesGradient as InputTimesGradient
-from explainer.methods.captum_methods import IntegratedGradientsMethod as IntegratedGradientsMethod
+from explainer.methods.captum import GradientShap as GradientShap
+from explainer.methods.captum import InputTimesGradient as InputTimesGradient
+from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGradientsMethod
+from explainer.methods.captum import KernelShap as KernelShap
+from explainer.methods.captum import Lime as Lime
+from explainer.methods.captum import Occlusion as Occlusion
 from explainer.methods.cp_lrp import CPLRP as CPLRP
+from explainer.methods.deep_lift import DeepLift as DeepLift
+from explainer.methods.gae import GAE as GAE
+from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
+from explainer.methods.greedy import GreedyKeeping as GreedyKeeping
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
+from explainer.methods.mask_lrp import MaskLRP as MaskLRP
 from explainer.methods.random import Random as Random
+from explainer.methods.rpi import RPI as RPI
 from explainer.methods.sig import SIG as SIG
 from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 
@@ -16,11 +28,23 @@ _ALL: tuple[type[AbstractMethod], ...] = (
     Random,
     InputTimesGradient,
     IntegratedGradientsMethod,
+    GradientShap,
+    DeepLift,
+    AttentionRollout,
+    GAE,
+    AttCAT,
     AttnLRP,
     CPLRP,
+    MaskLRP,
+    RPI,
     SIG,
     LeaveOneOut,
+    Occlusion,
+    Lime,
+    KernelShap,
     SubsetRegression,
+    GreedyDeletion,
+    GreedyKeeping,
 )
 METHODS: dict[str, type[AbstractMethod]] = {method.name: method for method in _ALL}
 

@@ -13,7 +13,7 @@ from tests.families import FAMILIES, explained
 
 
 def test_settings_hold_the_name_and_every_field() -> None:
-    assert SIG(n_steps=4).settings == {"method": "sig", "n_steps": 4, "internal_batch_size": None}
+    assert SIG(n_steps=4).settings == {"method": "sig", "n_steps": 4, "internal_batch_size": None, "baseline": None}
 
 
 def test_methods_with_equal_settings_are_equal_and_cannot_change() -> None:

@@ -1,0 +1,46 @@
+"""Integrated gradients (Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017).
+
+    IG_i = sum_d (e_i - e_r)_d * integral_0^1 df_c / de_id (x_r + s (x - x_r)) ds
+
+x_r: the text with the baseline token's embedding at every scorable position.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from captum.attr import IntegratedGradients
+
+from explainer.explained import ExplainedModel, TokenBatch
+from explainer.methods.base import AbstractMethod, scorable_only
+from explainer.methods.captum.forward import CaptumForward
+from explainer.typing import Scores, Target
+
+
+@dataclass(frozen=True)
+class IntegratedGradientsMethod(AbstractMethod):
+    """Integrated gradients (Sundararajan et al. 2017) from the baseline token at every scorable position.
+
+    Args:
+        n_steps: points of the Gauss-Legendre quadrature.
+    """
+
+    name: ClassVar[str] = "integrated_gradients"
+    complete: ClassVar[bool] = True
+    n_steps: int = 50
+
+    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        forward = CaptumForward(explained)
+        embeddings = forward.embeddings(batch)
+        parts = IntegratedGradients(forward).attribute(
+            embeddings,
+            forward.without(batch, embeddings),
+            target=target,
+            additional_forward_args=forward.arguments(batch),
+            n_steps=self.n_steps,
+            method="gausslegendre",
+            internal_batch_size=max(explained.batch_tokens // batch.input_ids.shape[1], len(batch)),
+        )
+        return scorable_only(parts.sum(dim=-1), batch)
+
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return 3.0 * self.n_steps
