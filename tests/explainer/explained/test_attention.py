@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from explainer.explained import ExplainedModel, edit_attention
-from tests.explainer.tools import batch_of, bit_equal_logits, deberta, fresh
+from explainer.explained import ExplainedModel, edit_attention, edit_attention_maps
+from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh
 from tests.families import FAMILIES, explained
 
 
@@ -136,3 +136,20 @@ def test_a_model_off_the_interface_is_refused(part: str) -> None:
     refusal = pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention")
     with registrations_restored(), refusal, edit_attention(getattr(model, part), identity):
         pass
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reading_the_maps_of_a_padded_batch_gives_numbers_in_float64(family: str) -> None:
+    """Rows of padding outside every window are masked whole, and the softmax may be in float32."""
+    model = double(family)
+    batch = batch_of(model)
+    maps: list[Tensor] = []
+
+    def read(module: nn.Module, weights: Tensor) -> Tensor:
+        maps.append(weights)
+        return weights
+
+    with edit_attention_maps(model.model, read):
+        logits = model(batch)
+    assert all(m.isfinite().all() for m in maps)
+    assert torch.allclose(logits, model(batch), atol=1e-5)
