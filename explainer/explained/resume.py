@@ -4,12 +4,12 @@ Whatever changes the attention of block `layer` leaves everything below it as it
 block is recorded in one pass; afterwards the blocks below hand it on instead of computing it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from explainer.explained.batch import TokenBatch
@@ -63,6 +63,34 @@ class Resumed:
             for block in self.explained.layers[: self.layer][-1:]:
                 hooks.callback(block.register_forward_hook(leaving).remove)
             return self.explained(self.batch)
+
+
+class LayerMaps:
+    """The edit, for `edit_attention_maps`, that reads the maps of some blocks, or supplies them.
+
+    Attributes:
+        supplied: (layers, batch, heads, queries, keys), used instead of the maps computed; None to read them.
+    """
+
+    def __init__(self, explained: ExplainedModel, layers: Sequence[int]) -> None:
+        indices = [layer_index(explained, layer) for layer in layers]
+        self._place = {module: i for i, layer in enumerate(indices) for module in explained.layers[layer].modules()}
+        self._found: dict[int, Tensor] = {}
+        self.supplied: Float[Tensor, "layers batch heads seq seq"] | None = None
+
+    def __call__(self, module: nn.Module, weights: Tensor) -> Tensor:
+        place = self._place.get(module)
+        if place is None:
+            return weights
+        if self.supplied is not None:
+            return self.supplied[place]
+        self._found[place] = weights.detach()
+        return weights
+
+    @property
+    def maps(self) -> Float[Tensor, "layers batch heads seq seq"]:
+        """The maps of the last pass that read them; right-padded."""
+        return torch.stack([self._found[place] for place in range(len(self._found))])
 
 
 def layer_index(explained: ExplainedModel, layer: int) -> int:

@@ -8,12 +8,22 @@ from explainer.methods.captum_methods import InputTimesGradient as InputTimesGra
 from explainer.methods.captum_methods import IntegratedGradientsMethod as IntegratedGradientsMethod
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
 from explainer.methods.random import Random as Random
+from explainer.methods.rpi import RPI as RPI
 from explainer.methods.sig import SIG as SIG
 from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 
 METHODS: dict[str, type[AbstractMethod]] = {
     method.name: method
-    for method in (Random, InputTimesGradient, IntegratedGradientsMethod, AttnLRP, SIG, LeaveOneOut, SubsetRegression)
+    for method in (
+        Random,
+        InputTimesGradient,
+        IntegratedGradientsMethod,
+        AttnLRP,
+        SIG,
+        RPI,
+        LeaveOneOut,
+        SubsetRegression,
+    )
 }
 
 

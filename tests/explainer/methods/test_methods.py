@@ -9,7 +9,7 @@ from torch.overrides import _get_current_function_mode_stack
 from transformers import AttentionInterface
 
 from explainer.explained import ExplainedModel
-from explainer.methods import METHODS, SIG, AbstractMethod, IntegratedGradientsMethod, SubsetRegression, method
+from explainer.methods import METHODS, RPI, SIG, AbstractMethod, IntegratedGradientsMethod, SubsetRegression, method
 from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, predicted, relative_error
 from tests.families import FAMILIES, TEXTS, explained
 
@@ -17,6 +17,8 @@ CASES: dict[str, AbstractMethod] = {
     **{name: kind() for name, kind in METHODS.items()},
     "integrated_gradients": IntegratedGradientsMethod(n_steps=4),
     "sig_quadrature": SIG(n_steps=3),
+    "rpi_paper": RPI(preset="paper", layers=(-2,), n_baselines=3, n_steps=4),
+    "rpi_best": RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2, select="best"),
     "subset_regression": SubsetRegression(n_subsets=8),
 }
 TYPED = {"encoder": "the [SEP] film", "decoder": "the </s> film", "t5": "the <pad> film"}  # a special token in the text
