@@ -4,6 +4,7 @@ from typing import Any
 
 from explainer.methods.attn_lrp import AttnLRP as AttnLRP
 from explainer.methods.base import AbstractMethod as AbstractMethod
+from explainer.methods.baselines import AbstractBaseline as AbstractBaseline
 from explainer.methods.captum_methods import InputTimesGradient as InputTimesGradient
 from explainer.methods.captum_methods import IntegratedGradientsMethod as IntegratedGradientsMethod
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut

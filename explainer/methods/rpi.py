@@ -9,6 +9,7 @@ as the authors' code has it (the paper's equation has A - B for the last factor)
 Nothing below the edited layer moves along the path: those blocks run once (`explained.resume`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -66,7 +67,7 @@ class RPI(AbstractMethod):
 
     name: ClassVar[str] = "rpi"
     preset: str = "default"
-    layers: tuple[int, ...] = PRESET
+    layers: int | Sequence[int] = PRESET
     rows: str = PRESET
     formula: str = PRESET
     baseline: str | AbstractBaseline = PRESET
@@ -82,9 +83,9 @@ class RPI(AbstractMethod):
         for setting, value in PRESETS[self.preset].items():
             if getattr(self, setting) is None:
                 object.__setattr__(self, setting, value)
-        object.__setattr__(self, "layers", tuple(self.layers))  # a list, from JSON
+        object.__setattr__(self, "layers", self._layers)
         self._check_choices(*CHOICES)
-        if min(self.n_baselines, self.n_steps, len(self.layers)) < 1:
+        if min(self.n_baselines, self.n_steps, len(self._layers)) < 1:
             raise ValueError("`n_baselines`, `n_steps` and the number of `layers` must be at least 1.")
         if sampler(self.baseline).deterministic and self.n_baselines > 1:
             raise ValueError(
@@ -99,6 +100,10 @@ class RPI(AbstractMethod):
     @property
     def label(self) -> str:
         return f"{self.name} (best of {self.n_baselines} by {self.select_by})" if self._is_best_of else self.name
+
+    @property
+    def _layers(self) -> tuple[int, ...]:
+        return (self.layers,) if isinstance(self.layers, int) else tuple(self.layers)
 
     @property
     def _is_best_of(self) -> bool:
@@ -132,7 +137,7 @@ class RPI(AbstractMethod):
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
     ) -> Float[Tensor, "candidates batch seq"]:
         """One map a baseline."""
-        layers = tuple(sorted({layer_index(explained, layer) for layer in self.layers}))
+        layers = tuple(sorted({layer_index(explained, layer) for layer in self._layers}))
         maps = LayerMaps(explained, layers)
         with edit_attention_maps(explained.model, maps):
             resumed = Resumed(explained, batch, layers[0])
@@ -143,16 +148,17 @@ class RPI(AbstractMethod):
 
     def _integrals(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, target: Target) -> Tensor:
         """(candidates, batch, seq): baselines, texts and points all together, in passes under the token budget."""
-        points, weights = (values.to(state.maps) for values in self._points())
+        exact = torch.promote_types(state.maps.dtype, torch.float32)
+        points, weights = (values.to(state.maps.device, exact) for values in self._points())
         texts, seq = state.batch.input_ids.shape
         rows = max(state.explained.batch_tokens // seq, 1)
-        found = state.maps.new_zeros(self.n_baselines, texts, seq)
+        found = torch.zeros(self.n_baselines, texts, seq, device=points.device, dtype=points.dtype)
         for samples in torch.arange(self.n_baselines).split(max(rows // (texts * len(points)), 1)):
             starts = torch.stack([sampler(self.baseline)(state, k, self.seed) for k in samples.tolist()])
             paths = torch.cartesian_prod(*map(torch.arange, (len(samples), texts, len(points)))).to(found.device)
             for sample, text, step in (part.unbind(dim=1) for part in paths.split(rows)):
                 start, end = starts[sample, :, text].transpose(0, 1), state.maps[:, text]
-                point = torch.lerp(start, end, points[step][:, None, None, None]).requires_grad_()
+                point = torch.lerp(start, end, points[step][:, None, None, None].to(end)).requires_grad_()
                 gradient = self._gradient(resumed, maps, point, text, target)
                 scores = self._read(gradient * self._factors(start, end, point.detach()), state, text)
                 found.index_put_((sample + samples[0], text), weights[step][:, None] * scores, accumulate=True)
@@ -173,7 +179,8 @@ class RPI(AbstractMethod):
         """One value a key (rows, seq) from (layers, rows, heads, queries, keys)."""
         batch = state.batch
         queries = batch.attention_mask if self.rows == "all" else state.explained.pooling(batch)
-        return torch.einsum("lrhqk,rq->rk", integrand, queries[text].to(integrand)) / integrand.shape[2]
+        summed = torch.einsum("lrhqk,rq->rk", integrand, queries[text].to(integrand))
+        return summed / integrand.shape[2]
 
     def _points(self) -> tuple[Tensor, Tensor]:
         """Points of [0, 1] and their weights."""
