@@ -109,7 +109,18 @@ class AllReference(AbstractBaseline):
         return read.maps
 
 
-SAMPLERS: dict[str, AbstractBaseline] = {baseline.name: baseline for baseline in (Gaussian(), AllReference())}
+@dataclass(frozen=True)
+class Zero(AbstractBaseline):
+    """No attention at all, where Hao et al. (Self-Attention Attribution, AAAI 2021) start their path."""
+
+    name: ClassVar[str] = "zero"
+    deterministic: ClassVar[bool] = True
+
+    def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
+        return state.maps.masked_fill(state.valid[:, :, None], 0.0)
+
+
+SAMPLERS: dict[str, AbstractBaseline] = {baseline.name: baseline for baseline in (Gaussian(), AllReference(), Zero())}
 
 
 def sampler(baseline: str | AbstractBaseline) -> AbstractBaseline:

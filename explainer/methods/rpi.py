@@ -1,4 +1,4 @@
-"""RPI: randomized path integration over the attention of a layer.
+"""RPI: randomized path integration over attention.
 
 Barkan et al., Improving LLM Attributions with Randomized Path-Integration, EMNLP Findings 2024. A = attention
 probabilities of a layer (heads, n, n), B = a random baseline in their place, A(s) = B + s (A - B); a token's score is
@@ -6,12 +6,13 @@ probabilities of a layer (heads, n, n), B = a random baseline in their place, A(
     sum over query rows q, mean over heads h, of  integral_0^1 df_c / dA_hqj (A(s)) * A_hqj(s) ds * A_hqj
 
 as the authors' code has it (the paper's equation has A - B for the last factor). Each baseline gives one candidate map.
-Nothing below the edited layer moves along the path: those blocks run once (`explained.resume`).
+Nothing below the lowest edited layer moves along the path: those blocks run once (`explained.resume`). Several layers
+move along one path together and their scores add up; with all of them supplied, no gradient passes through a softmax.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from explainer.typing import Scores, Target
 
 PRESET: Any = None  # a setting's default: what the preset says
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"layers": (-1,), "rows": "all", "formula": "gradient", "baseline": "all_reference", "n_baselines": 1}
+    "default": {"layers": "all", "rows": "all", "formula": "gradient", "baseline": "all_reference", "n_baselines": 1}
     | {"n_steps": 4, "quadrature": "gauss_legendre"},
     "paper": {"layers": (-3,), "rows": "pooled", "formula": "paper", "baseline": "gaussian", "n_baselines": 24}
     | {"n_steps": 31, "quadrature": "mean"},
@@ -50,10 +51,10 @@ class RPI(AbstractMethod):
 
     Args:
         preset: what is not given below comes from here: `default`, found on validation texts, or `paper`.
-        layers: blocks whose attention moves, all along one path, and whose maps are summed; negative = from the end.
+        layers: blocks whose attention moves together: `all`, a number or a list; negative = from the end.
         rows: query rows that are read: those the head pools (of T5: the encoder's end token), or all of them.
         formula: factors beside the gradient in the integral: A(s) A (`paper`), A (`gradient`), A - B (`difference`).
-        baseline: `gaussian`, `all_reference`, or any `baselines.AbstractBaseline`.
+        baseline: `gaussian`, `all_reference`, `zero`, or any `baselines.AbstractBaseline`.
         n_baselines: samples of the baseline, each a candidate map.
         n_steps: points of a path.
         quadrature: `mean` of even points with both ends, as published, or `gauss_legendre`.
@@ -67,7 +68,7 @@ class RPI(AbstractMethod):
 
     name: ClassVar[str] = "rpi"
     preset: str = "default"
-    layers: int | Sequence[int] = PRESET
+    layers: int | str | Sequence[int] = PRESET
     rows: str = PRESET
     formula: str = PRESET
     baseline: str | AbstractBaseline = PRESET
@@ -83,9 +84,12 @@ class RPI(AbstractMethod):
         for setting, value in PRESETS[self.preset].items():
             if getattr(self, setting) is None:
                 object.__setattr__(self, setting, value)
-        object.__setattr__(self, "layers", self._layers)
+        if isinstance(self.layers, str) and self.layers != "all":
+            raise ValueError(f"`layers` must be 'all', a number or a list of numbers, got {self.layers!r}.")
+        if self.layers != "all":
+            object.__setattr__(self, "layers", (self.layers,) if isinstance(self.layers, int) else tuple(self.layers))
         self._check_choices(*CHOICES)
-        if min(self.n_baselines, self.n_steps, len(self._layers)) < 1:
+        if not self.layers or min(self.n_baselines, self.n_steps) < 1:
             raise ValueError("`n_baselines`, `n_steps` and the number of `layers` must be at least 1.")
         if sampler(self.baseline).deterministic and self.n_baselines > 1:
             raise ValueError(
@@ -100,10 +104,6 @@ class RPI(AbstractMethod):
     @property
     def label(self) -> str:
         return f"{self.name} (best of {self.n_baselines} by {self.select_by})" if self._is_best_of else self.name
-
-    @property
-    def _layers(self) -> tuple[int, ...]:
-        return (self.layers,) if isinstance(self.layers, int) else tuple(self.layers)
 
     @property
     def _is_best_of(self) -> bool:
@@ -137,7 +137,7 @@ class RPI(AbstractMethod):
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
     ) -> Float[Tensor, "candidates batch seq"]:
         """One map a baseline."""
-        layers = tuple(sorted({layer_index(explained, layer) for layer in self._layers}))
+        layers = self._indices(explained)
         maps = LayerMaps(explained, layers)
         with edit_attention_maps(explained.model, maps):
             resumed = Resumed(explained, batch, layers[0])
@@ -145,6 +145,11 @@ class RPI(AbstractMethod):
             found = self._integrals(resumed, maps, state, target)
         order = batch.aligned()[1]
         return torch.stack([scorable_only(batch.restored(scores, order), batch) for scores in found])
+
+    def _indices(self, explained: ExplainedModel) -> tuple[int, ...]:
+        if self.layers == "all":
+            return tuple(range(len(explained.layers)))
+        return tuple(sorted({layer_index(explained, layer) for layer in cast(tuple[int, ...], self.layers)}))
 
     def _integrals(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, target: Target) -> Tensor:
         """(candidates, batch, seq): baselines, texts and points all together, in passes under the token budget."""

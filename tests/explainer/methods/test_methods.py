@@ -18,6 +18,7 @@ CASES: dict[str, AbstractMethod] = {
     "integrated_gradients": IntegratedGradientsMethod(n_steps=4),
     "sig_quadrature": SIG(n_steps=3),
     "rpi_paper": RPI(preset="paper", layers=(-2,), n_baselines=3, n_steps=4),
+    "rpi_last": RPI(layers=-1, n_steps=2),
     "rpi_best": RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2, select="best"),
     "subset_regression": SubsetRegression(n_subsets=8),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from explainer.explained import ExplainedModel, edit_attention_maps
 from explainer.methods import RPI, AbstractBaseline, method
 from explainer.methods.base import logit_of
-from explainer.methods.baselines import AllReference, AttentionState, Gaussian
+from explainer.methods.baselines import AllReference, AttentionState, Gaussian, Zero
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS, explained
 
@@ -147,6 +147,7 @@ def test_differences_along_the_path_sum_to_the_logit_s_change(family: str) -> No
 def test_a_list_or_a_number_of_layers_and_their_sum() -> None:
     assert RPI(layers=[-2, -1]) == RPI(layers=(-2, -1))
     assert RPI(layers=-1) == RPI(layers=(-1,))
+    assert RPI(layers=-1) != RPI()
     model = double("bert")
     batch = batch_of(model)
     target = predicted(model, batch)
@@ -156,7 +157,8 @@ def test_a_list_or_a_number_of_layers_and_their_sum() -> None:
     )
     assert relative_error(both, single) > 1e-3
     # From either end, in any order, the same.
-    assert torch.equal(RPI(layers=(-1, 0))(model, batch, target), RPI(layers=(0, 1))(model, batch, target))
+    every = RPI(layers="all")(model, batch, target)
+    assert all(torch.equal(RPI(layers=layers)(model, batch, target), every) for layers in ((-1, 0), (0, 1)))
 
 
 def test_the_sampler_gets_what_a_learned_one_needs() -> None:
@@ -209,6 +211,14 @@ def test_all_reference_is_the_attention_of_the_replaced_text() -> None:
     expected = state_of(model, replaced).maps
     assert relative_error(baseline, expected) < 1e-6
     assert torch.allclose(baseline.sum(dim=-1), torch.ones(()), atol=1e-5)
+
+
+def test_the_zero_baseline_lets_nothing_through_between_real_tokens() -> None:
+    state = state_of(explained("llama"))
+    baseline = Zero()(state, 0, 0)
+    valid = state.valid[:, :, None].expand_as(baseline)
+    assert (baseline[valid] == 0).all()
+    assert torch.equal(baseline[~valid], state.maps[~valid])
 
 
 def state_of(model: ExplainedModel, batch: Any = None) -> AttentionState:
@@ -286,13 +296,15 @@ def test_the_paper_s_preset_and_what_is_given_beside_it() -> None:
     [
         ({"preset": "papr"}, "`preset` must be one of default, paper, got 'papr'"),
         ({"rows": "first"}, "`rows` must be one of pooled, all, got 'first'"),
-        ({"baseline": "noise"}, "`baseline` must be one of gaussian, all_reference or a sampler, got 'noise'"),
+        ({"baseline": "noise"}, "`baseline` must be one of gaussian, all_reference, zero or a sampler, got 'noise'"),
         ({"select_by": "aopc"}, "`select_by` must be one of comprehensiveness, .*got 'aopc'"),
+        ({"layers": []}, "must be at least 1"),
+        ({"layers": "last"}, "`layers` must be 'all', a number or a list of numbers, got 'last'"),
         ({"n_steps": 0}, "must be at least 1"),
         ({"baseline": "all_reference", "n_baselines": 2}, "`n_baselines` must be 1 .* got 2"),
         ({"steps": 2}, "`settings` of method 'rpi': .*steps"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=["preset", "rows", "baseline", "select_by", "no_layer", "layers", "n_steps", "n_baselines", "unknown"],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
