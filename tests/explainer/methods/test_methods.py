@@ -11,6 +11,7 @@ from transformers import AttentionInterface
 from explainer.explained import ExplainedModel
 from explainer.methods import (
     METHODS,
+    RPI,
     SIG,
     AbstractMethod,
     GradientShap,
@@ -30,6 +31,9 @@ CASES: dict[str, AbstractMethod] = {
     "lime": Lime(n_samples=24),
     "kernel_shap": KernelShap(n_samples=32),
     "sig_quadrature": SIG(n_steps=3),
+    "rpi_paper": RPI(preset="paper", layers=(-2,), n_baselines=3, n_steps=4),
+    "rpi_last": RPI(layers=-1, n_steps=2),
+    "rpi_best": RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2, select="best"),
     "subset_regression": SubsetRegression(n_subsets=8),
 }
 TYPED = {"encoder": "the [SEP] film", "decoder": "the </s> film", "t5": "the <pad> film"}  # a special token in the text

@@ -1,0 +1,123 @@
+"""Run the lower blocks of a model once, and the rest from one block up as often as wanted.
+
+Whatever changes the attention of block `layer` leaves everything below it as it was. The hidden state that enters that
+block is recorded in one pass; afterwards the blocks below hand it on instead of computing it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from explainer.explained.batch import TokenBatch
+from explainer.explained.model import ExplainedModel
+from explainer.typing import Embeddings, Logits
+
+
+class Resumed:
+    """The explained model from block `layer` up, over the texts of one batch.
+
+    Building it runs the whole model once, without gradients; inside a block of `edit_attention_maps` that pass is
+    where the maps can be read. Every call after that skips `explained.layers[:layer]`. Between calls nothing is left
+    in the model, also after an exception.
+
+    Args:
+        batch: the texts; kept as `batch`, right-padded (`TokenBatch.aligned`).
+        layer: the first block to run, an index of `explained.layers`; negative counts from the end.
+
+    Raises:
+        ValueError: when there is no such block.
+    """
+
+    hidden: Embeddings
+    """The state that enters block `layer`."""
+
+    def __init__(self, explained: ExplainedModel, batch: TokenBatch, layer: int) -> None:
+        self.explained = explained
+        self.batch = batch.aligned()[0]
+        self.layer = layer_index(explained, layer)
+        self._handed_on: Any = None
+        self.logits = self._record()
+
+    def __call__(self, rows: Int64[Tensor, " n"]) -> Logits:
+        """Logits of the texts `rows` (indices into the batch, each as often as wanted), in that order."""
+        batch = self.batch
+        tensors = (batch.input_ids, batch.attention_mask, batch.scorable, batch.token_type_ids)
+        handed_on = _rows_of(self._handed_on, rows)
+        with _handing_on(self.explained.layers[: self.layer], handed_on):
+            return self.explained(TokenBatch(*(None if t is None else t[rows] for t in tensors)))  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def _record(self) -> Logits:
+        def entering(block: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self.hidden = inputs[0]
+
+        def leaving(block: nn.Module, inputs: Any, output: Any) -> None:
+            self._handed_on = output
+
+        with ExitStack() as hooks:
+            hooks.callback(self.explained.layers[self.layer].register_forward_pre_hook(entering).remove)
+            for block in self.explained.layers[: self.layer][-1:]:
+                hooks.callback(block.register_forward_hook(leaving).remove)
+            return self.explained(self.batch)
+
+
+class LayerMaps:
+    """The edit, for `edit_attention_maps`, that reads the maps of some blocks, or supplies them.
+
+    Attributes:
+        supplied: (layers, batch, heads, queries, keys), used instead of the maps computed; None to read them.
+    """
+
+    def __init__(self, explained: ExplainedModel, layers: Sequence[int]) -> None:
+        indices = [layer_index(explained, layer) for layer in layers]
+        self._place = {module: i for i, layer in enumerate(indices) for module in explained.layers[layer].modules()}
+        self._found: dict[int, Tensor] = {}
+        self.supplied: Float[Tensor, "layers batch heads seq seq"] | None = None
+
+    def __call__(self, module: nn.Module, weights: Tensor) -> Tensor:
+        place = self._place.get(module)
+        if place is None:
+            return weights
+        if self.supplied is not None:
+            return self.supplied[place]
+        self._found[place] = weights.detach()
+        return weights
+
+    @property
+    def maps(self) -> Float[Tensor, "layers batch heads seq seq"]:
+        """The maps of the last pass that read them; right-padded."""
+        return torch.stack([self._found[place] for place in range(len(self._found))])
+
+
+def layer_index(explained: ExplainedModel, layer: int) -> int:
+    """The index from 0 of a block given from either end.
+
+    Raises:
+        ValueError: when there is no such block.
+    """
+    depth = len(explained.layers)
+    if not -depth <= layer < depth:
+        raise ValueError(f"`layer` must lie between {-depth} and {depth - 1} (the model has {depth}), got {layer}.")
+    return layer % depth
+
+
+def _rows_of(output: Any, rows: Tensor) -> Any:
+    """A block's output for some of its texts: a state, or a tuple of a state and what holds for every text (T5)."""
+    return (output[0][rows], *output[1:]) if isinstance(output, tuple) else None if output is None else output[rows]
+
+
+@contextmanager
+def _handing_on(blocks: list[nn.Module], output: Any) -> Iterator[None]:
+    """Let every one of the blocks give `output` without computing anything."""
+    # An instance's own `forward` comes before its class's, and goes without a trace.
+    try:
+        for block in blocks:
+            block.forward = lambda *args, **kwargs: output
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
