@@ -12,6 +12,7 @@ ROWS = [
     {"explainer.perturbation", "explainer.models", "explainer.evaluation"},
     {
         "explainer.methods",
+        "explainer.heads",
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
@@ -64,8 +65,13 @@ def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
 
-    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
-        output, weights = attend(module, query, key, value, *args, **kw)
+    def attention(
+        attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kw: Any
+    ):
+        if mask is not None and mask.dtype == torch.float64:
+            # Many families take the softmax in float32, where float64's lowest number would be -inf: rows of NaN.
+            mask = mask.clamp(min=torch.finfo(torch.float32).min)
+        output, weights = attend(module, query, key, value, mask, **kw)
         assert weights is not None
         edited = edit(module, weights)
         if edited is weights:
