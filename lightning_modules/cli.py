@@ -21,6 +21,7 @@ Use:
   export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
   attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
   evaluate   attributions -> faithfulness
+  heads      parsed texts -> the attention heads that matter
 """
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     command, rest = arguments[0], arguments[1:]
     try:
-        if command in ("attribute", "evaluate", "export"):
+        if command in ("attribute", "evaluate", "export", "heads"):
             auto_cli(
                 _function(command), args=[_dashes(a) for a in rest], as_positional=False, prog=f"explainer {command}"
             )
@@ -52,6 +53,10 @@ def _function(command: str) -> Callable[..., None]:
         from lightning_modules.export import export
 
         return export
+    if command == "heads":
+        from explainer.heads.command import heads
+
+        return heads
     from explainer import commands
 
     return getattr(commands, command)
