@@ -1,5 +1,6 @@
 """The command `explainer`: LightningCLI for training runs, jsonargparse functions for the rest."""
 
+import importlib
 import os
 import sys
 import warnings
@@ -22,7 +23,18 @@ Use:
   attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
   evaluate   attributions -> faithfulness
   compare    methods on one data set:     explainer compare --model MODEL --data DATA --methods a,b,c --output DIR
+  heads      parsed texts -> the attention heads that matter
 """
+
+
+# The commands that are functions of the same name, and the modules they are in.
+FUNCTIONS = {
+    "export": "lightning_modules.export",
+    "attribute": "explainer.commands",
+    "evaluate": "explainer.commands",
+    "compare": "explainer.compare",
+    "heads": "explainer.heads.command",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     command, rest = arguments[0], arguments[1:]
     try:
-        if command in ("attribute", "evaluate", "compare", "export"):
+        if command in FUNCTIONS:
             auto_cli(
                 _function(command), args=[_dashes(a) for a in rest], as_positional=False, prog=f"explainer {command}"
             )
@@ -49,17 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _function(command: str) -> Callable[..., None]:
-    if command == "export":
-        from lightning_modules.export import export
-
-        return export
-    if command == "compare":
-        from explainer.compare import compare
-
-        return compare
-    from explainer import commands
-
-    return getattr(commands, command)
+    return getattr(importlib.import_module(FUNCTIONS[command]), command)
 
 
 def _dashes(argument: str) -> str:

@@ -13,6 +13,7 @@ ROWS = [
     {
         "explainer.methods",
         "explainer.sanity",
+        "explainer.heads",
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",

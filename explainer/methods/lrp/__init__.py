@@ -1,4 +1,6 @@
 """Layer-wise relevance propagation as gradient rules."""
 
 from explainer.methods.lrp.base import AbstractLRP as AbstractLRP
+from explainer.methods.lrp.chefer import Masked as Masked
+from explainer.methods.lrp.chefer import chefer_rules as chefer_rules
 from explainer.methods.lrp.rules import lrp_rules as lrp_rules
