@@ -38,7 +38,8 @@ class HeadMask:
 
     def save(self, path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in asdict(self).items()]
+        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
     def tensor(self, explained: ExplainedModel) -> Float[Tensor, "layers heads"]:
         """The mask on the model's device.

@@ -52,10 +52,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        plus, minus = x.clamp(min=0), x.clamp(max=0)
+        result = torch.zeros_like(x)
+        rows = (relevance != 0).any(dim=-1)  # not padding, nor what the head does not read
+        plus, minus = x[rows].clamp(min=0), x[rows].clamp(max=0)
         positive, negative = weight.clamp(min=0), weight.clamp(max=0)
-        share = _divided(relevance, F.linear(plus, positive) + F.linear(minus, negative))
-        return plus * (share @ positive) + minus * (share @ negative), None, None
+        share = _divided(relevance[rows], F.linear(plus, positive) + F.linear(minus, negative))
+        result[rows] = plus * (share @ positive) + minus * (share @ negative)
+        return result, None, None
 
 
 class _Sum(torch.autograd.Function):
