@@ -87,7 +87,7 @@ FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
         lambda **k: Qwen3MoeConfig(
             **_DECODER,
             head_dim=8,
-            num_experts=3,
+            num_experts=2,
             num_experts_per_tok=2,
             moe_intermediate_size=16,
             norm_topk_prob=True,

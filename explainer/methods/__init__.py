@@ -6,6 +6,7 @@ from explainer.methods.attcat import AttCAT as AttCAT
 from explainer.methods.attention_rollout import AttentionRollout as AttentionRollout
 from explainer.methods.attn_lrp import AttnLRP as AttnLRP
 from explainer.methods.base import AbstractMethod as AbstractMethod
+from explainer.methods.baselines import AbstractBaseline as AbstractBaseline
 from explainer.methods.captum import GradientShap as GradientShap
 from explainer.methods.captum import InputTimesGradient as InputTimesGradient
 from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGradientsMethod
