@@ -3,6 +3,7 @@
 from explainer.attributor import Attributor as Attributor
 from explainer.evaluation import faithfulness as faithfulness
 from explainer.explained import EncodedText as EncodedText
+from explainer.explained import ExplainedImageModel as ExplainedImageModel
 from explainer.explained import ExplainedModel as ExplainedModel
 from explainer.explained import TokenBatch as TokenBatch
 from explainer.explanation import Explanation as Explanation

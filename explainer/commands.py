@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from explainer.attributor import Attributor, is_attributor
-from explainer.evaluation import METRICS, faithfulness
+from explainer.evaluation import ALL_METRICS, METRICS, NORMALISED, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
@@ -151,6 +151,7 @@ def evaluate(
     attributions: Path,
     output: Path,
     metrics: list[str] | None = None,
+    beam_width: int = 5,
     batch_tokens: int = 4096,
 ) -> None:
     """Measure the faithfulness of attributions from anywhere, ours or another tool's.
@@ -159,30 +160,43 @@ def evaluate(
         model: the explained model: hub id, model folder or PEFT adapter folder.
         attributions: JSON lines with `input_ids`, `scorable`, `scores` and `target` (as `explainer attribute` writes).
         output: JSON: {metric: {mean, ci95: [low, high], n, values}}.
-        metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency; all by default.
+        metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default),
+            mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area, and normalised_aopc, which takes about
+            beam_width * n^2 forward passes of a text of n tokens.
+        beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
     """
     wanted = list(METRICS) if metrics is None else metrics
-    if unknown := sorted(set(wanted) - set(METRICS)):
-        raise ValueError(f"`--metrics` must be of {', '.join(METRICS)}, got {', '.join(unknown)}.")
+    if unknown := sorted(set(wanted) - set(ALL_METRICS)):
+        raise ValueError(f"`--metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
     explained.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = [_attribution(explained, attributions, number, row) for number, row in _lines(attributions)]
-    values: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    values: dict[str, list[float]] = {metric: [] for metric in wanted}
+    chunk = CHUNK // 16 if NORMALISED in wanted else CHUNK  # so that the bar moves
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("evaluate", total=len(rows))
-        for start in range(0, len(rows), CHUNK):
-            texts, scores, targets = zip(*rows[start : start + CHUNK], strict=True)
-            found = faithfulness(explained, texts, scores, torch.tensor(targets))
+        for start in range(0, len(rows), chunk):
+            texts, scores, targets = zip(*rows[start : start + chunk], strict=True)
+            found = faithfulness(explained, texts, scores, torch.tensor(targets), wanted, beam_width=beam_width)
             for metric, per_text in found.items():
                 values[metric] += per_text.tolist()
             progress.advance(bar, len(texts))
     report = {metric: _summary(values[metric]) for metric in wanted}
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(report, indent=2) + "\n")
+    output.write_text(json.dumps(_without_nan(report), indent=2) + "\n")
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
         print(f"{metric:24s} {numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}", file=sys.stderr)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for NaN, which JSON does not have: the metric is not defined on that text."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if value != value else value
 
 
 def _summary(values: list[float]) -> dict[str, Any]:

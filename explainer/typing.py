@@ -10,6 +10,7 @@ labels   classes of the explained model
 hidden   width of an embedding
 n        texts of a whole data set, or candidates of one call
 percents shares of tokens at which a faithfulness curve is read
+points   the same, with the whole text at the front
 ======== =====================================================================
 
 The shapes are checked at run time by the tests only (jaxtyping and beartype).
@@ -32,6 +33,9 @@ TokenScores = Float[Tensor, " tokens"]
 
 RaggedScores = Sequence[Float[Tensor, "_"]]
 """One tensor of scores a text, each as long as its text."""
+
+RaggedMasks = Sequence[Bool[Tensor, "_"]]
+"""One mask of tokens a text, each as long as its text."""
 
 Logits = Float[Tensor, "batch labels"]
 Embeddings = Float[Tensor, "batch seq hidden"]

@@ -18,6 +18,8 @@ from transformers import (
     ModernBertConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
     RobertaConfig,
     T5Config,
 )
@@ -79,6 +81,19 @@ FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
     "mistral": ("decoder", lambda **k: MistralConfig(**_DECODER, sliding_window=8, **k)),
     "mixtral": ("decoder", lambda **k: MixtralConfig(**_DECODER, num_local_experts=2, **k)),
     "qwen2": ("decoder", lambda **k: Qwen2Config(**_DECODER, **k)),
+    "qwen3": ("decoder", lambda **k: Qwen3Config(**_DECODER, head_dim=8, **k)),
+    "qwen3_moe": (
+        "decoder",
+        lambda **k: Qwen3MoeConfig(
+            **_DECODER,
+            head_dim=8,
+            num_experts=3,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            norm_topk_prob=True,
+            **k,
+        ),
+    ),
     "gemma": ("decoder", lambda **k: GemmaConfig(**_DECODER, head_dim=8, **k)),
     "t5": (
         "t5",
@@ -87,6 +102,9 @@ FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
         ),
     ),
 }
+
+
+EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix products know no float64
 
 
 @cache

@@ -9,9 +9,10 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     {"explainer.typing"},
     {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics"},
-    {"explainer.perturbation", "explainer.models", "explainer.evaluation"},
+    {"explainer.perturbation", "explainer.models", "explainer.aopc_bounds", "explainer.evaluation"},
     {
         "explainer.methods",
+        "explainer.sanity",
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",

@@ -65,11 +65,9 @@ def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
 
-    def attention(
-        attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kw: Any
-    ):
-        if mask is not None and mask.dtype == torch.float64:
-            # Many families take the softmax in float32, where float64's lowest number would be -inf: rows of NaN.
+    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kw: Any):
+        if mask is not None:
+            # Eager softmax runs in float32, where float64's lowest number is infinite: a row without keys would be NaN.
             mask = mask.clamp(min=torch.finfo(torch.float32).min)
         output, weights = attend(module, query, key, value, mask, **kw)
         assert weights is not None

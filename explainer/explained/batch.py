@@ -116,8 +116,11 @@ class TokenBatch:
         return self._map(lambda tensor: tensor.gather(1, order)), order
 
     def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
-        """A (batch, seq) tensor of the aligned columns in this batch's own; `order` as `aligned` gave it."""
-        return values if order is None else values.gather(1, order.argsort(dim=1))
+        """A (batch, seq, ...) tensor of the aligned columns in this batch's own; `order` as `aligned` gave it."""
+        if order is None or values.shape[:2] != order.shape:
+            return values
+        back = order.argsort(dim=1)
+        return values.gather(1, back.view(*back.shape, *[1] * (values.ndim - 2)).expand_as(values))
 
     def rows(self) -> list[Tokens]:
         """Each text's tokens without padding."""

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained import loading
+from explainer.explained.base import AbstractExplained, at_least_float32
 from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate, pad
 from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted
 from explainer.explained.text import TextEncoder
-from explainer.typing import Logits, Target
+from explainer.typing import Logits
 
 
-class ExplainedModel(nn.Module):
+class ExplainedModel(AbstractExplained):
     """A Hugging Face sequence classifier and its tokenizer, frozen and in eval mode for good.
 
     Args:
@@ -41,11 +42,9 @@ class ExplainedModel(nn.Module):
         baseline_token: str | None = None,
         batch_tokens: int = 4096,
     ) -> None:
-        super().__init__()
+        super().__init__(model, name)
         if batch_tokens < 1:
             raise ValueError(f"`batch_tokens` must be a positive number of tokens, got {batch_tokens}.")
-        self.model = model.requires_grad_(False).eval()
-        self.name = name
         self.batch_tokens = batch_tokens
         loading.settle_padding(model, tokenizer)
         self.text = TextEncoder(tokenizer, loading.max_tokens(model, tokenizer))
@@ -78,38 +77,14 @@ class ExplainedModel(nn.Module):
         return self.text.tokenizer
 
     @property
-    def labels(self) -> list[str]:
-        return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
     def is_encoder(self) -> bool:
         """Whether the backbone reads the text in both directions (an encoder-decoder's encoder does)."""
         return not hasattr(self.model, "score") or self.model.config.is_encoder_decoder
 
     @property
-    def backbone(self) -> PreTrainedModel:
-        """The model without its classification head; of an encoder-decoder, the encoder."""
-        base = self.model.base_model
-        return base.get_encoder() if self.model.config.is_encoder_decoder else base
-
-    @property
     def embedding(self) -> nn.Embedding:
         """The module whose output is the word embeddings."""
         return cast(nn.Embedding, self.backbone.get_input_embeddings())
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The backbone's transformer blocks, from the lowest up."""
-        blocks = [m for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == self._depth]
-        return list(blocks[0])
-
-    @property
-    def _depth(self) -> int:
-        return self.model.config.get_text_config().num_hidden_layers
 
     def pooling(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
         """The share with which the head reads each position of the last layer: 1 at the first or the last token, or
@@ -133,10 +108,6 @@ class ExplainedModel(nn.Module):
         digest.update(self.text.fingerprint.encode())
         digest.update(str(self.baseline_token_id).encode())
         return digest.hexdigest()
-
-    def train(self, mode: bool = True) -> "ExplainedModel":
-        """Stays in eval mode, whatever a training loop asks."""
-        return super().train(False)
 
     # Texts to batches
 
@@ -164,25 +135,6 @@ class ExplainedModel(nn.Module):
         )
         return batch.to(self.device)
 
-    def target(self, target: str | int, probabilities: Float[Tensor, "batch labels"]) -> Target:
-        """One class index a text: the predicted one, a label's, or the one given.
-
-        Raises:
-            ValueError: when there is no such label or index.
-        """
-        if target == "predicted":
-            return probabilities.argmax(dim=-1)
-        names = {str(i): i for i in range(len(self.labels))} | {
-            label.casefold(): i for i, label in enumerate(self.labels)
-        }
-        index = target if isinstance(target, int) else names.get(target.casefold(), -1)
-        if not 0 <= index < len(self.labels):
-            raise ValueError(
-                f"`target` must be 'predicted', one of the labels {self.labels} or an index below "
-                f"{len(self.labels)}, got {target!r}."
-            )
-        return torch.full((len(probabilities),), index, device=probabilities.device)
-
     # Passes
 
     def forward(self, batch: TokenBatch, edit: EmbeddingEdit | None = None) -> Logits:
@@ -193,7 +145,7 @@ class ExplainedModel(nn.Module):
         aligned, order = batch.aligned()
         with self._edited(in_order(edit, order)):
             logits = self.model(**model_inputs(self.model, aligned)).logits
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return at_least_float32(logits)
 
     @contextmanager
     def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:

@@ -13,10 +13,12 @@ from explainer.explained.batch import TokenBatch
 EmbeddingEdit = Callable[[Tensor], Tensor]
 
 
-def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Tensor]:
+def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
     """The batch as the keyword arguments that this model's forward takes, positions counted past any padding."""
     accepted = inspect.signature(model.forward).parameters
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if "use_cache" in accepted:
+        inputs["use_cache"] = False  # nothing is generated, and a layer that is run again must not find itself in it
     # RoBERTa and its like count positions from the padding index, and do so themselves from the ids.
     counts_itself = any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
     if "position_ids" in accepted and not counts_itself:

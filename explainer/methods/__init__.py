@@ -7,25 +7,25 @@ from explainer.methods.base import AbstractMethod as AbstractMethod
 from explainer.methods.baselines import AbstractBaseline as AbstractBaseline
 from explainer.methods.captum_methods import InputTimesGradient as InputTimesGradient
 from explainer.methods.captum_methods import IntegratedGradientsMethod as IntegratedGradientsMethod
+from explainer.methods.cp_lrp import CPLRP as CPLRP
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
 from explainer.methods.random import Random as Random
 from explainer.methods.rpi import RPI as RPI
 from explainer.methods.sig import SIG as SIG
 from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 
-METHODS: dict[str, type[AbstractMethod]] = {
-    method.name: method
-    for method in (
-        Random,
-        InputTimesGradient,
-        IntegratedGradientsMethod,
-        AttnLRP,
-        SIG,
-        RPI,
-        LeaveOneOut,
-        SubsetRegression,
-    )
-}
+_ALL: tuple[type[AbstractMethod], ...] = (
+    Random,
+    InputTimesGradient,
+    IntegratedGradientsMethod,
+    AttnLRP,
+    CPLRP,
+    SIG,
+    RPI,
+    LeaveOneOut,
+    SubsetRegression,
+)
+METHODS: dict[str, type[AbstractMethod]] = {method.name: method for method in _ALL}
 
 
 def method(name: str, **settings: Any) -> AbstractMethod:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, Tokens
+from explainer.explained import AbstractExplained, ExplainedModel, ImageBatch, TokenBatch, Tokens
 from explainer.typing import Embeddings, Scores, Target
 
 
@@ -43,7 +43,7 @@ class AbstractMethod(ABC):
         return {"method": self.name, **asdict(self)}
 
 
-def scorable_only(scores: Tensor, batch: TokenBatch) -> Scores:
+def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:
     """The scores in float32 without graph, exactly 0 at special tokens and padding."""
     return scores.detach().float().masked_fill(~batch.scorable, 0.0)
 
@@ -53,7 +53,9 @@ def logit_of(logits: Tensor, target: Tensor) -> Tensor:
     return logits.gather(1, target[:, None])[:, 0]
 
 
-def gradient_times_input(explained: ExplainedModel, batch: TokenBatch, objective: Callable[[Tensor], Tensor]) -> Scores:
+def gradient_times_input(
+    explained: AbstractExplained, batch: TokenBatch | ImageBatch, objective: Callable[[Tensor], Tensor]
+) -> Scores:
     """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of `objective(logits)` over the texts."""
     leaves: list[Embeddings] = []
 

@@ -14,3 +14,14 @@ from explainer.metrics.faithfulness import aopc as aopc
 from explainer.metrics.faithfulness import comprehensiveness as comprehensiveness
 from explainer.metrics.faithfulness import log_odds as log_odds
 from explainer.metrics.faithfulness import sufficiency as sufficiency
+from explainer.metrics.flipping import MoRFLeRFArea as MoRFLeRFArea
+from explainer.metrics.flipping import morf_lerf_area as morf_lerf_area
+from explainer.metrics.mask_lrp import AnswerPrecision as AnswerPrecision
+from explainer.metrics.mask_lrp import MaskLRPAOPC as MaskLRPAOPC
+from explainer.metrics.mask_lrp import MaskLRPLogOdds as MaskLRPLogOdds
+from explainer.metrics.mask_lrp import answer_precision as answer_precision
+from explainer.metrics.mask_lrp import mask_lrp_aopc as mask_lrp_aopc
+from explainer.metrics.mask_lrp import mask_lrp_log_odds as mask_lrp_log_odds
+from explainer.metrics.mean import MeanOverTexts as MeanOverTexts
+from explainer.metrics.normalised import NormalisedAOPC as NormalisedAOPC
+from explainer.metrics.normalised import normalised_aopc as normalised_aopc

@@ -4,12 +4,11 @@ DeYoung et al., ERASER, ACL 2020 (comprehensiveness and sufficiency, and their a
 Shrikumar et al. 2017 (log-odds). Every function gives one value a text; every class is its mean over texts.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
+
+from explainer.metrics.mean import MeanOverTexts
 
 PerText = Float[Tensor, " n"]
 Perturbed = Float[Tensor, "n percents"]
@@ -54,58 +53,35 @@ def aopc(whole: PerText, perturbed: Perturbed) -> PerText:
     return (whole[:, None] - perturbed).sum(dim=1) / (perturbed.shape[1] + 1)
 
 
-class _MeanOverTexts(Metric):
-    """Mean of a per-text function of (whole, perturbed); adds up over batches and processes."""
-
-    full_state_update = False
-    is_differentiable = False
-    function: Any = None
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, whole: Tensor, perturbed: Tensor) -> None:
-        values = type(self).function(whole, perturbed)
-        self.total += values.double().sum().to(self.total.device)
-        self.count += len(values)
-
-    def compute(self) -> Tensor:
-        return (self.total / self.count).float()
-
-
-class Comprehensiveness(_MeanOverTexts):
+class Comprehensiveness(MeanOverTexts):
     """Mean of `comprehensiveness` over texts; update(whole, removed)."""
 
     higher_is_better = True
     function = staticmethod(comprehensiveness)
 
 
-class Sufficiency(_MeanOverTexts):
+class Sufficiency(MeanOverTexts):
     """Mean of `sufficiency` over texts; update(whole, kept)."""
 
     higher_is_better = False
     function = staticmethod(sufficiency)
 
 
-class LogOdds(_MeanOverTexts):
+class LogOdds(MeanOverTexts):
     """Mean of `log_odds` over texts; update(whole, replaced)."""
 
     higher_is_better = False
     function = staticmethod(log_odds)
 
 
-class AOPCComprehensiveness(_MeanOverTexts):
+class AOPCComprehensiveness(MeanOverTexts):
     """Mean over texts of the area under comprehensiveness; update(whole, removed (n, percents))."""
 
     higher_is_better = True
     function = staticmethod(aopc)
 
 
-class AOPCSufficiency(_MeanOverTexts):
+class AOPCSufficiency(MeanOverTexts):
     """Mean over texts of the area under sufficiency; update(whole, kept (n, percents))."""
 
     higher_is_better = False

@@ -42,7 +42,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: Any) -> Embeddings:
         backbone = self.backbone(explained)
         # A decoder reads the whole text, in both directions, when it explains.
-        both_ways = {} if explained.is_encoder else {"is_causal": False, "use_cache": False}
+        both_ways = {} if explained.is_encoder else {"is_causal": False}
         with edit_output(backbone.get_input_embeddings(), edit):
             return backbone(**model_inputs(backbone, batch), **both_ways).last_hidden_state
 
@@ -53,9 +53,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
         states = self.hidden_states(explained, longer, edit)
         # The label's position is dropped again before the head.
         scores = self.head(states[:, :-1].to(self.label.shared.dtype))[..., 0].float()
-        if order is not None:
-            scores = scores.gather(1, order.argsort(dim=1))
-        return scores.masked_fill(~batch.scorable, 0.0)
+        return batch.restored(scores, order).masked_fill(~batch.scorable, 0.0)
 
     def load_trained(self, explained: ExplainedModel, weights: Mapping[str, Tensor]) -> None:
         """Copy saved weights in.

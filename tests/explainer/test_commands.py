@@ -1,6 +1,7 @@
 """`explainer attribute` and `explainer evaluate`: JSON lines in and out, and what broken input gets."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from explainer import ExplainedModel
 from explainer.commands import attribute, evaluate
-from explainer.evaluation import METRICS, faithfulness
+from explainer.evaluation import ALL_METRICS, METRICS, faithfulness
 from lightning_modules.cli import main
 from tests.families import TEXTS, explained
 
@@ -167,6 +168,25 @@ def test_evaluate_reads_pairs_like_the_model_did(model: str, tmp_path: Path) -> 
     report = json.loads((tmp_path / "m.json").read_text())
     assert list(report) == ["comprehensiveness"]
     assert report["comprehensiveness"]["mean"] == pytest.approx(expected["comprehensiveness"].item(), abs=1e-6)
+
+
+def test_evaluate_takes_every_metric_by_name(model: str, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [{"text": text} for text in ("a good film", "bad", "not fun")])
+    attribute("sig", model, source, tmp_path / "out.jsonl", target=1)
+    files = ["--attributions", str(tmp_path / "out.jsonl"), "--output", str(tmp_path / "m.json")]
+    wanted = list(reversed(ALL_METRICS))
+    main(["evaluate", "--model", model, *files, "--metrics", json.dumps(wanted), "--beam_width", "3"])
+    report = json.loads((tmp_path / "m.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    tiny = ExplainedModel.from_pretrained(model)
+    rows = lines(tmp_path / "out.jsonl")
+    texts, scores = tiny.encode(["a good film", "bad", "not fun"]), [torch.tensor(row["scores"]) for row in rows]
+    expected = faithfulness(tiny, texts, scores, torch.tensor([1, 1, 1]), wanted, beam_width=3)
+    assert list(report) == wanted
+    for metric, numbers in report.items():
+        values = [math.nan if value is None else value for value in numbers["values"]]
+        assert values == pytest.approx(expected[metric].tolist(), abs=1e-4, nan_ok=True)
+    assert report["normalised_aopc"]["n"] == 2
+    assert report["normalised_aopc"]["values"][1] is None  # one token: any order is the best and the worst
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.perturbation import PERCENTS, blend, curves, keep, remove, replace, top_k
+from explainer.perturbation import PERCENTS, Kind, Plan, blank, blend, curves, joined, keep, remove, replace, top_k
 from tests.explainer.tools import batch_of, double, encoded, relative_error
-from tests.families import FAMILIES, TEXTS, explained
+from tests.families import FAMILIES, explained
 
 TARGET = torch.tensor([0, 1, 2, 0])
+EVERY: tuple[Kind, ...] = ("removed", "kept", "replaced", "blanked", "blanked_least")
 
 
 def all_baseline(model: ExplainedModel) -> torch.Tensor:
@@ -152,15 +153,15 @@ def test_curves_equal_a_naive_loop_a_text(family: str) -> None:
 def test_where_k_is_0_nothing_is_perturbed() -> None:
     model = explained("bert")
     texts = encoded(model, ["bad", "", "fun"])
-    curve = curves(model, texts, scores_for(texts), torch.tensor([0, 1, 2]), percents=(20.0, 50.0))
-    for part in (curve.removed, curve.kept, curve.replaced):
-        assert torch.equal(part, curve.whole[:, None].expand(3, 2))
+    curve = curves(model, texts, scores_for(texts), torch.tensor([0, 1, 2]), dict.fromkeys(EVERY, (20.0, 50.0)))
+    for kind in EVERY:
+        assert torch.equal(curve.probability(kind), curve.whole[:, None].expand(3, 2))
 
 
 def test_keeping_all_is_the_whole_text_to_the_bit() -> None:
     model = explained("bert")
     texts = encoded(model)
-    curve = curves(model, texts, scores_for(texts), TARGET, percents=(100.0,))
+    curve = curves(model, texts, scores_for(texts), TARGET, {"removed": (100.0,), "kept": (100.0,)})
     assert torch.equal(curve.kept[:, 0], curve.whole)
     assert not torch.equal(curve.removed[:, 0], curve.whole)
 
@@ -174,14 +175,84 @@ def test_tied_scores_are_removed_from_the_front() -> None:
     assert torch.equal(found.removed, expected.removed)
 
 
-@pytest.mark.parametrize("percent", PERCENTS)
-def test_at_finds_the_column(percent: float) -> None:
+@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+def test_blanking_is_a_mask_of_zeros_over_the_embeddings(family: str) -> None:
+    model = double(family)
+    texts = encoded(model)
+    scores = scores_for(texts)
+    curve = curves(model, texts, scores, TARGET, {"blanked": (50.0,), "blanked_least": (50.0,)})
+    for i, (text, score) in enumerate(zip(texts, scores, strict=True)):
+        for sign, kind in ((1, "blanked"), (-1, "blanked_least")):
+            amounts = (~top_k(sign * score, text.scorable, text.n_scorable // 2)).float()[None]
+            batch = model.collate([text])
+            zero = torch.zeros_like(model.baseline_embedding())
+            logit = model(batch, edit=blend(batch, amounts, zero))[0, TARGET[i]]
+            assert curve.logit(kind)[i, 1].item() == pytest.approx(logit.item(), abs=1e-5)  # type: ignore[arg-type]
+
+
+def test_all_blanked_is_the_same_from_either_end() -> None:
     model = explained("bert")
-    texts = encoded(model, TEXTS[:1])
-    curve = curves(model, texts, scores_for(texts), TARGET[:1])
-    assert curve.percents[curve.at(percent)] == percent
-    with pytest.raises(ValueError, match=r"`percent` must be one of .*, got 33"):
-        curve.at(33.0)
+    texts = encoded(model)
+    curve = curves(model, texts, scores_for(texts), TARGET, {"blanked": (50.0, 100.0), "blanked_least": (50.0, 100.0)})
+    assert torch.equal(curve.logit("blanked")[:, [0, 2]], curve.logit("blanked_least")[:, [0, 2]])
+    assert not torch.equal(curve.logit("blanked")[:, 1], curve.logit("blanked_least")[:, 1])
+
+
+def test_blank_leaves_specials_alone() -> None:
+    text = encoded(explained("bert"))[1]
+    zeroed = blank(text, torch.ones(len(text), dtype=torch.bool)).zeroed
+    assert zeroed is not None
+    assert torch.equal(zeroed, text.scorable)
+
+
+def test_logits_and_probabilities_are_of_the_target() -> None:
+    model = explained("bert")
+    texts = encoded(model)
+    curve = curves(model, texts, scores_for(texts), TARGET, {"kept": (100.0,)})
+    logits = model.predict([text.tokens for text in texts])
+    rows = torch.arange(len(texts))
+    assert torch.equal(curve.logit("kept"), logits[rows, TARGET][:, None].expand(-1, 2))
+    assert torch.equal(curve.whole, logits.softmax(dim=-1)[rows, TARGET])
+
+
+def test_columns_are_found_by_kind_and_percent() -> None:
+    model = explained("bert")
+    texts = encoded(model)
+    scores = scores_for(texts)
+    curve = curves(model, texts, scores, TARGET, {"kept": (50.0, 20.0), "removed": (20.0,)})
+    for kind, percent in (("kept", 20.0), ("kept", 50.0), ("removed", 20.0)):
+        alone = curves(model, texts, scores, TARGET, {kind: (percent,)})  # type: ignore[dict-item]
+        found = curve.probability(kind, (percent,))  # type: ignore[arg-type]
+        assert torch.allclose(found, alone.probabilities[:, 1:], atol=1e-6)
+    with pytest.raises(ValueError, match=r"`percents` of 'removed' must be of \(20.0,\), got \[33.0\]"):
+        curve.probability("removed", (20.0, 33.0))
+    with pytest.raises(ValueError, match=r"`percents` of 'blanked' must be of \(\)"):
+        curve.probability("blanked", (20.0,))
+
+
+def test_joined_plans_have_every_percent_once() -> None:
+    plans: list[Plan] = [{"kept": (20.0, 50.0)}, {"removed": (5.0,), "kept": (1.0, 20.0)}]
+    assert joined(plans) == {"kept": (1.0, 20.0, 50.0), "removed": (5.0,)}
+    assert joined([]) == {}
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 9, 18, 26, 45])
+def test_ninths_of_the_tokens_are_counted_exactly(n: int) -> None:
+    model = explained("bert")
+    texts = model.encode([" ".join(["a"] * min(n, 36))])
+    n = texts[0].n_scorable
+    ranks = [torch.arange(len(texts[0])).float()]
+    rows: list[int] = []
+    predict = model.predict
+
+    def spy(tokens: list) -> torch.Tensor:
+        rows.extend(int((row.input_ids == model.baseline_token_id).sum()) for row in tokens)
+        return predict(tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "predict", spy)
+        curves(model, texts, ranks, TARGET[:1], {"replaced": tuple(100 * step / 9 for step in range(1, 10))})
+    assert rows[1:] == [n * step // 9 for step in range(1, 10)]
 
 
 def test_scores_of_another_length_are_refused_with_the_text_s_index() -> None:

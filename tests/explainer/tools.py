@@ -11,7 +11,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.typing import Target
-from tests.families import TEXTS, explained, tokenizer
+from tests.families import EXPERTS, TEXTS, explained, tokenizer
 
 
 def fresh(family: str) -> ExplainedModel:
@@ -25,8 +25,8 @@ def fresh(family: str) -> ExplainedModel:
 def double(family: str) -> ExplainedModel:
     """The same weights in float64."""
     model = fresh(family).double()
-    if family == "mixtral":
-        model.model.set_experts_implementation("eager")  # grouped matrix products know no float64
+    if family in EXPERTS:
+        model.model.set_experts_implementation("eager")
     return model
 
 

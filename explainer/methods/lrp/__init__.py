@@ -1,3 +1,4 @@
 """Layer-wise relevance propagation as gradient rules."""
 
-from explainer.methods.lrp.rules import attn_lrp_rules as attn_lrp_rules
+from explainer.methods.lrp.base import AbstractLRP as AbstractLRP
+from explainer.methods.lrp.rules import lrp_rules as lrp_rules

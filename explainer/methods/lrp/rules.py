@@ -1,4 +1,4 @@
-"""The gradient rules of AttnLRP, put in place by interception and gone when the block is left.
+"""LRP as gradient rules: tables keyed by operation, put in place by interception and gone when the block is left.
 
 Under these rules the relevance of any activation h is h * dL/dh of one ordinary backward pass
 (Achtibat et al., AttnLRP, ICML 2024, sections 3.2 and 3.3). Linear layers and sums need no rule: their gradient
@@ -6,15 +6,19 @@ is the epsilon rule. No module and no class is changed; nothing outside the bloc
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from explainer.explained import edit_attention
+
+Variant = Literal["attn_lrp", "cp_lrp"]
+Table = Mapping[Callable[..., Any], Callable[..., Tensor]]
 
 
 class _Identity(torch.autograd.Function):
@@ -28,8 +32,7 @@ class _Identity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, y = ctx.saved_tensors
-        tiny = torch.finfo(x.dtype).eps
-        return gradient * y / torch.where(x < 0, x - tiny, x + tiny), None
+        return gradient * y / stabilized(x), None
 
 
 class _Scaled(torch.autograd.Function):
@@ -51,6 +54,12 @@ def identity(x: Tensor, y: Tensor) -> Tensor:
 
 def scaled(x: Tensor, factor: float) -> Tensor:
     return _Scaled.apply(x, factor)
+
+
+def stabilized(x: Tensor) -> Tensor:
+    """x moved away from 0 by the precision of its type, so that it can be divided by."""
+    tiny = torch.finfo(x.dtype).eps
+    return torch.where(x < 0, x - tiny, x + tiny)
 
 
 def _activation(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -97,8 +106,42 @@ def _product(function: Callable[..., Tensor], a: Any, b: Any, *args: Any, **kwar
     return function(a, b, *args, **kwargs)
 
 
-# The table: which rule each operation gets. An operation without a row keeps its gradient.
-RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
+def _gamma(
+    function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, gamma: float
+) -> Tensor:
+    """The gamma rule for inputs of both signs: what speaks for an output's sign counts (1 + gamma) times.
+
+    R_i = sum_j z_ij (1 + gamma [sign z_ij = sign y_j]) / (the same summed over i, the bias included) R_j,
+    z_ij = x_i w_ij (section 3.2.1 and appendix B.2 of the paper; Montavon et al. 2019).
+    """
+    y = function(x, weight, bias, *args).detach()
+    plus, minus = x.clamp(min=0), x.clamp(max=0)
+    up, down = gamma * weight.clamp(min=0), gamma * weight.clamp(max=0)
+
+    def strengthened(by_plus: Tensor, by_minus: Tensor, offset: Tensor | None) -> Tensor:
+        return function(plus, weight + by_plus, offset, *args) + function(minus, weight + by_minus, None, *args)
+
+    offsets = (None, None) if bias is None else (bias + gamma * bias.clamp(min=0), bias + gamma * bias.clamp(max=0))
+    modified = torch.where(y >= 0, strengthened(up, down, offsets[0]), strengthened(down, up, offsets[1]))
+    return modified * (y / stabilized(modified)).detach()  # y itself, with the gradient of the modified layer
+
+
+def _gamma_addmm(function: Callable[..., Tensor], bias: Tensor, x: Tensor, weight: Tensor, *, gamma: float) -> Tensor:
+    """GPT-2's linear layer: the weight is (in, out)."""
+    return _gamma(F.linear, x, weight.T, bias, gamma=gamma)
+
+
+def _without_gamma(function: Callable[..., Tensor], *args: Any, gamma: float, **kwargs: Any) -> Tensor:
+    raise ValueError(
+        "`gamma` needs linear layers one by one, and this mixture of experts multiplies them in groups. "
+        "Call `model.set_experts_implementation('eager')` first."
+    )
+
+
+_GROUPED = [getattr(home, name) for home, name in ((F, "grouped_mm"), (torch, "_grouped_mm")) if hasattr(home, name)]
+
+# Which rule each operation gets. An operation without a row keeps its gradient.
+RULES: Table = {
     **dict.fromkeys((F.gelu, F.silu, F.relu, F.elu, F.leaky_relu, F.mish, F.softplus, F.relu6), _activation),
     **dict.fromkeys((torch.relu, torch.tanh, torch.sigmoid, F.tanh, F.sigmoid), _activation),
     **dict.fromkeys((Tensor.relu, Tensor.tanh, Tensor.sigmoid), _activation),
@@ -107,16 +150,39 @@ RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
     **dict.fromkeys((torch.rsqrt, Tensor.rsqrt), _constant),
     **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), _product),
 }
+GAMMA_RULES: Table = {
+    F.linear: _gamma,
+    F.conv2d: _gamma,
+    torch.addmm: _gamma_addmm,
+    **dict.fromkeys(_GROUPED, _without_gamma),
+}
 
 
-class _Rules(TorchFunctionMode):
-    """Intercepts each torch operation of the forward pass and gives it its rule."""
+class Rules(TorchFunctionMode):
+    """Intercepts each torch operation of the forward pass and gives it its rule; rests inside one that has its own."""
 
-    resting = 0
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self.table = table
+        self.depth = 0
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """The rules on, also in what autograd computes again in a backward pass, where a mode is suspended."""
+        with contextlib.nullcontext() if self in _get_current_function_mode_stack() else self:
+            yield
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        rule = None if self.resting else RULES.get(function)
+        rule = None if self.depth else self.table.get(function)
         if rule is None or not torch.is_grad_enabled():
             return function(*args, **kwargs)
         return rule(function, *args, **kwargs)
@@ -131,30 +197,35 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def attn_lrp_rules(model: nn.Module) -> Iterator[None]:
-    """Inside the block a backward pass through `model` propagates AttnLRP relevance.
+def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | None = None) -> Iterator[Rules]:
+    """Inside the block a backward pass through `model` propagates relevance.
 
-    Attention: a quarter of the gradient at query and key, half at value; the softmax as it is
-    (section 3.3.1 and 3.3.2, in gradient form).
+    Attention in `attn_lrp`: a quarter of the gradient at query and key, half at value; the softmax as it is
+    (section 3.3.1 and 3.3.2, in gradient form). In `cp_lrp` (Ali et al., ICML 2022) the attention weights are
+    constants: query and key are detached, and all of the gradient goes to the value.
+
+    Args:
+        gamma: the gamma rule with this strength at every linear layer and convolution, instead of the epsilon rule.
 
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
-    mode = _Rules()
+    mode = Rules(RULES if gamma is None else {**RULES, **{f: partial(r, gamma=gamma) for f, r in GAMMA_RULES.items()}})
 
     def attention(attend: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any):
-        mode.resting += 1
-        try:
-            return attend(module, scaled(query, 0.25), scaled(key, 0.25), scaled(value, 0.5), *args, **kwargs)
-        finally:
-            mode.resting -= 1
+        if variant == "cp_lrp":
+            query, key = query.detach(), key.detach()
+        else:
+            query, key, value = scaled(query, 0.25), scaled(key, 0.25), scaled(value, 0.5)
+        with mode.resting():
+            return attend(module, query, key, value, *args, **kwargs)
 
     # An activation module may be written out in elementary operations (NewGELU): it is one operation all the same.
     def enter(module: nn.Module, inputs: Any) -> None:
-        mode.resting += 1
+        mode.depth += 1
 
     def leave(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        mode.resting -= 1
+        mode.depth -= 1
         return identity(inputs[0], output)
 
     with contextlib.ExitStack() as stack:
@@ -162,5 +233,4 @@ def attn_lrp_rules(model: nn.Module) -> Iterator[None]:
             stack.callback(module.register_forward_pre_hook(enter).remove)
             stack.callback(module.register_forward_hook(leave).remove)
         stack.enter_context(edit_attention(model, attention))
-        stack.enter_context(mode)
-        yield
+        yield stack.enter_context(mode)

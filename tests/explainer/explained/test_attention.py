@@ -138,11 +138,48 @@ def test_a_model_off_the_interface_is_refused(part: str) -> None:
         pass
 
 
+# Maps
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_reading_the_maps_of_a_padded_batch_gives_numbers_in_float64(family: str) -> None:
-    """Rows of padding outside every window are masked whole, and the softmax may be in float32."""
+def test_maps_that_are_read_or_given_back_equal_reproduce_logits_of_a_padded_batch(family: str, side: str) -> None:
     model = double(family)
+    batch = batch_of(model, side=side)
+    expected = model(batch)
+    for edit in (lambda module, weights: weights, lambda module, weights: weights.clone()):
+        with edit_attention_maps(model.model, edit):
+            assert torch.allclose(model(batch), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_maps_are_probabilities_that_never_look_at_padding_or_ahead(family: str) -> None:
+    model = explained(family)
     batch = batch_of(model)
+    maps: list[Tensor] = []
+    with edit_attention_maps(model.model, lambda module, weights: maps.append(weights) or weights):
+        model(batch)
+    real = batch.attention_mask.bool()
+    for weights in maps[: len(model.layers)]:
+        assert torch.allclose(weights.sum(dim=-1), torch.ones(()), atol=1e-5)
+        assert (weights.movedim(1, -1)[real[:, :, None] & ~real[:, None, :]] == 0).all()
+        if not model.is_encoder:
+            assert (weights.triu(1).movedim(1, -1)[real] == 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edited_maps_change_logits_and_leaving_restores_them(family: str) -> None:
+    model = explained(family)
+    batch = batch_of(model)
+    before = model(batch)
+    halve = edit_attention_maps(model.model, lambda module, weights: weights / 2)
+    with bit_equal_logits(model), registrations_restored(), halve:
+        assert not torch.allclose(model(batch), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_reach_the_maps_that_are_read(family: str) -> None:
+    model = explained(family)
     maps: list[Tensor] = []
 
     def read(module: nn.Module, weights: Tensor) -> Tensor:
@@ -150,6 +187,6 @@ def test_reading_the_maps_of_a_padded_batch_gives_numbers_in_float64(family: str
         return weights
 
     with edit_attention_maps(model.model, read):
-        logits = model(batch)
-    assert all(m.isfinite().all() for m in maps)
-    assert torch.allclose(logits, model(batch), atol=1e-5)
+        logits = model(batch_of(model), edit=lambda embeddings: embeddings.detach().requires_grad_())
+    gradients = torch.autograd.grad(logits[:, 0].sum(), maps[: len(model.layers)])
+    assert all((gradient != 0).any() for gradient in gradients)

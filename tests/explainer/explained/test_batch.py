@@ -130,3 +130,24 @@ def test_split_drops_exactly_the_padding(family: str) -> None:
     for text, ids, scorable in zip(texts, batch.split(batch.input_ids), batch.split(batch.scorable), strict=True):
         assert torch.equal(ids, text.tokens.input_ids)
         assert torch.equal(scorable, text.scorable)
+
+
+def test_blanked_tokens_stay_and_their_masks_add_up_and_are_deleted_with_them() -> None:
+    row = Tokens(torch.tensor([1, 2, 3]))
+    one = row.blanked(torch.tensor([True, False, False])).blanked(torch.tensor([False, False, True]))
+    assert one.input_ids.tolist() == [1, 2, 3]
+    assert one.zeroed is not None
+    assert one.zeroed.tolist() == [True, False, True]
+    left = one.select(torch.tensor([False, True, True]))
+    assert left.zeroed is not None
+    assert left.zeroed.tolist() == [False, True]
+    assert len({row.key, one.key, left.key}) == 3
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)])
+def test_restored_undoes_the_alignment(shape: tuple[int, ...]) -> None:
+    batch = collate([Tokens(torch.tensor([5])), Tokens(torch.tensor([6, 7, 8]))], pad_token_id=0, side="left")
+    aligned, order = batch.aligned()
+    values = torch.arange(torch.Size(shape).numel()).view(shape)
+    there = values if order is None else values.gather(1, order.view(2, 3, *[1] * (len(shape) - 2)).expand(shape))
+    assert torch.equal(aligned.restored(there, order), values)

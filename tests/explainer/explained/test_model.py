@@ -240,3 +240,63 @@ def test_an_unknown_target_is_refused_with_the_labels(target: str | int) -> None
 
 def test_labels_are_in_the_order_of_the_logits() -> None:
     assert named_labels().labels == LABELS
+
+
+# What methods need to know of the network
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_are_the_blocks_in_their_order(family: str) -> None:
+    model = fresh(family)
+    called: list[int] = []
+    for i, layer in enumerate(model.layers):
+        layer.register_forward_hook(lambda *_, i=i: called.append(i))
+    model(batch_of(model))
+    assert called == list(range(model.model.config.get_text_config().num_hidden_layers))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_reads_the_pooled_positions_and_no_other(family: str) -> None:
+    model = fresh(family)
+    batch = batch_of(model)
+    share = model.pooling(batch)
+    assert torch.allclose(share.sum(dim=1), torch.ones(len(batch)))
+    base = model.model.base_model
+    last = base.get_decoder().block[-1] if model.model.config.is_encoder_decoder else model.layers[-1]
+    before = model(batch)
+
+    def moved(where: Tensor) -> Tensor:
+        """The logits with the last layer's output changed at some positions."""
+
+        def change(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+            state = output if isinstance(output, Tensor) else output[0]
+            noise = torch.linspace(-1, 1, state.shape[-1]) * where[..., None]
+            return state + noise if isinstance(output, Tensor) else (state + noise, *output[1:])
+
+        handle = last.register_forward_hook(change)
+        logits = model(batch)
+        handle.remove()
+        return logits
+
+    assert torch.allclose(moved((share == 0).float()), before, atol=1e-6)
+    assert not torch.allclose(moved((share > 0).float()), before, atol=1e-4)
+
+
+def test_a_head_that_averages_reads_every_real_position_alike() -> None:
+    model = fresh("modernbert")
+    model.model.config.classifier_pooling = "mean"
+    batch = batch_of(model)
+    assert torch.equal(model.pooling(batch) > 0, batch.attention_mask.bool())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_predict_reads_blanked_tokens_as_zero_embeddings(family: str) -> None:
+    model = explained(family)
+    batch = batch_of(model)
+    rows = batch.rows()
+    blanked = [row.blanked(mask) for row, mask in zip(rows, batch.split(batch.scorable), strict=True)]
+    expected = model(batch, edit=lambda embeddings: embeddings.masked_fill(batch.scorable[..., None], 0))
+    found = model.predict([*rows, *blanked])
+    assert torch.allclose(found[len(rows) :], expected, atol=1e-5)
+    assert torch.allclose(found[: len(rows)], model(batch), atol=1e-5)
+    assert not torch.allclose(found[len(rows) :], found[: len(rows)], atol=1e-3)

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from explainer.explained import ExplainedModel, TokenBatch, edit_attention
 from explainer.methods import AttnLRP
 from explainer.methods.base import gradient_times_input, logit_of
-from explainer.methods.lrp import attn_lrp_rules
+from explainer.methods.lrp import lrp_rules
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS, tokenizer
 
@@ -153,7 +153,7 @@ def all_scorable(batch: TokenBatch) -> TokenBatch:
 
 
 def relevance_of_all_tokens(model: ExplainedModel, batch: TokenBatch, target: Tensor) -> Tensor:
-    with attn_lrp_rules(model.model):
+    with lrp_rules(model.model):
         return gradient_times_input(model, all_scorable(batch), lambda logits: logit_of(logits, target)).double()
 
 
@@ -177,7 +177,7 @@ def kept_by_attention(model: ExplainedModel, batch: TokenBatch, target: Tensor) 
             tally(-1, tensor)
         return output, weights
 
-    with attn_lrp_rules(model.model), edit_attention(model.model, watch):
+    with lrp_rules(model.model), edit_attention(model.model, watch):
         gradient_times_input(model, batch, lambda logits: logit_of(logits, target))
     return kept
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from explainer import metrics
 from explainer.metrics import aopc, comprehensiveness, log_odds, sufficiency
-from explainer.metrics.faithfulness import _MeanOverTexts
 
 SINGLE = {"Comprehensiveness": comprehensiveness, "Sufficiency": sufficiency, "LogOdds": log_odds}
 CURVE = {"AOPCComprehensiveness": aopc, "AOPCSufficiency": aopc}
@@ -62,7 +61,7 @@ def test_classes_are_the_mean_over_texts_however_batched(name: str) -> None:
 
 @pytest.mark.parametrize("name", HIGHER)
 def test_higher_is_better_says_which_way(name: str) -> None:
-    kind: type[_MeanOverTexts] = getattr(metrics, name)
+    kind: type[metrics.MeanOverTexts] = getattr(metrics, name)
     assert kind.higher_is_better is HIGHER[name]
     assert kind().higher_is_better is HIGHER[name]
 

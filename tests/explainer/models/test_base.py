@@ -9,7 +9,7 @@ from torch import Tensor
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.models import EXPLAINERS, AbstractMaskExplainer
 from tests.explainer.tools import batch_of, bit_equal_logits, fresh, relative_error
-from tests.families import FAMILIES, TEXTS
+from tests.families import EXPERTS, FAMILIES, TEXTS
 
 # What building a LoRA explainer warns of has a test of its own in test_lora.py.
 pytestmark = [
@@ -25,8 +25,8 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 def built(family: str, kind: str) -> tuple[ExplainedModel, AbstractMaskExplainer]:
     """An explained model of its own, in float64, and a random explainer of it that does something."""
     model = fresh(family).double()
-    if family == "mixtral":
-        model.model.set_experts_implementation("eager")  # grouped matrix products know no float64
+    if family in EXPERTS:
+        model.model.set_experts_implementation("eager")
     torch.manual_seed(0)
     explainer = EXPLAINERS[kind](model).double().eval()
     model.double()

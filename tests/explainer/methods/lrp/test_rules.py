@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 from transformers.activations import ACT2FN, NewGELUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.pytorch_utils import Conv1D
 
-from explainer.methods.lrp import attn_lrp_rules
+from explainer.methods.lrp import lrp_rules
 from explainer.methods.lrp.rules import identity, scaled
 from tests.explainer.tools import deberta, double, fresh, hook_count
 
@@ -19,7 +20,7 @@ def relevance_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The module's output under the rules, and the gradient of its sum."""
     module = module.double().requires_grad_(False)
     leaf = x.detach().clone().requires_grad_()
-    with attn_lrp_rules(module):
+    with lrp_rules(module):
         y = module(leaf)
         (gradient,) = torch.autograd.grad(y.sum(), leaf)
     return y.detach(), gradient
@@ -169,7 +170,7 @@ def gradient_of(network: nn.Module) -> Tensor:
 def test_nothing_is_left_behind(family: str) -> None:
     network, model = unrelated(), fresh(family)
     expected, forwards = gradient_of(network), {kind: kind.forward for kind in (nn.LayerNorm, nn.GELU, LlamaRMSNorm)}
-    with attn_lrp_rules(model.model):
+    with lrp_rules(model.model):
         assert not torch.allclose(gradient_of(network), expected)  # the block is process-wide while it lasts
     assert torch.equal(gradient_of(network), expected)
     assert all(kind.forward is forward for kind, forward in forwards.items())
@@ -180,7 +181,7 @@ def test_nothing_is_left_behind(family: str) -> None:
 def test_nothing_is_left_behind_by_an_exception() -> None:
     network, model = unrelated(), fresh("gpt2")
     expected = gradient_of(network)
-    with pytest.raises(RuntimeError, match="inside"), attn_lrp_rules(model.model):
+    with pytest.raises(RuntimeError, match="inside"), lrp_rules(model.model):
         raise RuntimeError("inside")
     assert torch.equal(gradient_of(network), expected)
     assert hook_count(model) == 0
@@ -188,7 +189,7 @@ def test_nothing_is_left_behind_by_an_exception() -> None:
 
 def test_the_unrelated_network_s_activation_modules_are_not_hooked() -> None:
     network = unrelated()
-    with attn_lrp_rules(fresh("gpt2").model):
+    with lrp_rules(fresh("gpt2").model):
         assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()) == 0
 
 
@@ -197,14 +198,52 @@ def test_rules_do_not_change_the_logits() -> None:
         model = double(family)
         batch = model.collate(model.encode(["the film was fun", "bad"]))
         expected = model(batch)
-        with attn_lrp_rules(model.model):
+        with lrp_rules(model.model):
             found = model(batch, edit=lambda e: e.clone().requires_grad_())
         assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_off_the_attention_interface_is_refused_and_left_clean() -> None:
     refusal = pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention interface.*`sig`")
-    with refusal, attn_lrp_rules(deberta().model):
+    with refusal, lrp_rules(deberta().model):
         pass
     assert hook_count(deberta()) == 0
     assert _get_current_function_mode_stack() == []
+
+
+# gamma
+
+
+def gamma_by_hand(x: Tensor, weight: Tensor, bias: Tensor, relevance: Tensor, gamma: float) -> Tensor:
+    """R_i = sum_j z_ij (1 + gamma [z_ij has the sign of y_j]) / (the same summed over i and the bias) R_j."""
+    found = torch.zeros_like(x)
+    for j in range(len(weight)):
+        parts = [float(x[i] * weight[j, i]) for i in range(len(x))] + [float(bias[j])]
+        sign = 1 if sum(parts) >= 0 else -1
+        strengthened = [z * (1 + gamma) if z * sign > 0 else z for z in parts]
+        for i in range(len(x)):
+            found[i] += strengthened[i] / sum(strengthened) * relevance[j]
+    return found
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.05, 0.25, 10.0])
+@pytest.mark.parametrize("kind", ["linear", "convolution", "gpt2's"])
+def test_the_gamma_rule_by_hand(kind: str, gamma: float) -> None:
+    x, weight, bias = inputs(6), inputs(4, 6), inputs(4)
+    module: nn.Module
+    if kind == "linear":
+        module, shape = nn.Linear(6, 4), (1, 6)
+    elif kind == "convolution":
+        module, shape = nn.Conv2d(1, 4, kernel_size=(2, 3)), (1, 1, 2, 3)
+    else:
+        module, shape = Conv1D(4, 6), (1, 6)
+    module = module.double().requires_grad_(False)
+    module.weight.copy_(weight.T if kind == "gpt2's" else weight.view_as(module.weight))
+    module.bias.copy_(bias)
+    leaf = x.view(shape).clone().requires_grad_()
+    with lrp_rules(module, gamma=gamma):
+        y = module(leaf)
+        (gradient,) = torch.autograd.grad(y.sum(), leaf)
+    assert torch.allclose(y.flatten(), weight @ x + bias)
+    expected = gamma_by_hand(x, weight, bias, y.detach().flatten(), gamma)
+    assert torch.allclose((leaf * gradient).detach().flatten(), expected, rtol=1e-6)

@@ -1,0 +1,83 @@
+"""The frozen image classifier being explained: its patches are to it what tokens are to a text model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+
+from explainer.explained.base import AbstractExplained, at_least_float32
+from explainer.explained.passes import EmbeddingEdit, edit_output
+from explainer.typing import Logits
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Several images of one size; every patch may be scored."""
+
+    pixel_values: Float[Tensor, "batch channels height width"]
+    scorable: Bool[Tensor, "batch seq"]
+
+    def __len__(self) -> int:
+        return len(self.pixel_values)
+
+    def aligned(self) -> "tuple[ImageBatch, None]":
+        """Images have no padding to align."""
+        return self, None
+
+    def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
+        return values
+
+    def with_pixels(self, pixel_values: Tensor) -> "ImageBatch":
+        return replace(self, pixel_values=pixel_values)
+
+
+class ExplainedImageModel(AbstractExplained):
+    """A Hugging Face vision transformer with a classification head (ViT, DeiT and their like).
+
+    Args:
+        model: a `...ForImageClassification`; its parameters stop requiring gradients.
+        processor: what makes its pixel values of images; None when pixel values are given ready.
+        name: a hub id or model folder.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: Any = None, *, name: str | None = None) -> None:
+        super().__init__(model, name)
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> "ExplainedImageModel":
+        """Load an image classifier and its processor from a hub id or a model folder."""
+        model = AutoModelForImageClassification.from_pretrained(str(name), dtype=dtype)
+        return cls(model, AutoImageProcessor.from_pretrained(str(name)), name=str(name))
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The module whose output is the patch embeddings (batch, patches, hidden)."""
+        return self.model.base_model.get_input_embeddings()
+
+    def encode(self, images: Sequence[Any]) -> ImageBatch:
+        """Images (PIL or arrays) as one batch.
+
+        Raises:
+            ValueError: when the model came without a processor.
+        """
+        if self.processor is None:
+            raise ValueError("`processor` is needed to read images; without one, pass pixel values to `collate`.")
+        return self.collate(self.processor(list(images), return_tensors="pt")["pixel_values"])
+
+    def collate(self, pixel_values: Float[Tensor, "batch channels height width"]) -> ImageBatch:
+        """Pixel values as a batch on the model's device."""
+        moved = pixel_values.to(self.device, self.model.dtype)
+        with torch.no_grad():
+            patches = self.embedding(moved).shape[1]
+        return ImageBatch(moved, torch.ones(len(moved), patches, dtype=torch.bool, device=self.device))
+
+    def forward(self, batch: ImageBatch, edit: EmbeddingEdit | None = None) -> Logits:
+        """Label logits; `edit` maps the patch embeddings (batch, patches, hidden) to those used instead."""
+        with edit_output(self.embedding, edit):
+            return at_least_float32(self.model(pixel_values=batch.pixel_values).logits)
