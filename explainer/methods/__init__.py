@@ -39,6 +39,7 @@ _ALL: tuple[type[AbstractMethod], ...] = (
     MaskLRP,
     RPI,
     SIG,
+    RPI,
     LeaveOneOut,
     Occlusion,
     Lime,

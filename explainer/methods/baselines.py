@@ -55,6 +55,8 @@ class AbstractBaseline(ABC):
     name: ClassVar[str]
     deterministic: ClassVar[bool] = False
     """Whether every sample is the same, so that one is enough."""
+    forwards: ClassVar[float] = 0.0
+    """The cost of a sample, in forward passes of the text."""
 
     @property
     def key(self) -> str:
@@ -99,6 +101,7 @@ class AllReference(AbstractBaseline):
 
     name: ClassVar[str] = "all_reference"
     deterministic: ClassVar[bool] = True
+    forwards: ClassVar[float] = 1.0
 
     def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
         batch, explained = state.batch, state.explained

@@ -20,7 +20,7 @@ def best_of(
     candidates: Float[Tensor, "candidates batch seq"],
     metric: str,
 ) -> Scores:
-    """Each text's best candidate by `metric` (of `evaluation.METRICS`); the first of equal ones.
+    """Each text's best candidate by `metric` (of `evaluation.ALL_METRICS`); the first of equal ones.
 
     Raises:
         ValueError: when there is no such metric.
@@ -33,7 +33,8 @@ def best_of(
         for row, scorable in zip(moved.rows(), moved.split(moved.scorable), strict=True)
     ]
     scores = [row for maps in candidates.cpu() for row in moved.split(maps)]
-    found = faithfulness(explained, texts * len(candidates), scores, target.cpu().repeat(len(candidates)))[metric]
+    targets = target.cpu().repeat(len(candidates))
+    found = faithfulness(explained, texts * len(candidates), scores, targets, (metric,))[metric]
     by_candidate = found.view(len(candidates), len(texts)) * (1 if HIGHER_IS_BETTER[metric] else -1)
     # Not `argmax`, which names any of equal ones.
     first = by_candidate.sort(dim=0, descending=True, stable=True).indices[0]

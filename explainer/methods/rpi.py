@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.evaluation import HIGHER_IS_BETTER
+from explainer.evaluation import METRICS
 from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.methods.base import AbstractMethod, logit_of, scorable_only
@@ -31,7 +31,7 @@ from explainer.typing import Scores, Target
 PRESET: Any = None  # a setting's default: what the preset says
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"layers": "all", "rows": "all", "formula": "gradient", "baseline": "all_reference", "n_baselines": 1}
-    | {"n_steps": 4, "quadrature": "gauss_legendre"},
+    | {"n_steps": 2, "quadrature": "gauss_legendre"},
     "paper": {"layers": (-3,), "rows": "pooled", "formula": "paper", "baseline": "gaussian", "n_baselines": 24}
     | {"n_steps": 31, "quadrature": "mean"},
 }
@@ -41,7 +41,7 @@ CHOICES = {
     "formula": ("paper", "gradient", "difference"),
     "quadrature": ("mean", "gauss_legendre"),
     "select": ("mean", "best"),
-    "select_by": tuple(HIGHER_IS_BETTER),
+    "select_by": METRICS,
 }
 
 
@@ -123,10 +123,10 @@ class RPI(AbstractMethod):
     def forward_equivalents(self, n_scorable: int) -> float:
         """An upper bound: each point counts as a whole pass, though the blocks below the lowest layer are skipped.
 
-        The best-of's own passes are counted too: three a candidate and percent.
+        One pass records, the sampler takes its own, and the best-of's evaluation at most one a candidate and percent.
         """
-        evaluation = 3.0 * len(PERCENTS) * self.n_baselines if self._is_best_of else 0.0
-        return 1.0 + 3.0 * self.n_baselines * self.n_steps + evaluation
+        evaluation = float(len(PERCENTS)) if self._is_best_of else 0.0
+        return 1.0 + self.n_baselines * (sampler(self.baseline).forwards + 3.0 * self.n_steps + evaluation)
 
     def spread(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         """Standard deviation over the candidates, a token."""

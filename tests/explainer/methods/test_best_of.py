@@ -10,7 +10,7 @@ from tests.families import explained
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [*METRICS, "mask_lrp_aopc"])
 def test_every_text_gets_its_own_best(metric: str, side: str) -> None:
     model = explained("bert")
     batch = batch_of(model, side=side)
@@ -26,7 +26,7 @@ def test_every_text_gets_its_own_best(metric: str, side: str) -> None:
 
 
 def value(model, batch, target, scores, metric):  # type: ignore[no-untyped-def]
-    return faithfulness(model, encoded(model), batch.split(scores), target)[metric]
+    return faithfulness(model, encoded(model), batch.split(scores), target, (metric,))[metric]
 
 
 def test_equal_candidates_give_the_first() -> None:

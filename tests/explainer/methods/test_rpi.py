@@ -279,7 +279,8 @@ def test_best_of_is_labelled_and_its_passes_are_counted() -> None:
     assert best.label == "rpi (best of 24 by aopc_comprehensiveness)"
     assert RPI(preset="paper").label == RPI().label == "rpi"
     assert RPI(preset="paper").forward_equivalents(20) == 1 + 3 * 24 * 31
-    assert best.forward_equivalents(20) == 1 + 3 * 24 * 31 + 24 * 15
+    assert best.forward_equivalents(20) == 1 + 3 * 24 * 31 + 24 * 5
+    assert RPI().forward_equivalents(20) == 1 + 1 + 3 * 2
 
 
 def test_the_paper_s_preset_and_what_is_given_beside_it() -> None:
