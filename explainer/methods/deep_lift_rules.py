@@ -6,7 +6,12 @@ the two, so that one ordinary backward pass multiplies the chords up (Shrikumar 
 
     y = s(x), element by element:   dy/dx := (y_x - y_r) / (x_x - x_r)                        (rescale rule)
     y = a b, any bilinear map:      dy/da := (b_x + b_r) / 2,  dy/db := (a_x + a_r) / 2       (half of the change each)
-    softmax, norms:                 composed of these two (exp, sum, 1/z; square, mean, z^(-1/2))
+    norms:                          composed of these two (square, mean, z^(-1/2), product)
+    y = softmax(x):                 dy_i/dx_j := l_i (1_ij - l_j / sum l),  l = (y_x - y_r) / (ln y_x - ln y_r)
+
+Softmax: ln y = x - lse(x) gives the changes dy_i = l_i (dx_i - dlse), by the rescale rule on exp; that they sum to 0
+gives dlse = sum_j l_j dx_j / sum_j l_j. It is softmax's own Jacobian at the logarithmic means of the probabilities;
+composed of exp, sum and 1/z instead, multipliers of peaked attention cancel at sizes that no float holds.
 
 Each rule gives the change of y exactly, so the sum over the inputs is f_c(x) - f_c(r) on every architecture of these
 operations. captum's DeepLift knows activation modules only; products, norms and softmax keep the gradient at x there.
@@ -107,14 +112,12 @@ def _layer_norm(
 def _softmax(function: Callable[..., Tensor], input: Tensor, dim: int = -1, *_: Any, dtype: Any = None, **__: Any):
     # Never to less than the model's own precision: the mask's float64 minimum is infinite in float32.
     scores = input if dtype is None else input.to(torch.promote_types(input.dtype, dtype))
-    shifted = scores.detach() - _both(torch.maximum(*_halves(scores.amax(dim, keepdim=True))))
-    low, high = torch.aminmax(torch.stack(_halves(shifted)), dim=0)
+    low, high = torch.aminmax(torch.stack(_halves(scores.log_softmax(dim))), dim=0)
     gap = (high - low).nan_to_num(0.0)  # masked in both: -inf less itself
-    chord = low.exp() * torch.where(gap > 0, torch.expm1(gap) / gap.clamp(min=torch.finfo(gap.dtype).tiny), 1.0)
-    powers = value(scores * _both(chord), shifted.exp())
-    total = powers.sum(dim, keepdim=True)
-    text, reference = _halves(total)
-    return _product(torch.mul, powers, value(total * _both(-1 / (text * reference)), 1 / total))
+    tiny = torch.finfo(gap.dtype).tiny
+    mean = _both(high.exp() * torch.where(gap > 0, -torch.expm1(-gap) / gap.clamp(min=tiny), 1.0))
+    normaliser = (mean / mean.sum(dim, keepdim=True) * scores).sum(dim, keepdim=True)
+    return value(mean * (scores - normaliser), scores.softmax(dim))
 
 
 # The table: which rule each operation gets. An operation without a row is taken for linear.
