@@ -39,7 +39,6 @@ _ALL: tuple[type[AbstractMethod], ...] = (
     MaskLRP,
     RPI,
     SIG,
-    RPI,
     LeaveOneOut,
     Occlusion,
     Lime,
