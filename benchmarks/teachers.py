@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from explainer import METHODS, AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
+from explainer import AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
 from explainer.data.catalog import load
 from explainer.explained import EncodedText, edit_attention_maps
 from explainer.explained.resume import LayerMaps
@@ -160,21 +160,15 @@ def peak_memory(model: str, name: str, length: int) -> float:
         scorable = torch.ones_like(ids, dtype=torch.bool)
         scorable[:, [0, -1]] = False
         batch = TokenBatch(ids, torch.ones_like(ids), scorable, torch.zeros_like(ids))
-        run = (
-            (lambda: target_of(explained, batch))
-            if name == "prediction"
-            else (lambda: chosen(explained, batch, torch.zeros(1, dtype=torch.int64)))
-        )
-        chosen = METHODS.get(name, METHODS["random"])()
-        run()
+        target = target_of(explained, batch)
+        if name != "prediction":
+            method(name)(explained, batch, target)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return peaks[1] - peaks[0]
 
 
 def memory(model: str, names: tuple[str, ...]) -> Table:
-    table = Table(
-        "method", *map(str, LENGTHS), title="Peak memory of one text over one of 8 tokens, MiB, by its tokens"
-    )
+    table = Table("method", *map(str, LENGTHS), title="Peak memory of a text over one of 8 tokens, MiB, by its tokens")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for name in names:
             peaks = [pool.submit(peak_memory, model, name, length).result() for length in LENGTHS]

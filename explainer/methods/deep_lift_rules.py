@@ -24,10 +24,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from explainer.explained.attention import edit_attention_maps
-from explainer.methods.lrp.rules import _is_activation as is_activation
+from explainer.methods.interception import Operation, Table, intercepted
 
 
 class _Value(torch.autograd.Function):
@@ -121,7 +120,7 @@ def _softmax(function: Callable[..., Tensor], input: Tensor, dim: int = -1, *_: 
 
 
 # The table: which rule each operation gets. An operation without a row is taken for linear.
-RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
+RULES: Table = {
     **dict.fromkeys((F.gelu, F.silu, F.relu, F.elu, F.leaky_relu, F.mish, F.softplus, F.relu6), _activation),
     **dict.fromkeys((torch.relu, torch.tanh, torch.sigmoid, F.tanh, F.sigmoid), _activation),
     **dict.fromkeys((Tensor.relu, Tensor.tanh, Tensor.sigmoid), _activation),
@@ -134,18 +133,16 @@ RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
 }
 
 
-class _Chords(TorchFunctionMode):
-    """Intercepts each torch operation of the forward pass and gives it its rule."""
+def chords(function: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    rule = RULES.get(function)
+    depends = isinstance(args[0] if args else None, Tensor) and args[0].requires_grad
+    if rule is None or not (depends or rule is _product):
+        return function(*args, **kwargs)
+    return rule(function, *args, **kwargs)
 
-    resting = 0
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        rule = None if self.resting else RULES.get(function)
-        depends = isinstance(args[0] if args else None, Tensor) and args[0].requires_grad
-        if rule is None or not (depends or rule is _product):
-            return function(*args, **kwargs)
-        return rule(function, *args, **kwargs)
+def _module(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return rescaled(module.forward, x, y) if x.requires_grad else y
 
 
 @contextlib.contextmanager
@@ -155,22 +152,6 @@ def deep_lift_rules(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
-    mode = _Chords()
-
-    # An activation module may be written out in elementary operations (NewGELU): it is one operation all the same.
-    def enter(module: nn.Module, inputs: Any) -> None:
-        mode.resting += 1
-
-    def leave(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        found = rescaled(module.forward, inputs[0], output) if inputs[0].requires_grad else output
-        mode.resting -= 1
-        return found
-
-    with contextlib.ExitStack() as stack:
-        for module in filter(is_activation, model.modules()):
-            stack.callback(module.register_forward_pre_hook(enter).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        # Eager attention, in which the softmax and the products are operations of their own.
-        stack.enter_context(edit_attention_maps(model, lambda module, weights: weights))
-        stack.enter_context(mode)
+    # Eager attention, in which the softmax and the products are operations of their own.
+    with edit_attention_maps(model, lambda module, weights: weights), intercepted(model, chords, _module):
         yield

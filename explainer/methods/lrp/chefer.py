@@ -20,7 +20,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import resolve_name
+
+from explainer.methods.interception import Operation, Table, intercepted
 
 EPSILON = 1e-9
 
@@ -173,7 +175,7 @@ def _without_rule(function: Callable[..., Any]) -> ValueError:
 
 
 # Which rule each operation gets.
-RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
+RULES: Table = {
     F.linear: _linear,
     torch.addmm: _addmm,
     **dict.fromkeys((torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__), _sum),
@@ -196,29 +198,14 @@ MOVES = {
 }
 
 
-class _Rules(TorchFunctionMode):
-    """Intercepts each torch operation of the forward pass and gives it its rule."""
-
-    resting = 0
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self.resting or not torch.is_grad_enabled():
-            return function(*args, **kwargs)
-        rule = RULES.get(function)
-        if rule is not None and any(_depends(value) for value in (*args, *kwargs.values())):
-            return rule(function, *args, **kwargs)
-        result = function(*args, **kwargs)
-        if function not in MOVES and any(map(_depends, result if isinstance(result, tuple | list) else [result])):
-            raise _without_rule(function)
-        return result
-
-
-def _is_activation(module: nn.Module) -> bool:
-    home = type(module).__module__
-    return home in ("transformers.activations", "torch.nn.modules.activation") and not isinstance(
-        module, nn.Softmax | nn.MultiheadAttention
-    )
+def _shared_out(function: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    rule = RULES.get(function)
+    if rule is not None and any(_depends(value) for value in (*args, *kwargs.values())):
+        return rule(function, *args, **kwargs)
+    result = function(*args, **kwargs)
+    if function not in MOVES and any(map(_depends, result if isinstance(result, tuple | list) else [result])):
+        raise _without_rule(function)
+    return result
 
 
 @contextlib.contextmanager
@@ -228,19 +215,5 @@ def chefer_rules(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: from a forward pass that uses an operation without a rule.
     """
-    mode = _Rules()
-
-    # An activation module may be written out in elementary operations (NewGELU): it is one operation all the same.
-    def enter(module: nn.Module, inputs: Any) -> None:
-        mode.resting += 1
-
-    def leave(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        mode.resting -= 1
-        return passed(inputs[0], output)
-
-    with contextlib.ExitStack() as stack:
-        for module in filter(_is_activation, model.modules()):
-            stack.callback(module.register_forward_pre_hook(enter).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        stack.enter_context(mode)
+    with intercepted(model, _shared_out, lambda module, x, y: passed(x, y)):
         yield

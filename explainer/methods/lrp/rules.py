@@ -1,24 +1,23 @@
-"""LRP as gradient rules: tables keyed by operation, put in place by interception and gone when the block is left.
+"""LRP as gradient rules: a table keyed by operation, put in place by interception and gone when the block is left.
 
 Under these rules the relevance of any activation h is h * dL/dh of one ordinary backward pass
 (Achtibat et al., AttnLRP, ICML 2024, sections 3.2 and 3.3). Linear layers and sums need no rule: their gradient
-is the epsilon rule. No module and no class is changed; nothing outside the block sees the rules.
+is the epsilon rule.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from explainer.explained import edit_attention
+from explainer.methods.interception import Interception, Table, by_table, intercepted
 
 Variant = Literal["attn_lrp", "cp_lrp"]
-Table = Mapping[Callable[..., Any], Callable[..., Tensor]]
 
 
 class _Identity(torch.autograd.Function):
@@ -158,46 +157,8 @@ GAMMA_RULES: Table = {
 }
 
 
-class Rules(TorchFunctionMode):
-    """Intercepts each torch operation of the forward pass and gives it its rule; rests inside one that has its own."""
-
-    def __init__(self, table: Table) -> None:
-        super().__init__()
-        self.table = table
-        self.depth = 0
-
-    @contextlib.contextmanager
-    def on(self) -> Iterator[None]:
-        """The rules on, also in what autograd computes again in a backward pass, where a mode is suspended."""
-        with contextlib.nullcontext() if self in _get_current_function_mode_stack() else self:
-            yield
-
-    @contextlib.contextmanager
-    def resting(self) -> Iterator[None]:
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        rule = None if self.depth else self.table.get(function)
-        if rule is None or not torch.is_grad_enabled():
-            return function(*args, **kwargs)
-        return rule(function, *args, **kwargs)
-
-
-_SOFTMAX_LIKE = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.MultiheadAttention)
-
-
-def _is_activation(module: nn.Module) -> bool:
-    home = type(module).__module__
-    return home in ("transformers.activations", "torch.nn.modules.activation") and not isinstance(module, _SOFTMAX_LIKE)
-
-
 @contextlib.contextmanager
-def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | None = None) -> Iterator[Rules]:
+def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | None = None) -> Iterator[Interception]:
     """Inside the block a backward pass through `model` propagates relevance.
 
     Attention in `attn_lrp`: a quarter of the gradient at query and key, half at value; the softmax as it is
@@ -210,7 +171,8 @@ def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | No
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
-    mode = Rules(RULES if gamma is None else {**RULES, **{f: partial(r, gamma=gamma) for f, r in GAMMA_RULES.items()}})
+    strengthened = {} if gamma is None else {f: partial(rule, gamma=gamma) for f, rule in GAMMA_RULES.items()}
+    table: Table = {**RULES, **strengthened}
 
     def attention(attend: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any):
         if variant == "cp_lrp":
@@ -220,17 +182,8 @@ def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | No
         with mode.resting():
             return attend(module, query, key, value, *args, **kwargs)
 
-    # An activation module may be written out in elementary operations (NewGELU): it is one operation all the same.
-    def enter(module: nn.Module, inputs: Any) -> None:
-        mode.depth += 1
-
-    def leave(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        mode.depth -= 1
-        return identity(inputs[0], output)
-
-    with contextlib.ExitStack() as stack:
-        for module in filter(_is_activation, model.modules()):
-            stack.callback(module.register_forward_pre_hook(enter).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
-        stack.enter_context(edit_attention(model, attention))
-        yield stack.enter_context(mode)
+    with (
+        edit_attention(model, attention),
+        intercepted(model, by_table(table), lambda module, x, y: identity(x, y)) as mode,
+    ):
+        yield mode

@@ -6,14 +6,15 @@ from captum.attr import DeepLift as CaptumDeepLift
 from torch import Tensor, nn
 
 from explainer.methods import DeepLift, IntegratedGradientsMethod
-from explainer.methods.deep_lift_rules import RULES, _Chords
+from explainer.methods.deep_lift_rules import RULES, chords
+from explainer.methods.interception import Interception
 from explainer.methods.run import scores_of
 from explainer.robustness import completeness_gap
 from tests.explainer.tools import batch_of, deberta, double, encoded, relative_error
-from tests.families import FAMILIES, explained
+from tests.families import EXPERTS, FAMILIES, explained
 
 TARGET = torch.tensor([0, 1, 2, 0])
-SERVED = [family for family in FAMILIES if family != "mixtral"]
+SERVED = [family for family in FAMILIES if family not in EXPERTS]
 
 
 @pytest.mark.parametrize("family", SERVED)
@@ -24,7 +25,8 @@ def test_the_scores_sum_to_the_logit_s_change(family: str, precision: str) -> No
     scores = scores_of(DeepLift(), model, texts, TARGET)
     scale = torch.stack([score.abs().sum() for score in scores])
     gaps = completeness_gap(DeepLift(), model, texts, scores, TARGET)
-    assert (gaps / scale).max() < (1e-6 if precision == "float64" else 1e-3)
+    # Norms are taken in float32 whatever the model's precision.
+    assert (gaps <= (1e-6 if precision == "float64" else 1e-3) * scale + 1e-7).all()
 
 
 class Net(nn.Module):
@@ -48,7 +50,7 @@ def test_multipliers_are_captum_s_where_activations_are_modules(activation: type
     expected, delta = CaptumDeepLift(net).attribute(x, r, target=1, return_convergence_delta=True)
     assert delta.abs().max() < 1e-6
     pair = torch.cat([x, r]).requires_grad_()
-    with _Chords():
+    with Interception(chords):
         value = net(pair)[:5, 1].sum()
     (multipliers,) = torch.autograd.grad(value, pair)
     assert relative_error((x - r) * multipliers[:5], expected) < 1e-6
@@ -57,7 +59,7 @@ def test_multipliers_are_captum_s_where_activations_are_modules(activation: type
 def change_of(function, *inputs: Tensor) -> tuple[Tensor, Tensor]:
     """What the multipliers of one operation share out, and the change of its (weighted, summed) output."""
     leaves = [x.clone().requires_grad_() for x in inputs]
-    with _Chords():
+    with Interception(chords):
         y = function(*leaves)
     weight = torch.linspace(-1, 2, y[: len(y) // 2].numel()).view_as(y[: len(y) // 2]).double()
     half = len(y) // 2
@@ -93,7 +95,7 @@ def test_where_text_and_reference_agree_the_multiplier_is_the_derivative() -> No
     for function in OPERATIONS.values():
         found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
         weight = torch.randn_like(function(x)[:3])
-        with _Chords():
+        with Interception(chords):
             y = function(found)
         (y[:3] * weight).sum().backward()
         (function(expected)[:3] * weight).sum().backward()

@@ -14,7 +14,7 @@ from explainer.heads import HeadMask
 from explainer.methods import AttnLRP, MaskLRP
 from explainer.methods.mask_lrp import relevance_at_maps
 from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, predicted, relative_error
-from tests.families import FAMILIES, TEXTS, explained, tokenizer
+from tests.families import EXPERTS, FAMILIES, TEXTS, explained, tokenizer
 
 # Relevance rules (Chefer et al., CVPR 2021), on float64 matrices (tokens, width), by loops and without any autograd.
 
@@ -183,7 +183,7 @@ def mask_file(folder: Path, model: ExplainedModel, value: float) -> str:
 
 
 @pytest.mark.parametrize("rules", ["chefer", "attn_lrp"])
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "mixtral"])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in EXPERTS])
 def test_every_head_kept_is_unmasked_to_the_bit(family: str, rules: Any, tmp_path: Path) -> None:
     model = explained(family)
     batch = batch_of(model)
