@@ -115,7 +115,7 @@ def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[s
         (["--method", "sig", "--text", "x"], "needs `--model`"),
         (["--method", "sig"], "Give `--text TEXT`"),
         (["--method", "sig", "--input", "in.jsonl"], "--output"),
-        (["--method", "lime", "--model", "MODEL", "--text", "x"], "`method` must be one of"),
+        (["--method", "no_method", "--model", "MODEL", "--text", "x"], "`method` must be one of"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--target", "LABEL_9"], "`target` must be"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--method-args", '{"steps": 3}'], "steps"),
         (["--method", "./nothing/here", "--text", "x"], "nothing/here"),
