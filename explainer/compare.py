@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from explainer import evaluation
 from explainer.attributor import Attributor
 from explainer.cache import Cache
 from explainer.comparison import CAPTION, SUMMARY, Comparison
 from explainer.data.texts import texts_of
-from explainer.evaluation import METRICS
+from explainer.evaluation import ALL_METRICS, METRICS
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
 from explainer.methods import METHODS, AbstractMethod
@@ -71,9 +70,8 @@ def compare(
         batch_tokens: token budget of a forward pass.
     """
     command = command_line(compare, {**locals()})
-    known = getattr(evaluation, "ALL_METRICS", METRICS)
-    if unknown := sorted(set(metrics or ()) - set(known)):
-        raise ValueError(f"`--metrics` must be of {', '.join(known)}, got {', '.join(unknown)}.")
+    if unknown := sorted(set(metrics or ()) - set(ALL_METRICS)):
+        raise ValueError(f"`--metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
     wanted = labelled(methods if isinstance(methods, list) else methods.split(","), method_args or {})
     named = methods_named({label: given for label, given in wanted.items() if given["method"] in METHODS})
     texts, pairs, where = texts_of(data, split, n, seed, text, text_pair)

@@ -15,8 +15,9 @@ from rich.console import Group
 from rich.table import Table
 from torch import Tensor
 
+from explainer.aopc_bounds import AOPCBounds, aopc_bounds
 from explainer.cache import Cache, listed, numbered
-from explainer.evaluation import HIGHER_IS_BETTER, METRICS, faithfulness, summary
+from explainer.evaluation import HIGHER_IS_BETTER, METRICS, NORMALISED, faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.methods.base import AbstractMethod
 from explainer.methods.named import shown_as
@@ -73,6 +74,7 @@ class Comparison:
         self.columns = (*self.metrics, SUMMARY)
         self.cache = cache or Cache(None, {})
         self.rows = {label: MethodRow({name: [] for name in self.columns}) for label in self.methods}
+        self._last_bounds: tuple[tuple[int, ...], AOPCBounds] | None = None
         self._records: list[dict[str, Any]] | None = None  # ten thousand resamples a number: once is enough
 
     def update(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> None:
@@ -113,9 +115,16 @@ class Comparison:
     def _values(
         self, explained: ExplainedModel, texts: Sequence[EncodedText], scores: Sequence[Tensor], target: Target
     ) -> dict[str, Tensor]:
-        wanted: dict[str, Any] = {} if set(self.metrics) <= set(METRICS) else {"metrics": list(self.metrics)}
-        found = faithfulness(explained, texts, scores, target, **wanted)
+        bounds = self._bounds(explained, texts, target) if NORMALISED in self.metrics else None
+        found = faithfulness(explained, texts, scores, target, self.metrics, bounds=bounds)
         return {metric: torch.as_tensor(found[metric]).contiguous() for metric in self.metrics}
+
+    def _bounds(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> AOPCBounds:
+        """The bounds of normalised AOPC: costly, and the same for every method of these texts."""
+        key = (*map(id, texts), *target.tolist())
+        if self._last_bounds is None or self._last_bounds[0] != key:
+            self._last_bounds = key, aopc_bounds(explained, texts, target)
+        return self._last_bounds[1]
 
     def is_bound(self, label: str) -> bool:
         """Whether the row is one that no method of practical cost is meant to reach."""

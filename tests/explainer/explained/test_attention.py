@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoModelForSequenceClassification,
+    BloomConfig,
+    PreTrainedConfig,
+    XLNetConfig,
+)
 
 from explainer.explained import ExplainedModel, edit_attention, edit_attention_maps
 from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh
 from tests.families import FAMILIES, explained
+
+SIZES = {"hidden_size": 16, "vocab_size": 50}
 
 
 def identity(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
@@ -135,6 +144,21 @@ def test_a_model_off_the_interface_is_refused(part: str) -> None:
     model: ExplainedModel = deberta()
     refusal = pytest.raises(ValueError, match=r"DebertaV2.*not on transformers' attention")
     with registrations_restored(), refusal, edit_attention(getattr(model, part), identity):
+        pass
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BloomConfig(n_head=2, n_layer=1, **SIZES),
+        XLNetConfig(d_model=16, n_head=2, n_layer=1, d_inner=32, vocab_size=50),
+    ],
+    ids=["bloom", "xlnet"],
+)
+def test_other_models_off_the_interface_are_refused_with_the_way_out(config: PreTrainedConfig) -> None:
+    model = AutoModelForSequenceClassification.from_config(config)
+    refusal = pytest.raises(ValueError, match=r"(Bloom|XLNet).*not on transformers' attention.*Use a method that needs")
+    with registrations_restored(), refusal, edit_attention_maps(model, lambda module, weights: weights):
         pass
 
 
