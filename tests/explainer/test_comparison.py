@@ -4,7 +4,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from explainer import comparison as comparison_module
+from explainer.aopc_bounds import aopc_bounds
 from explainer.cache import Cache
 from explainer.comparison import COLUMNS, Comparison, targets
 from explainer.evaluation import faithfulness, summary
@@ -101,24 +102,33 @@ def test_a_bound_is_labelled_and_no_method_to_reach() -> None:
     assert [len(row.scores) for row in found.rows.values()] == [3, 3]
 
 
-def test_metrics_are_those_asked_for_beside_the_areas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics beyond the default ones are asked for by name."""
-    asked = []
-
-    def measured(model, texts, scores, target, **options):  # type: ignore[no-untyped-def]
-        asked.append(options)
-        return faithfulness(model, texts, scores, target) | {"precision": torch.ones(len(texts))}
-
-    monkeypatch.setattr(comparison_module, "faithfulness", measured)
+def test_the_metrics_asked_for_are_measured_beside_the_areas_of_the_one_number() -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
-    areas = ["aopc_comprehensiveness", "aopc_sufficiency"]
-    for metrics, options in ((["log_odds"], {}), (["precision"], {"metrics": ["precision", *areas]})):
-        found = Comparison({"random": method("random")}, metrics=metrics)
-        found.update(model, texts, targets(model, texts))
-        assert found.columns == (*metrics, *areas, "faithfulness")
-        assert asked[-1] == options
-        assert len(found.head()) == len(found.cells()[0])
+    found = Comparison({"random": method("random")}, metrics=["morf_lerf_area"])
+    found.update(model, texts, targets(model, texts))
+    assert found.columns == ("morf_lerf_area", "aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
+    assert len(found.head()) == len(found.cells()[0])
+    scores = scores_of(method("random"), model, texts, targets(model, texts))
+    expected = faithfulness(model, texts, scores, targets(model, texts), ["morf_lerf_area"])["morf_lerf_area"]
+    assert found.rows["random"].values["morf_lerf_area"] == pytest.approx(expected.tolist())
+
+
+def test_the_bounds_of_normalised_aopc_are_found_once_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return aopc_bounds(*arguments)
+
+    monkeypatch.setattr(comparison_module, "aopc_bounds", counted)
+    model = explained("bert")
+    texts = model.encode(TEXTS[:3])
+    found = Comparison({"random": method("random"), "sig": method("sig")}, metrics=["normalised_aopc"])
+    found.update(model, texts, targets(model, texts))
+    assert len(calls) == 1
+    found.update(model, texts[:2], targets(model, texts[:2]))
+    assert len(calls) == 2
 
 
 def test_seconds_are_those_of_the_computation_and_not_of_reading(tmp_path: Path) -> None:
