@@ -90,7 +90,7 @@ def main(folder: Path, families: list[str] | None = None, texts: int = 8) -> Non
     for family in families or CONFIGS:
         write(random_model(family, demo), examples, folder / family, RELEVANCE)
     write(demo, examples, folder / "demo", RELEVANCE | INTEGRALS)
-    write(demo.float(), examples[: texts // 2], folder / "demo_sig", SEQUENTIAL)
+    write(demo.float(), examples[: texts // 4], folder / "demo_sig", SEQUENTIAL)
 
 
 if __name__ == "__main__":

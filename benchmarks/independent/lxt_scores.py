@@ -6,12 +6,13 @@ PYTHONPATH=lxt env/bin/python benchmarks/independent/lxt_scores.py FOLDER/NAME [
 
 One process a model and rule, since the patches stay. Texts go through one at a time and unpadded. LXT's BERT runs
 with transformers 4 only (it calls `get_head_mask`), the rest of LXT with transformers 5 only: for BERT, take a second
-environment with transformers==4.52.4.
+environment with transformers==4.52.4 (attn_lrp only; cp_lrp is in the first).
 """
 
 import importlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -25,7 +26,7 @@ if transformers.__version__.startswith("4."):  # has no Qwen3MoeExperts, which L
     absent.modeling_qwen3_moe, absent.attnLRP = absent, {}
     sys.modules[absent.__name__] = absent
 
-from lxt.efficient import monkey_patch
+from lxt.efficient import monkey_patch, patches
 
 
 def patch(folder: Path, rule: str) -> None:
@@ -33,8 +34,22 @@ def patch(folder: Path, rule: str) -> None:
     modeling = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
     if rule == "attn_lrp":
         monkey_patch(modeling, verbose=True)
+    elif kind == "bert":
+        monkey_patch(modeling, cp_bert(modeling), verbose=True)
     else:
         monkey_patch(modeling, importlib.import_module(f"lxt.efficient.models.{kind}").cp_LRP, verbose=True)
+
+
+def cp_bert(modeling: ModuleType) -> dict:
+    """LXT ships no CP-LRP for BERT: its own patches on transformers' BERT, as its GPT-2 has them."""
+    act = partial(patches.patch_method, patches.non_linear_forward, keep_original=True)
+    return {
+        torch.nn.LayerNorm: partial(patches.patch_method, patches.layer_norm_forward),
+        torch.nn.Dropout: partial(patches.patch_method, patches.dropout_forward),
+        transformers.activations.GELUActivation: act,
+        torch.nn.Tanh: act,
+        modeling: patches.patch_cp_attention,
+    }
 
 
 def relevance(model, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
