@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
             path = place / f"{reference}.safetensors"
             for key, theirs in sorted(load_file(path).items() if path.exists() else ()):
                 scores, dtype = key.split("/")
-                exact = f"sig/{dtype}" if scores.startswith("sig_") else key  # a quadrature, beside what it approximates
+                exact = f"sig/{dtype}" if scores.startswith("sig_") else key  # beside what it approximates
                 for mine in dict.fromkeys((key, exact)):
                     if mine in ours:
                         row = (place.name, mine.split("/")[0], f"{reference}'s {scores}", dtype, len(theirs))
