@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from explainer import AbstractMethod, ExplainedModel, TokenBatch, method
-from lightning_modules.data.catalog import load
+from explainer.data.catalog import load
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 12}
@@ -32,7 +32,7 @@ CONFIGS = {
     "gemma3": lambda **k: transformers.Gemma3TextConfig(**GROUPED, query_pre_attn_scalar=12, **k),
 }
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-RELEVANCE = {"attn_lrp": method("attn_lrp")}
+RELEVANCE = {name: method(name) for name in ("attn_lrp", "cp_lrp")}
 INTEGRALS = {"integrated_gradients": method("integrated_gradients", n_steps=50)}
 SEQUENTIAL = {"sig": method("sig")} | {f"sig_{n}": method("sig", n_steps=n) for n in (2, 5, 10, 20, 50)}
 

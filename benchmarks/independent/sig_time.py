@@ -14,7 +14,7 @@ from tint.attr import SequentialIntegratedGradients
 from torch import Tensor
 
 from explainer import ExplainedModel, TokenBatch, method
-from lightning_modules.data.catalog import load
+from explainer.data.catalog import load
 
 
 def quadrature(explained: ExplainedModel, batch: TokenBatch, target: Tensor, n_steps: int) -> Tensor:

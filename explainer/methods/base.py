@@ -66,7 +66,8 @@ def gradient_times_input(
     with torch.enable_grad():
         value = objective(explained(batch, edit=lift)).sum()
         (gradient,) = torch.autograd.grad(value, leaves)
-    return scorable_only((leaves[0].float() * gradient.float()).sum(dim=-1), batch)
+    exact = torch.promote_types(gradient.dtype, torch.float32)
+    return scorable_only((leaves[0].to(exact) * gradient.to(exact)).sum(dim=-1), batch)
 
 
 def one_at_a_time(

@@ -56,8 +56,9 @@ def scaled(x: Tensor, factor: float) -> Tensor:
 
 
 def stabilized(x: Tensor) -> Tensor:
-    """x moved away from 0 by the precision of its type, so that it can be divided by."""
-    tiny = torch.finfo(x.dtype).eps
+    """x moved away from 0 so little that only 0 itself notices, so that it can be divided by."""
+    kind = torch.finfo(x.dtype)
+    tiny = max(min(1e-10, kind.eps), kind.tiny)
     return torch.where(x < 0, x - tiny, x + tiny)
 
 
