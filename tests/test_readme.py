@@ -16,10 +16,17 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
 # What makes a shown training run small enough for a test; nothing else is changed.
-SMALL = {
-    "fit": ["--data.limit", "{train: 16, validation: 4, test: 4}", "--trainer.max_epochs", "1"],
-    "test": ["--data.limit", "{train: 16, validation: 4, test: 4}"],
-}
+_FEW = ["--data.limit", "{train: 16, validation: 4, test: 4}", "--trainer.enable_progress_bar", "false"]
+SMALL = {"fit": [*_FEW, "--trainer.max_epochs", "1"], "test": _FEW, "compare": ["--n", "4"]}
+PARSED = """# text = A witty film delights audiences.
+1\tA\ta\tDET\tDT\t_\t3\tdet\t_\t_
+2\twitty\twitty\tADJ\tJJ\t_\t3\tamod\t_\t_
+3\tfilm\tfilm\tNOUN\tNN\t_\t4\tnsubj\t_\t_
+4\tdelights\tdelight\tVERB\tVBZ\t_\t0\troot\t_\t_
+5\taudiences\taudience\tNOUN\tNNS\t_\t4\tobj\t_\tSpaceAfter=No
+6\t.\t.\tPUNCT\t.\t_\t4\tpunct\t_\t_
+
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +37,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name)
     rows = [{"text": "a gorgeous , witty film", "id": 7}, {"text": "tedious and dull", "target": "positive"}]
     (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "parsed.conllu").write_text(PARSED)
     return folder
 
 
 def test_the_readme_shows_the_commands_it_should() -> None:
     shown = {command[1] for command in COMMANDS if command[0] == "explainer"}
-    assert shown == {"fit", "test", "export", "attribute", "evaluate"}
+    assert shown == {"fit", "test", "export", "attribute", "evaluate", "compare", "heads"}
     assert [command for command in COMMANDS if command[0] == "make"] == [["make", "demo"], ["make", "test"]]
 
 
@@ -43,10 +51,11 @@ def test_the_readme_shows_the_commands_it_should() -> None:
 def test_every_explainer_command_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     for _, command, *arguments in [command for command in COMMANDS if command[0] == "explainer"]:
-        small = [*SMALL.get(command, []), "--trainer.enable_progress_bar", "false"] if command in SMALL else []
-        main([command, *arguments, *small])
+        main([command, *arguments, *SMALL.get(command, [])])
     assert len((place / "attributions.jsonl").read_text().splitlines()) == 2
     assert set(json.loads((place / "metrics.json").read_text())) >= {"comprehensiveness", "aopc_sufficiency"}
+    assert (place / "heads.json").is_file()
+    assert "<html" in (place / "runs/compare/report.html").read_text()
     assert (place / "runs/demo/attributor/model.safetensors").is_file()
 
 
