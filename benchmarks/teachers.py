@@ -3,7 +3,7 @@
 python benchmarks/teachers.py [--model checkpoints/demo-classifier] [--attributor checkpoints/demo-attributor]
 
 Every figure is the median of paired ratios: what is measured and what it is measured against run in turn on the same
-texts. Exact SIG is compared with 50 points of its quadrature (with time-interpret's in independent/sig_time.py), RPI with
+texts. Exact SIG is compared with 50 points of its quadrature (time-interpret's: independent/sig_time.py), RPI with
 the whole model run for each point, Mask-LRP with one text at a time.
 """
 
