@@ -14,6 +14,8 @@ product of the identities alone is taken off, as it went by no attention: of an 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -49,6 +51,12 @@ class MaskLRP(AbstractMethod):
     def __post_init__(self) -> None:
         if self.rules not in ("chefer", "attn_lrp"):
             raise ValueError(f"`rules` must be chefer or attn_lrp, got {self.rules!r}.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """With a hash of the file, which may change under its name."""
+        hashed = {} if self.heads is None else {"heads_sha256": sha256(Path(self.heads).read_bytes()).hexdigest()}
+        return super().settings | hashed
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         mask = None if self.heads is None else HeadMask.load(self.heads).tensor(explained)
