@@ -18,9 +18,9 @@ from explainer.data.texts import texts_of
 from explainer.evaluation import ALL_METRICS, METRICS
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
+from explainer.exported import Exported
 from explainer.methods import METHODS, AbstractMethod
-from explainer.methods.exported import Exported
-from explainer.methods.named import labelled, methods_named
+from explainer.named import labelled, methods_named
 from explainer.provenance import command_line, device_name, versions
 from explainer.rendering.pareto import Point, pareto, svg
 from explainer.rendering.report import report

@@ -20,9 +20,9 @@ from explainer.cache import Cache, listed, numbered
 from explainer.evaluation import HIGHER_IS_BETTER, METRICS, NORMALISED, faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.methods.base import AbstractMethod
-from explainer.methods.named import shown_as
 from explainer.methods.run import scores_of
 from explainer.metrics import Estimate, bootstrap_mean
+from explainer.named import shown_as
 from explainer.typing import Target
 
 SUMMARY = "faithfulness"

@@ -19,9 +19,9 @@ from explainer.losses import (
     standardized,
 )
 from explainer.methods.amortized import Amortized
-from explainer.methods.named import methods_named
 from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency, spearman
 from explainer.models import EXPLAINERS
+from explainer.named import methods_named
 from explainer.perturbation import blend, curves
 from explainer.typing import Scores
 from lightning_modules.base import TrainingModule

@@ -14,6 +14,8 @@ ROWS = [
         "explainer.methods",
         "explainer.sanity",
         "explainer.heads",
+        "explainer.exported",
+        "explainer.named",
         "explainer.attributor",
         "explainer.export_config",
         "explainer.rendering",

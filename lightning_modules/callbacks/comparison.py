@@ -9,7 +9,7 @@ from rich.console import Console
 
 from explainer.comparison import SUMMARY, Comparison, targets
 from explainer.methods.amortized import Amortized
-from explainer.methods.named import methods_named
+from explainer.named import methods_named
 from lightning_modules.data.text import TextExamples
 from lightning_modules.mask import MaskTraining
 

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from explainer.comparison import SUMMARY, Comparison, targets
 from explainer.explanation import Explanation
 from explainer.methods.amortized import Amortized
-from explainer.methods.named import methods_named
+from explainer.named import methods_named
 from explainer.rendering.plot import heatmap
 from lightning_modules.callbacks.comparison import DEFAULT
 from lightning_modules.data.text import TextData

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from explainer.methods import SIG, Random
-from explainer.methods.named import labelled, methods_named, shown_as
+from explainer.named import labelled, methods_named, shown_as
 
 
 @dataclass(frozen=True)

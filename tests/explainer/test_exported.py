@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from explainer import Attributor, ExplainedModel, LoraExplainer
+from explainer.exported import Exported
 from explainer.methods.amortized import Amortized
-from explainer.methods.exported import Exported
 from explainer.methods.run import scores_of
 from tests.families import TEXTS, explained
 
