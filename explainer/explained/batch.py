@@ -143,15 +143,9 @@ class TokenBatch:
         )
 
 
-def pad(
-    rows: Sequence[Tensor], value: int | float | bool, side: PaddingSide = "right", length: int | None = None
-) -> Tensor:
-    """Rows of different lengths as one tensor, filled up with `value` (to `length` when given)."""
-    padded = pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
-    if length is None or length == padded.shape[1]:
-        return padded
-    extra = length - padded.shape[1]
-    return torch.nn.functional.pad(padded, (extra, 0) if side == "left" else (0, extra), value=value)
+def pad(rows: Sequence[Tensor], value: int | float | bool, side: PaddingSide = "right") -> Tensor:
+    """Rows of different lengths as one tensor, filled up with `value`."""
+    return pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
 
 
 def collate(

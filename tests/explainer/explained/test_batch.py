@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explainer.explained import TokenBatch, Tokens
-from explainer.explained.batch import collate, pad
+from explainer.explained.batch import collate
 from tests.explainer.tools import batch_of, encoded
 from tests.families import FAMILIES, explained
 
@@ -112,14 +112,6 @@ def test_to_moves_every_tensor() -> None:
     batch = collate(rows_of([2, 1], types=True), pad_token_id=0).to("meta")
     assert batch.device.type == "meta"
     assert {t.device.type for t in (batch.attention_mask, batch.scorable, batch.token_type_ids)} == {"meta"}
-
-
-@pytest.mark.parametrize(
-    ("side", "expected"), [("right", [[1, 2, 9, 9], [3, 9, 9, 9]]), ("left", [[9, 9, 1, 2], [9, 9, 9, 3]])]
-)
-def test_pad_fills_up_to_a_length(side: str, expected: list[list[int]]) -> None:
-    rows = [torch.tensor([1, 2]), torch.tensor([3])]
-    assert pad(rows, 9, side, length=4).tolist() == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
