@@ -14,6 +14,8 @@ from explainer.explained.base import AbstractExplained, at_least_float32
 from explainer.explained.passes import EmbeddingEdit, edit_output
 from explainer.typing import Logits
 
+_NO_TOKENS = "`{}` has no `{}`: images have no tokens. The methods that explain images are `attn_lrp` and `cp_lrp`."
+
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
@@ -31,6 +33,9 @@ class ImageBatch:
 
     def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
         return values
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_NO_TOKENS.format("ImageBatch", name))
 
     def with_pixels(self, pixel_values: Tensor) -> "ImageBatch":
         return replace(self, pixel_values=pixel_values)
@@ -54,6 +59,12 @@ class ExplainedImageModel(AbstractExplained):
         """Load an image classifier and its processor from a hub id or a model folder."""
         model = AutoModelForImageClassification.from_pretrained(str(name), dtype=dtype)
         return cls(model, AutoImageProcessor.from_pretrained(str(name)), name=str(name))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            raise AttributeError(_NO_TOKENS.format("ExplainedImageModel", name)) from None
 
     @property
     def embedding(self) -> nn.Module:

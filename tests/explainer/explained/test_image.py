@@ -97,3 +97,11 @@ def test_images_are_processed_and_a_model_without_a_processor_says_so(tmp_path: 
     assert loaded.labels == model.labels
     target = loaded.target("predicted", logits)
     assert torch.equal(logit_of(logits, target), logits.amax(dim=1))
+
+
+def test_what_needs_tokens_is_refused_with_the_methods_that_do_not() -> None:
+    model = vit()
+    for thing, name in ((model.collate(images()), "input_ids"), (model, "predict")):
+        with pytest.raises(AttributeError, match=f"`{name}`: images have no tokens.*`attn_lrp` and `cp_lrp`"):
+            getattr(thing, name)
+    assert not hasattr(model, "pooling")
