@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from jsonargparse import auto_cli
@@ -87,9 +88,9 @@ def exact_sig(explained: ExplainedModel, text: str, steps: int = 50) -> dict[str
 
 def whole_model_rpi(explained: ExplainedModel, alone: list[TokenBatch], target: Tensor, chosen: RPI) -> None:
     """The gradient passes of RPI with the whole model run for each text and each point, one after the other."""
-    layer = len(explained.layers) + chosen.layers[0]
+    layers = range(len(explained.layers)) if chosen.layers == "all" else chosen.layers
     for i, row in enumerate(alone):
-        maps = LayerMaps(explained, (layer,))
+        maps = LayerMaps(explained, layers)
         with edit_attention_maps(explained.model, maps):
             explained(row)
             for _ in range(chosen.n_baselines * chosen.n_steps):
@@ -102,23 +103,27 @@ def batching(explained: ExplainedModel, texts: list[EncodedText], rounds: int) -
     """What batching and resuming save."""
     batch, alone = explained.collate(texts), [explained.collate([text]) for text in texts]
     target = target_of(explained, batch)
-    mask_lrp, rpi, paper = method("mask_lrp"), method("rpi"), method("rpi", preset="paper", n_baselines=2)
+    mask_lrp, loops = method("mask_lrp"), min(rounds, 3)
 
     def one_by_one() -> None:
         for i, text in enumerate(alone):
             mask_lrp(explained, text, target[i : i + 1])
 
-    return {
+    found = {
         "Mask-LRP, one text at a time over batched": ratio(
-            one_by_one, lambda: mask_lrp(explained, batch, target), rounds
-        ),
-        "RPI default, whole model a point over ours": ratio(
-            lambda: whole_model_rpi(explained, alone, target, rpi), lambda: rpi(explained, batch, target), 3
-        ),
-        "RPI paper (2 of 24 baselines), whole model a point over ours": ratio(
-            lambda: whole_model_rpi(explained, alone, target, paper), lambda: paper(explained, batch, target), 1
-        ),
+            one_by_one, lambda: mask_lrp(explained, batch, target), loops
+        )
     }
+    settings: dict[str, dict[str, Any]] = {"default": {}, "last layer": {"layers": -1}}
+    settings["paper, 2 of its 24 baselines"] = {"preset": "paper", "n_baselines": 2}
+    for name, given in settings.items():
+        rpi = RPI(**given)
+        found[f"RPI ({name}), whole model a point over ours"] = ratio(
+            lambda rpi=rpi: whole_model_rpi(explained, alone, target, rpi),
+            lambda rpi=rpi: rpi(explained, batch, target),
+            1 if "paper" in name else loops,
+        )
+    return found
 
 
 def peak_memory(model: str, name: str, length: int) -> float:
