@@ -87,7 +87,8 @@ class Learned(AbstractBaseline):
         Raises:
             ValueError: when the folder holds none.
         """
-        loaded = _load(str(folder), (Path(folder) / WEIGHTS).stat().st_mtime_ns if Path(folder).is_dir() else 0)
+        weights = Path(folder) / WEIGHTS
+        loaded = _load(str(folder), weights.stat().st_mtime_ns if weights.is_file() else 0)
         return cls(**{**loaded, **settings})
 
     def save(self, folder: Path, explained: ExplainedModel) -> None:

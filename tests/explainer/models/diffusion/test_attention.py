@@ -87,7 +87,7 @@ def test_centred_rows_sum_to_zero_over_what_is_valid() -> None:
 
 def test_the_network_hears_everything_in_its_condition() -> None:
     model = diffusion()
-    condition, z, noise = texts([6, 4], False, 6)
+    condition, z, _ = texts([6, 4], False, 6)
     before = model.predicted(z, torch.full((2,), 100), condition)
     changes = {
         "replaced": Condition(condition.valid, ~condition.replaced, condition.hidden),
