@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from explainer.comparison import targets
 from explainer.evaluation import faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
+from explainer.losses import prediction_destroyed
 from explainer.methods import RPI
 from explainer.methods.baselines import AbstractBaseline, AttentionState
 from explainer.methods.learned import Learned, condition_of
@@ -36,6 +37,7 @@ class BaselineTraining(TrainingModule):
     """Attention of reference inputs, as a diffusion; and baselines that the model learns nothing from.
 
     loss = || v - v_hat ||^2 over valid entries + neutrality * KL(f(x; A := B_hat) || p_ref)
+           (with `objective: class` the last term is -log(1 - f_c(x; A := B_hat)), c the predicted class)
 
     B_hat is the one-step estimate from the text's own attention, noised as in sampling, put into the text's own pass;
     p_ref is the prediction for the text with all of its scorable tokens replaced.
@@ -51,6 +53,8 @@ class BaselineTraining(TrainingModule):
         n_timesteps: T.
         n_variants: reference inputs a text: all tokens replaced, and n_variants - 1 random subsets.
         neutrality: weight of the neutrality loss; 0 leaves it out.
+        objective: of the neutrality loss: the prediction for the reference input (`reference`), or anything but the
+            class that the text has (`class`).
         decay: of the weights' exponential moving average, which is what is sampled from and exported.
         n_steps: of DDIM, when sampling.
         start: t / T that sampling starts from.
@@ -74,6 +78,7 @@ class BaselineTraining(TrainingModule):
         n_timesteps: int = 500,
         n_variants: int = 2,
         neutrality: float = 1.0,
+        objective: Literal["reference", "class"] = "reference",
         decay: float = 0.995,
         n_steps: int = 4,
         start: float = 1.0,
@@ -86,6 +91,8 @@ class BaselineTraining(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
+        if objective not in ("reference", "class"):
+            raise ValueError(f"`objective` must be `reference` or `class`, got {objective!r}.")
         if n_variants < 1 or neutrality < 0 or not 0 <= decay < 1:
             raise ValueError(
                 "`n_variants` must be at least 1, `neutrality` at least 0 and `decay` in [0, 1), "
@@ -149,9 +156,13 @@ class BaselineTraining(TrainingModule):
             reference = self.stores["train"](index, variant).to(self.device)
             losses = {"denoising": self._denoising(reference, state.hidden, generator)}
             if self.hparams["neutrality"]:
-                goal = self.stores["train"](index, 0).to(self.device).logits
                 maps.supplied = self._estimate(state, generator).transpose(0, 1).to(state.maps)
-                losses["neutrality"] = neutrality(resumed(torch.arange(len(index), device=self.device)), goal)
+                logits = resumed(torch.arange(len(index), device=self.device))
+                if self.hparams["objective"] == "class":
+                    losses["neutrality"] = prediction_destroyed(logits, resumed.logits.argmax(dim=-1))
+                else:
+                    goal = self.stores["train"](index, 0).to(self.device).logits
+                    losses["neutrality"] = neutrality(logits, goal)
         return losses
 
     @contextmanager

@@ -70,6 +70,13 @@ def test_without_neutrality_there_is_none(baselines: dict[str, Any], tmp_path: P
     assert "train/neutrality" not in fit(baselines, tmp_path).Tags()["scalars"]
 
 
+def test_the_class_s_own_objective_runs(baselines: dict[str, Any], tmp_path: Path) -> None:
+    """-log(1 - p_c), about ln 1.5 where three classes are nearly even."""
+    baselines["model"]["init_args"]["objective"] = "class"
+    losses = [event.value for event in fit(baselines, tmp_path).Scalars("train/neutrality")]
+    assert all(abs(loss - 0.405) < 0.1 for loss in losses)
+
+
 @pytest.mark.parametrize(("loss", "weight", "share"), [("denoising", 0.0, 0.7), ("neutrality", 1e5, 0.9)])
 def test_each_loss_falls(loss: str, weight: float, share: float, baselines: dict[str, Any], tmp_path: Path) -> None:
     """The tiny model's prediction hardly moves with its attention: neutrality needs a large weight here."""
@@ -166,5 +173,7 @@ def test_checks_and_scale_of_known_maps() -> None:
 def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -> None:
     with pytest.raises(ValueError, match="`n_variants` must be at least 1, `neutrality` at least 0"):
         BaselineTraining(classifier, **arguments)
+    with pytest.raises(ValueError, match="`objective` must be"):
+        BaselineTraining(classifier, objective="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`layer` must lie between"):
         BaselineTraining(classifier, layers=[5])
