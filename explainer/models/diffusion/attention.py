@@ -68,16 +68,17 @@ class AttentionDiffusion(nn.Module):
         weights = (z * self.scale).masked_fill(~there, -torch.inf).softmax(dim=-1)
         return weights.masked_fill(~there, 0.0)  # rows without an entry are NaN
 
-    def predicted(self, z: LayerHeads, t: Times, condition: Condition) -> LayerHeads:
+    def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Tensor | None = None) -> LayerHeads:
         """The network's word about z_t: noise or v, in the space of the data."""
         share = t.to(z) / self.schedule.n_timesteps
-        return centred(self.denoiser(z.flatten(1, 2), share, condition).view_as(z), condition.valid)
+        return centred(self.denoiser(z.flatten(1, 2), share, condition, known).view_as(z), condition.valid)
 
     def sampled(self, z: LayerHeads, noise: LayerHeads, condition: Condition, n_steps: int, start: float) -> LayerHeads:
         """Attention, by DDIM from z noised to start * T."""
         highest = torch.full((len(z),), self.schedule.times(n_steps, start)[0], device=z.device)
         noised = self.schedule.noised(z, highest, centred(noise, condition.valid))
-        end = self.schedule.ddim(lambda z, t: self.predicted(z, t, condition), noised, n_steps, start)
+        known = self.denoiser.known(condition, z.dtype)
+        end = self.schedule.ddim(lambda z, t: self.predicted(z, t, condition, known), noised, n_steps, start)
         return self.decoded(end, condition.valid)
 
 

@@ -67,17 +67,22 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(
-        self, z: Float[Tensor, "batch channels seq seq"], t: Float[Tensor, " batch"], condition: Condition
+        self,
+        z: Float[Tensor, "batch channels seq seq"],
+        t: Float[Tensor, " batch"],
+        condition: Condition,
+        known: Pairs | None = None,
     ) -> Float[Tensor, "batch channels seq seq"]:
-        """`t` as a share of T."""
+        """`t` as a share of T; `known` as `self.known` gives it, for who asks of several t."""
         pairs = condition.pairs[..., None]
-        x = (self.maps(z.movedim(1, -1)) + self._known(condition, z.dtype)) * pairs
+        known = self.known(condition, z.dtype) if known is None else known
+        x = self.maps(z.movedim(1, -1)) + known
         time = self.time(_waves(t * 1000).to(z.dtype))[:, None, None]
         for block in self.blocks:
             x = block(x, time, pairs)
         return self.out(self.norm(x)).movedim(-1, 1)
 
-    def _known(self, condition: Condition, dtype: torch.dtype) -> Pairs:
+    def known(self, condition: Condition, dtype: torch.dtype) -> Pairs:
         """What an entry knows apart from the maps: its places, what is replaced there, and what stands there."""
         seq, lengths = condition.replaced.shape[1], condition.lengths[:, None]
         at = torch.arange(seq, device=lengths.device)
@@ -106,8 +111,8 @@ class _Block(nn.Module):
     ) -> Pairs:
         y = self.norm(x) * pairs
         rows, columns = (y.sum(dim, keepdim=True) / pairs.sum(dim, keepdim=True).clamp(min=1) for dim in (2, 1))
-        mixed = self.inward(y) + self.row(rows) + self.column(columns) + self.time(time)
-        return (x + self.outward(F.gelu(mixed))) * pairs
+        mixed = self.inward(y) + (self.row(rows) + self.time(time)) + self.column(columns)
+        return x + self.outward(F.gelu(mixed))
 
 
 def _waves(values: Tensor) -> Float[Tensor, "*shape waves"]:
