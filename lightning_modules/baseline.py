@@ -136,7 +136,7 @@ class BaselineTraining(TrainingModule):
                 self.explained, self.texts[split], self.layers, variants, self.hparams["seed"]
             )
         if stage == "fit":
-            scale = scale_of(self.stores["train"]((range(min(256, len(self.texts["train"])))), 0))
+            scale = scale_of(self.stores["train"](range(min(256, len(self.texts["train"]))), 0))
             for diffusion in (self.diffusion, self.average):
                 diffusion.scale.copy_(scale)
 
@@ -213,9 +213,10 @@ class BaselineTraining(TrainingModule):
             maps.supplied = None
         values = sample_checks(sample.transpose(0, 1), reference)
         values["neutrality"] = neutrality(logits, reference.logits)
-        own = resumed.logits
-        values["own_neutrality"] = neutrality(own, reference.logits)
-        self.log_dict({f"validation/{name}": value for name, value in values.items()}, batch_size=len(examples))
+        values["own_neutrality"] = neutrality(resumed.logits, reference.logits)  # what it falls from
+        for name, value in values.items():
+            reduce = "max" if name in ("row_sum_error", "forbidden") else "mean"
+            self.log(f"validation/{name}", value, batch_size=len(examples), reduce_fx=reduce)
         if batch_idx == 0:
             self._show(sample, reference, state)
 

@@ -37,7 +37,7 @@ class Learned(AbstractBaseline):
     """
 
     name: ClassVar[str] = "learned"
-    forwards: ClassVar[float] = 3.0  # an upper bound: a sample costs less than a forward and a backward pass
+    forwards: ClassVar[float] = 3.0  # a forward and a backward pass; of short texts less, of long ones more (n^2)
     diffusion: AttentionDiffusion = field(compare=False, repr=False)
     digest: str
     tokenizer: str
