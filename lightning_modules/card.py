@@ -39,6 +39,26 @@ def explainer_card(checkpoint: dict[str, Any], folder: Path, scores: Sequence[di
     return "\n".join(lines) + "\n"
 
 
+def baseline_card(checkpoint: dict[str, Any], folder: Path) -> str:
+    """The card of a learned baseline of RPI."""
+    recipe = checkpoint["hyper_parameters"]
+    lines = [
+        *_head("token-attribution"),
+        f"# {folder.name}",
+        "",
+        f"A diffusion over the attention of `{recipe['explained']}` (blocks {recipe['layers']}), trained by Amortex on",
+        "texts without content: where paths of randomized path integration start.",
+        "",
+        "```bash",
+        f"explainer compare --model {recipe['explained']} --methods rpi \\",
+        f"""  --method-args '{{"rpi": {{"baseline": "{folder}"}}}}' ...""",
+        "```",
+        "",
+        *_training(checkpoint),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def classifier_card(checkpoint: dict[str, Any], folder: Path) -> str:
     """The card of a fine-tuned classifier's adapter."""
     recipe = checkpoint["hyper_parameters"]

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from lightning_modules.base import TrainingModule
-from lightning_modules.card import classifier_card, explainer_card
+from lightning_modules.baseline import BaselineTraining
+from lightning_modules.card import baseline_card, classifier_card, explainer_card
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.mask import MaskTraining
 
@@ -34,6 +35,9 @@ def export(ckpt: Path, output: Path, dtype: str = "float32", scores: Path | None
     if isinstance(module, MaskTraining):
         module.export(output, dtype=DTYPES[dtype])
         card = explainer_card(checkpoint, output, comparison)
+    elif isinstance(module, BaselineTraining):
+        module.export(output)
+        card = baseline_card(checkpoint, output)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)

@@ -9,6 +9,7 @@ the end of a Gaussian diffusion of the attention A itself, beta growing linearly
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -59,6 +60,11 @@ class AbstractBaseline(ABC):
     """The cost of a sample, in forward passes of the text."""
 
     @property
+    def layers(self) -> tuple[int, ...] | None:
+        """The blocks that it was made for; None for any."""
+        return None
+
+    @property
     def key(self) -> str:
         """Names the sampler and all that decides its samples, in reports and cache keys."""
         return self.name
@@ -85,14 +91,20 @@ class Gaussian(AbstractBaseline):
 
     def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
         kept = float((1 - torch.linspace(self.first, self.last, self.n_timesteps, dtype=torch.float64)).prod())
-        noise = torch.zeros_like(state.maps)
-        for i, row in enumerate(state.batch.to("cpu").rows()):
-            shape = (len(state.layers), state.maps.shape[2], len(row), len(row))
-            drawn = torch.randn(shape, generator=generator_of(row, (seed << 16) + sample))
-            noise[:, i, :, : len(row), : len(row)] = drawn.to(noise)
+        noise = white_noise(state, sample, seed)
         return torch.where(
             state.valid[:, :, None], math.sqrt(kept) * state.maps + math.sqrt(1 - kept) * noise, state.maps
         )
+
+
+def white_noise(state: AttentionState, sample: int, seed: int) -> Maps:
+    """Standard normal numbers of each text's own, 0 at padding."""
+    noise = torch.zeros_like(state.maps)
+    for i, row in enumerate(state.batch.to("cpu").rows()):
+        shape = (len(state.layers), state.maps.shape[2], len(row), len(row))
+        drawn = torch.randn(shape, generator=generator_of(row, (seed << 16) + sample))
+        noise[:, i, :, : len(row), : len(row)] = drawn.to(noise)
+    return noise
 
 
 @dataclass(frozen=True)
@@ -127,13 +139,20 @@ SAMPLERS: dict[str, AbstractBaseline] = {baseline.name: baseline for baseline in
 
 
 def sampler(baseline: str | AbstractBaseline) -> AbstractBaseline:
-    """The sampler of that name, or the one given.
+    """The sampler of that name, that of an exported folder, or the one given.
 
     Raises:
         ValueError: when there is no such sampler.
     """
     if isinstance(baseline, AbstractBaseline):
         return baseline
-    if baseline not in SAMPLERS:
-        raise ValueError(f"`baseline` must be one of {', '.join(SAMPLERS)} or a sampler, got {baseline!r}.")
-    return SAMPLERS[baseline]
+    if baseline in SAMPLERS:
+        return SAMPLERS[baseline]
+    if "/" in baseline or Path(baseline).is_dir():
+        from explainer.methods.learned import Learned
+
+        return Learned.load(baseline)
+    raise ValueError(
+        f"`baseline` must be one of {', '.join(SAMPLERS)}, a folder of `explainer export`, or a sampler, "
+        f"got {baseline!r}."
+    )

@@ -54,7 +54,8 @@ class RPI(AbstractMethod):
         layers: blocks whose attention moves together: `all`, a number or a list; negative = from the end.
         rows: query rows that are read: those the head pools (of T5: the encoder's end token), or all of them.
         formula: factors beside the gradient in the integral: A(s) A (`paper`), A (`gradient`), A - B (`difference`).
-        baseline: `gaussian`, `all_reference`, `zero`, or any `baselines.AbstractBaseline`.
+        baseline: `gaussian`, `all_reference`, `zero`, the folder of a learned one (`layers` are its own unless given),
+            or any `baselines.AbstractBaseline`.
         n_baselines: samples of the baseline, each a candidate map.
         n_steps: points of a path.
         quadrature: `mean` of even points with both ends, as published, or `gauss_legendre`.
@@ -81,6 +82,8 @@ class RPI(AbstractMethod):
 
     def __post_init__(self) -> None:
         self._check_choices("preset")
+        if self.layers is None and self.baseline is not None:
+            object.__setattr__(self, "layers", sampler(self.baseline).layers)
         for setting, value in PRESETS[self.preset].items():
             if getattr(self, setting) is None:
                 object.__setattr__(self, setting, value)

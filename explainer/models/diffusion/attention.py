@@ -1,0 +1,95 @@
+"""A diffusion over the attention of some layers, in row-wise log space, so that a sample is attention by construction.
+
+z = log A, centred in each row over the entries that the layer's mask lets through, divided by a scale a head. The
+softmax over those entries decodes it: rows sum to one, the future and the padding get exactly nothing. Noise is centred
+in the same way: it stays in the space of the data.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from explainer.models.diffusion.denoiser import Condition, Denoiser
+from explainer.models.diffusion.schedule import Schedule, Times
+
+FLOOR = 1e-6  # attention below it is told from nothing by no baseline
+
+LayerHeads = Float[Tensor, "batch layers heads seq seq"]
+Valid = Bool[Tensor, "batch layers seq seq"]
+
+
+class AttentionDiffusion(nn.Module):
+    """Schedule, denoiser, and the way from attention to what they work on and back.
+
+    Args:
+        layers: indices of the blocks whose attention this is, from the lowest up.
+        heads: attention heads of a block.
+        hidden_size: width of the explained model.
+        width: of an entry's vector in the denoiser.
+        depth: blocks of the denoiser.
+        use_hidden: whether the denoiser sees the state that enters the lowest layer.
+        schedule: `linear` or `cosine`.
+        prediction: `eps` or `v`.
+        n_timesteps: T.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        layers: list[int],
+        heads: int,
+        hidden_size: int,
+        width: int = 32,
+        depth: int = 4,
+        use_hidden: bool = True,
+        schedule: str = "cosine",
+        prediction: str = "v",
+        n_timesteps: int = 500,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {"layers": layers, "heads": heads, "hidden_size": hidden_size}
+        self.settings |= {"width": width, "depth": depth, "use_hidden": use_hidden}
+        self.settings |= {"schedule": schedule, "prediction": prediction, "n_timesteps": n_timesteps}
+        self.layers, self.heads = tuple(layers), heads
+        self.schedule = Schedule(schedule, prediction, n_timesteps)
+        self.denoiser = Denoiser(len(layers) * heads, hidden_size, width, depth, use_hidden)
+        self.register_buffer("scale", torch.ones(len(layers), heads, 1, 1))
+
+    def encoded(self, logs: LayerHeads, valid: Valid) -> LayerHeads:
+        """Attention's logarithms as the z they stand for; whatever they are where not valid."""
+        return centred(logs, valid) / self.scale
+
+    def decoded(self, z: LayerHeads, valid: Valid) -> LayerHeads:
+        """Attention: rows sum to one over the valid entries, 0 elsewhere."""
+        there = valid[:, :, None].expand_as(z)
+        weights = (z * self.scale).masked_fill(~there, -torch.inf).softmax(dim=-1)
+        return weights.masked_fill(~there, 0.0)  # rows without an entry are NaN
+
+    def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Tensor | None = None) -> LayerHeads:
+        """The network's word about z_t: noise or v, in the space of the data."""
+        share = t.to(z) / self.schedule.n_timesteps
+        return centred(self.denoiser(z.flatten(1, 2), share, condition, known).view_as(z), condition.valid)
+
+    def sampled(self, z: LayerHeads, noise: LayerHeads, condition: Condition, n_steps: int, start: float) -> LayerHeads:
+        """Attention, by DDIM from z noised to start * T."""
+        highest = torch.full((len(z),), self.schedule.times(n_steps, start)[0], device=z.device)
+        noised = self.schedule.noised(z, highest, centred(noise, condition.valid))
+        known = self.denoiser.known(condition, z.dtype)
+        end = self.schedule.ddim(lambda z, t: self.predicted(z, t, condition, known), noised, n_steps, start)
+        return self.decoded(end, condition.valid)
+
+
+def centred(values: LayerHeads, valid: Valid) -> LayerHeads:
+    """Each row minus its mean over the valid entries; 0 elsewhere."""
+    there = valid[:, :, None]
+    values = values.masked_fill(~there, 0.0)
+    mean = values.sum(dim=-1, keepdim=True) / there.sum(dim=-1, keepdim=True).clamp(min=1)
+    return (values - mean).masked_fill(~there, 0.0)
+
+
+def logarithms(maps: Float[Tensor, "*shape seq seq"]) -> Float[Tensor, "*shape seq seq"]:
+    """log of attention, bounded below."""
+    return maps.clamp(min=FLOOR).log()

@@ -1,0 +1,100 @@
+"""Noise schedules, the forward process, and DDIM, of whatever is diffused.
+
+Forward (Ho et al., DDPM, NeurIPS 2020): z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, abar_t = prod_s<=t (1 - beta_s).
+Linear betas are theirs; the cosine abar is Nichol & Dhariwal's (ICML 2021, equation 17, beta at most 0.999).
+v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0 (Salimans & Ho, ICLR 2022). DDIM (Song et al., ICLR 2021, equation 12,
+sigma = 0) goes from t to s < t by z_s = sqrt(abar_s) z_0_hat + sqrt(1 - abar_s) eps_hat.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+SCHEDULES = ("linear", "cosine")
+PREDICTIONS = ("eps", "v")
+
+State = Float[Tensor, "batch *rest"]
+Times = Int64[Tensor, " batch"]
+
+
+class Schedule(nn.Module):
+    """abar over t = 0 (nothing but data) ... T, and what follows from it.
+
+    Args:
+        kind: `linear` (beta from `first` to `last`) or `cosine`.
+        prediction: what the network predicts: the noise (`eps`), or `v`.
+        n_timesteps: T.
+
+    Raises:
+        ValueError: on an unknown kind or prediction, or no step.
+    """
+
+    kept: Tensor
+
+    def __init__(
+        self,
+        kind: str = "cosine",
+        prediction: str = "v",
+        n_timesteps: int = 500,
+        first: float = 1e-4,
+        last: float = 0.02,
+    ) -> None:
+        super().__init__()
+        for name, value, choices in (("kind", kind, SCHEDULES), ("prediction", prediction, PREDICTIONS)):
+            if value not in choices:
+                raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
+        if n_timesteps < 1:
+            raise ValueError(f"`n_timesteps` must be at least 1, got {n_timesteps}.")
+        self.prediction, self.n_timesteps = prediction, n_timesteps
+        steps = torch.arange(n_timesteps + 1, dtype=torch.float64) / n_timesteps
+        if kind == "linear":
+            betas = torch.linspace(first, last, n_timesteps, dtype=torch.float64)
+        else:
+            squared = torch.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2
+            betas = (1 - squared[1:] / squared[:-1]).clamp(max=0.999)
+        self.register_buffer("kept", torch.cat([torch.ones(1), (1 - betas).cumprod(dim=0).float()]))
+
+    def noised(self, clean: State, t: Times, noise: State) -> State:
+        """A sample of q(z_t | z_0), one t a row."""
+        signal, sigma = self._scales(t, clean)
+        return signal * clean + sigma * noise
+
+    def aim(self, clean: State, t: Times, noise: State) -> State:
+        """What the network should say of z_t."""
+        signal, sigma = self._scales(t, clean)
+        return noise if self.prediction == "eps" else signal * noise - sigma * clean
+
+    def split(self, z: State, t: Times, predicted: State) -> tuple[State, State]:
+        """z_0 and the noise, as a prediction about z_t has them."""
+        signal, sigma = self._scales(t, z)
+        if self.prediction == "eps":
+            return (z - sigma * predicted) / signal, predicted
+        return signal * z - sigma * predicted, sigma * z + signal * predicted
+
+    def times(self, n_steps: int, start: float = 1.0) -> list[int]:
+        """The t that DDIM visits, from start * T down to 0, no t twice.
+
+        Raises:
+            ValueError: when there is no step, or `start` is not in (0, 1].
+        """
+        if n_steps < 1 or not 0 < start <= 1:
+            raise ValueError(f"`n_steps` must be at least 1 and `start` in (0, 1], got {n_steps} and {start}.")
+        highest = max(round(start * self.n_timesteps), 1)
+        found = torch.linspace(highest, 0, n_steps + 1).round().long().tolist()
+        return sorted(set(found), reverse=True)
+
+    def ddim(self, predict: Callable[[State, Times], State], z: State, n_steps: int, start: float = 1.0) -> State:
+        """z_0 from z at t = start * T, in `n_steps` steps at most; `predict(z, t)` is the network."""
+        for t, after in itertools.pairwise(self.times(n_steps, start)):
+            now = torch.full((len(z),), t, device=z.device)
+            clean, noise = self.split(z, now, predict(z, now))
+            z = self.noised(clean, torch.full_like(now, after), noise)
+        return z
+
+    def _scales(self, t: Times, like: Tensor) -> tuple[Tensor, Tensor]:
+        kept = self.kept[t].view(-1, *[1] * (like.ndim - 1)).to(like)
+        return kept.sqrt(), (1 - kept).sqrt()

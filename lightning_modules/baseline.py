@@ -1,0 +1,292 @@
+"""Train the diffusion that RPI's baselines are drawn from (`explainer.methods.learned`)."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from explainer.cache import digest_of
+from explainer.comparison import targets
+from explainer.evaluation import faithfulness, summary
+from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained.resume import LayerMaps, Resumed, layer_index
+from explainer.losses import prediction_destroyed
+from explainer.methods import RPI
+from explainer.methods.baselines import AbstractBaseline, AttentionState
+from explainer.methods.learned import Learned, condition_of
+from explainer.methods.run import scores_of
+from explainer.models.diffusion import AttentionDiffusion, Condition
+from explainer.models.diffusion.attention import centred, logarithms
+from explainer.rendering.attention import attention_figure
+from explainer.typing import Logits
+from lightning_modules.base import TrainingModule
+from lightning_modules.data.attention import AttentionStore, ReferenceMaps
+from lightning_modules.data.text import TextData, TextExamples
+
+TAG = "validation_faithfulness"
+
+
+class BaselineTraining(TrainingModule):
+    """Attention of reference inputs, as a diffusion; and baselines that the model learns nothing from.
+
+    loss = || v - v_hat ||^2 over valid entries + neutrality * KL(f(x; A := B_hat) || p_ref)
+           (with `objective: class` the last term is -log(1 - f_c(x; A := B_hat)), c the predicted class)
+
+    B_hat is the one-step estimate from the text's own attention, noised as in sampling, put into the text's own pass;
+    p_ref is the prediction for the text with all of its scorable tokens replaced.
+
+    Args:
+        explained: the model whose attention it is: hub id, model folder or PEFT adapter folder.
+        layers: its blocks, negative from the end; one diffusion of them all.
+        width: of an entry's vector in the denoiser.
+        depth: blocks of the denoiser.
+        use_hidden: whether the denoiser sees the state that enters the lowest layer.
+        schedule: `linear` or `cosine`.
+        prediction: what the denoiser predicts, `eps` or `v`.
+        n_timesteps: T.
+        n_variants: reference inputs a text: all tokens replaced, and n_variants - 1 random subsets.
+        neutrality: weight of the neutrality loss; 0 leaves it out.
+        objective: of the neutrality loss: the prediction for the reference input (`reference`), or anything but the
+            class that the text has (`class`).
+        decay: of the weights' exponential moving average, which is what is sampled from and exported.
+        n_steps: of DDIM, when sampling.
+        start: t / T that sampling starts from.
+        n_texts: validation texts on which RPI is measured with samples, and with Gaussian baselines.
+        n_points: of RPI's path in that measurement.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        warmup: share of the training during which the learning rate rises.
+        seed: of subsets, noise and t.
+    """
+
+    def __init__(
+        self,
+        explained: str = "checkpoints/demo-classifier",
+        layers: list[int] = [-1],  # noqa: B006 - the CLI shows it; never changed
+        width: int = 32,
+        depth: int = 4,
+        use_hidden: bool = True,
+        schedule: str = "cosine",
+        prediction: str = "v",
+        n_timesteps: int = 500,
+        n_variants: int = 2,
+        neutrality: float = 1.0,
+        objective: Literal["reference", "class"] = "reference",
+        decay: float = 0.995,
+        n_steps: int = 4,
+        start: float = 1.0,
+        n_texts: int = 50,
+        n_points: int = 2,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.06,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup)
+        self.save_hyperparameters()
+        if objective not in ("reference", "class"):
+            raise ValueError(f"`objective` must be `reference` or `class`, got {objective!r}.")
+        if n_variants < 1 or neutrality < 0 or not 0 <= decay < 1:
+            raise ValueError(
+                "`n_variants` must be at least 1, `neutrality` at least 0 and `decay` in [0, 1), "
+                f"got {n_variants}, {neutrality} and {decay}."
+            )
+        self.explained = ExplainedModel.from_pretrained(explained)
+        self.layers = tuple(sorted({layer_index(self.explained, layer) for layer in layers}))
+        config = self.explained.backbone.config
+        self.diffusion = AttentionDiffusion(
+            list(self.layers),
+            config.num_attention_heads,
+            config.hidden_size,
+            width,
+            depth,
+            use_hidden,
+            schedule,
+            prediction,
+            n_timesteps,
+        )
+        self.average = copy.deepcopy(self.diffusion).requires_grad_(False)
+        self.texts: dict[str, list[EncodedText]] = {}
+        self.stores: dict[str, AttentionStore] = {}
+        self.gaussian: float | None = None
+
+    @property
+    def baseline(self) -> Learned:
+        """The sampler as it is now, of the averaged weights."""
+        digest, tokenizer = digest_of(self.average.state_dict())[:16], self.explained.text.fingerprint
+        return Learned(self.average.eval(), digest, tokenizer, self.hparams["n_steps"], self.hparams["start"])
+
+    def setup(self, stage: str) -> None:
+        """The reference attention of the splits, from disk where it is there."""
+        data: TextData = getattr(self.trainer, "datamodule")  # noqa: B009 - Trainer sets it late
+        for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
+            if split in self.stores:
+                continue
+            examples = data.examples(split)
+            self.texts[split] = self.explained.encode(examples.texts, examples.text_pairs)
+            variants = self.hparams["n_variants"] if split == "train" else 1
+            self.stores[split] = AttentionStore(
+                self.explained, self.texts[split], self.layers, variants, self.hparams["seed"]
+            )
+        if stage == "fit":
+            scale = scale_of(self.stores["train"](range(min(256, len(self.texts["train"]))), 0))
+            for diffusion in (self.diffusion, self.average):
+                diffusion.scale.copy_(scale)
+
+    def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.hparams["seed"] * 1_000_003 + self.global_step)
+        variant = int(torch.randint(self.hparams["n_variants"], (), generator=generator))
+        losses = self.losses(examples.index, variant, generator)
+        loss = losses["denoising"] + self.hparams["neutrality"] * losses.get("neutrality", 0.0)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
+        self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(examples))
+        return loss
+
+    def losses(self, index: list[int], variant: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The terms of the loss, each unweighted."""
+        batch = self.explained.collate([self.texts["train"][i] for i in index])
+        with self._recorded(batch) as (state, resumed, maps):
+            reference = self.stores["train"](index, variant).to(self.device)
+            losses = {"denoising": self._denoising(reference, state.hidden, generator)}
+            if self.hparams["neutrality"]:
+                maps.supplied = self._estimate(state, generator).transpose(0, 1).to(state.maps)
+                logits = resumed(torch.arange(len(index), device=self.device))
+                if self.hparams["objective"] == "class":
+                    losses["neutrality"] = prediction_destroyed(logits, resumed.logits.argmax(dim=-1))
+                else:
+                    goal = self.stores["train"](index, 0).to(self.device).logits
+                    losses["neutrality"] = neutrality(logits, goal)
+        return losses
+
+    @contextmanager
+    def _recorded(self, batch: TokenBatch) -> Iterator[tuple[AttentionState, Resumed, LayerMaps]]:
+        """The texts' own attention, and the model from the lowest layer up, ready for other maps."""
+        maps = LayerMaps(self.explained, self.layers)
+        with edit_attention_maps(self.explained.model, maps):
+            resumed = Resumed(self.explained, batch, self.layers[0])
+            yield AttentionState(self.explained, resumed.batch, self.layers, maps.maps, resumed.hidden), resumed, maps
+
+    def _denoising(self, reference: ReferenceMaps, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """|| aim - prediction ||^2 over the valid entries of reference attention, noised."""
+        condition = Condition(reference.valid, reference.replaced, hidden.float())
+        clean = self.diffusion.encoded(reference.logs, reference.valid)
+        z, t, noise = self._noised(clean, condition, generator)
+        there = reference.valid[:, :, None].expand_as(z)
+        aim = self.diffusion.schedule.aim(clean, t, noise)
+        return F.mse_loss(self.diffusion.predicted(z, t, condition)[there], aim[there])
+
+    def _estimate(self, state: AttentionState, generator: torch.Generator) -> Tensor:
+        """Reference attention, estimated in one step from the texts' own, noised: where sampling starts."""
+        condition = condition_of(state, state.batch.scorable)
+        own = state.maps.transpose(0, 1).float()
+        z, t, _ = self._noised(self.diffusion.encoded(logarithms(own), condition.valid), condition, generator)
+        found = self.diffusion.schedule.split(z, t, self.diffusion.predicted(z, t, condition))[0]
+        return torch.where(condition.valid[:, :, None], self.diffusion.decoded(found, condition.valid), own)
+
+    def _noised(self, clean: Tensor, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """z_t at a random t a text, that t, and the noise."""
+        noise = centred(torch.randn(clean.shape, generator=generator).to(clean), condition.valid)
+        t = torch.randint(1, self.diffusion.schedule.n_timesteps + 1, (len(clean),), generator=generator)
+        t = t.to(clean.device)
+        return self.diffusion.schedule.noised(clean, t, noise), t, noise
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """The moving average follows, faster in the first steps."""
+        decay = min(self.hparams["decay"], (1 + self.global_step) / (10 + self.global_step))
+        for average, now in zip(self.average.parameters(), self.diffusion.parameters(), strict=True):
+            average.lerp_(now.detach(), 1 - decay)
+
+    @torch.no_grad()
+    def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
+        texts, reference = self.texts["validation"], self.stores["validation"](examples.index, 0).to(self.device)
+        with self._recorded(self.explained.collate([texts[i] for i in examples.index])) as (state, resumed, maps):
+            sample = self.baseline(state, 0, self.hparams["seed"])
+            maps.supplied = sample
+            logits = resumed(torch.arange(len(examples), device=self.device))
+            maps.supplied = None
+        values = sample_checks(sample.transpose(0, 1), reference)
+        values["neutrality"] = neutrality(logits, reference.logits)
+        values["own_neutrality"] = neutrality(resumed.logits, reference.logits)  # what it falls from
+        for name, value in values.items():
+            reduce = "max" if name in ("row_sum_error", "forbidden") else "mean"
+            self.log(f"validation/{name}", value, batch_size=len(examples), reduce_fx=reduce)
+        if batch_idx == 0:
+            self._show(sample, reference, state)
+
+    def _show(self, sample: Tensor, reference: ReferenceMaps, state: AttentionState) -> None:
+        """The first text's maps, sampled, real, and its own, in TensorBoard."""
+        if not isinstance(self.logger, TensorBoardLogger):
+            return
+        n = int(state.batch.attention_mask[0].sum())
+        for place, layer in enumerate(self.layers):
+            real = reference.logs[0, place].exp()
+            rows = {"sampled": sample[place, 0], "all replaced": real, "the text's own": state.maps[place, 0]}
+            figure = attention_figure({label: maps[:, :n, :n] for label, maps in rows.items()})
+            self.logger.experiment.add_figure(f"validation/layer_{layer}", figure, global_step=self.global_step)
+
+    def on_validation_epoch_end(self) -> None:
+        """RPI's faithfulness with these samples, beside Gaussian ones at the same settings."""
+        if self.gaussian is None:
+            self.gaussian = self._faithfulness("gaussian")
+        self.log(f"{TAG}/learned", self._faithfulness(self.baseline), prog_bar=True)
+        self.log(f"{TAG}/gaussian", self.gaussian)
+
+    @torch.no_grad()
+    def _faithfulness(self, baseline: str | AbstractBaseline) -> float:
+        texts = self.texts["validation"][: self.hparams["n_texts"]]
+        settings = {"layers": self.layers, "n_baselines": 1, "n_steps": self.hparams["n_points"]}
+        target = targets(self.explained, texts)
+        scores = scores_of(RPI(baseline=baseline, **settings), self.explained, texts, target)
+        metrics = ("aopc_comprehensiveness", "aopc_sufficiency")
+        return float(summary(faithfulness(self.explained, texts, scores, target, metrics)).mean())
+
+    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
+        """`explainer compare` compares: the exported baseline is a setting of the method `rpi`."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["average"] = self.average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average.load_state_dict(checkpoint["average"])
+        self.diffusion.scale.copy_(checkpoint["average"]["scale"])
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged diffusion as a folder that RPI's `baseline` can name."""
+        self.baseline.save(folder, self.explained)
+
+
+def neutrality(logits: Logits, goal: Logits) -> Float[Tensor, ""]:
+    """KL(f || p_ref), the mean over the texts."""
+    found, aim = logits.float().log_softmax(dim=-1), goal.float().log_softmax(dim=-1)
+    return F.kl_div(aim, found, log_target=True, reduction="batchmean")
+
+
+def sample_checks(sample: Float[Tensor, "batch layers heads seq seq"], reference: ReferenceMaps) -> dict[str, Tensor]:
+    """The largest error of a row sum, the largest attention where none may be, and half the L1 distance of a row.
+
+    All over real rows; the distance is 0 for equal maps and at most 1.
+    """
+    valid = reference.valid[:, :, None].expand_as(sample)
+    there = valid.any(dim=-1)
+    apart = 0.5 * (sample - reference.logs.exp()).abs().masked_fill(~valid, 0.0).sum(dim=-1)
+    return {
+        "row_sum_error": (sample.sum(dim=-1) - 1)[there].abs().max(),
+        "forbidden": sample.masked_fill(valid | ~there[..., None], 0.0).abs().max(),
+        "distance": apart[there].mean(),
+    }
+
+
+def scale_of(reference: ReferenceMaps) -> Float[Tensor, "layers heads 1 1"]:
+    """Standard deviation of centred log-attention, a head; where a head has none, 1."""
+    there = reference.valid[:, :, None].expand_as(reference.logs)
+    squared = centred(reference.logs, reference.valid).square().sum(dim=(0, 3, 4))
+    found = (squared / there.sum(dim=(0, 3, 4)).clamp(min=1)).sqrt()
+    return torch.where(found > 0, found, 1.0)[..., None, None]

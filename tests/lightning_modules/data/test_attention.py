@@ -1,0 +1,62 @@
+"""Collected reference attention is the model's own on the replaced text, read back from disk in any batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from explainer.explained import edit_attention_maps
+from explainer.explained.batch import collate
+from explainer.explained.resume import LayerMaps
+from lightning_modules.data import attention
+from lightning_modules.data.attention import AttentionStore, replaced_of
+from tests.families import TEXTS, explained
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "mistral", "t5"])
+def test_stored_maps_are_the_model_s_on_the_replaced_text(family: str, tmp_path: Path) -> None:
+    model = explained(family)
+    texts = model.encode(TEXTS)
+    store = AttentionStore(model, texts, [1], 3, seed=4, folder=tmp_path)
+    index = [3, 0, 2]
+    for variant in range(3):
+        found = store(index, variant)
+        for row, i in enumerate(index):
+            mask, n = replaced_of(texts[i], variant, 4), len(texts[i])
+            assert torch.equal(found.replaced[row, :n], mask)
+            tokens = texts[i].tokens.replaced(mask, model.baseline_token_id)
+            maps = LayerMaps(model, [1])
+            with edit_attention_maps(model.model, maps):
+                logits = model(collate([tokens], pad_token_id=model.tokenizer.pad_token_id))
+            assert torch.allclose(found.logits[row], logits[0], atol=1e-4)
+            assert torch.allclose(found.logs[row, :, :, :n, :n].exp(), maps.maps[:, 0], atol=2e-3)
+            assert torch.equal(found.valid[row, :, :n, :n], (maps.maps[:, 0] != 0).any(dim=1))
+            assert not found.valid[row, :, n:].any()
+            assert not found.valid[row, :, :, n:].any()
+
+
+def test_the_first_variant_replaces_all_and_the_others_subsets_of_the_text_s_own() -> None:
+    texts = explained("bert").encode(TEXTS)
+    for text in texts:
+        assert torch.equal(replaced_of(text, 0, 0), text.scorable)
+        subsets = [replaced_of(text, variant, 0) for variant in range(1, 30)]
+        assert all((subset <= text.scorable).all() for subset in subsets)
+        assert len({tuple(subset.tolist()) for subset in subsets}) > 1
+    shares = [float(replaced_of(texts[3], v, 0).sum()) / texts[3].n_scorable for v in range(1, 400)]
+    assert abs(sum(shares) / len(shares) - 0.5) < 0.05
+
+
+def test_files_are_written_once_and_hold_no_more_than_their_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "CHUNK", 3)
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    first = AttentionStore(model, texts, [0, 1], 1, folder=tmp_path)([3, 1], 0)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(files) == 2
+    again = AttentionStore(model, texts, [0, 1], 1, folder=tmp_path)([3, 1], 0)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
+    assert torch.equal(again.logs, first.logs)
+    AttentionStore(model, texts, [1], 1, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4

@@ -1,0 +1,179 @@
+"""Training the learned baseline: both losses learn, the average is kept and exported, runs resume exactly."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from explainer.explained import ExplainedModel
+from explainer.methods import RPI
+from explainer.methods.learned import Learned
+from lightning_modules.baseline import BaselineTraining, neutrality, sample_checks, scale_of
+from lightning_modules.cli import main
+from lightning_modules.data.attention import ReferenceMaps
+from lightning_modules.export import load_training
+from tests.explainer.tools import batch_of, predicted
+from tests.families import explained
+from tests.lightning_modules.conftest import write
+from tests.lightning_modules.test_mask import checkpoint
+
+
+@pytest.fixture
+def baselines(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Two epochs of a small diffusion."""
+    configuration["model"] = {
+        "class_path": "lightning_modules.baseline.BaselineTraining",
+        "init_args": {"explained": configuration["model"]["init_args"]["explained"], "layers": [0, -1]}
+        | {"width": 8, "depth": 2, "n_texts": 4},
+    }
+    return configuration
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("llama")
+    model = explained("llama")
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def fit(configuration: dict[str, Any], tmp_path: Path, *arguments: str) -> EventAccumulator:
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml"), *arguments])
+    return EventAccumulator(str(tmp_path / "run")).Reload()
+
+
+def test_everything_is_logged_and_the_explained_model_stays(baselines: dict[str, Any], tmp_path: Path) -> None:
+    events = fit(baselines, tmp_path)
+    assert len(events.Scalars("train/denoising")) == len(events.Scalars("train/neutrality")) == 6
+    names = ["neutrality", "own_neutrality", "distance", "row_sum_error", "forbidden"]
+    values = {name: [e.value for e in events.Scalars(f"validation/{name}")] for name in names}
+    assert all(len(found) == 2 for found in values.values())
+    assert max(values["row_sum_error"]) < 1e-5
+    assert max(values["forbidden"]) == 0
+    for name in ("learned", "gaussian"):
+        assert len(events.Scalars(f"validation_faithfulness/{name}")) == 2
+    assert {"validation/layer_0", "validation/layer_1"} <= set(events.Tags()["images"])
+    module, saved = load_training(checkpoint(tmp_path))
+    assert all(name.startswith("diffusion.") for name in saved["state_dict"])
+    assert isinstance(module, BaselineTraining)
+    text = ["the film was great fun"]
+    model = ExplainedModel.from_pretrained(baselines["model"]["init_args"]["explained"])
+    assert torch.equal(module.explained(batch_of(module.explained, text)), model(batch_of(model, text)))
+
+
+def test_without_neutrality_there_is_none(baselines: dict[str, Any], tmp_path: Path) -> None:
+    baselines["model"]["init_args"]["neutrality"] = 0.0
+    assert "train/neutrality" not in fit(baselines, tmp_path).Tags()["scalars"]
+
+
+def test_the_class_s_own_objective_runs(baselines: dict[str, Any], tmp_path: Path) -> None:
+    """-log(1 - p_c), about ln 1.5 where three classes are nearly even."""
+    baselines["model"]["init_args"]["objective"] = "class"
+    losses = [event.value for event in fit(baselines, tmp_path).Scalars("train/neutrality")]
+    assert all(abs(loss - 0.405) < 0.1 for loss in losses)
+
+
+@pytest.mark.parametrize(("loss", "weight", "share"), [("denoising", 0.0, 0.7), ("neutrality", 1e5, 0.9)])
+def test_each_loss_falls(loss: str, weight: float, share: float, baselines: dict[str, Any], tmp_path: Path) -> None:
+    """The tiny model's prediction hardly moves with its attention: neutrality needs a large weight here."""
+    baselines["trainer"]["max_epochs"] = 30
+    baselines["model"]["init_args"] |= {"learning_rate": 5e-3, "width": 16, "neutrality": weight}
+    events = fit(baselines, tmp_path, "--trainer.check_val_every_n_epoch", "30")
+    losses = [event.value for event in events.Scalars(f"train/{loss}")]
+    assert sum(losses[-10:]) < share * sum(losses[:10])
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(baselines: dict[str, Any], tmp_path: Path) -> None:
+    baselines["trainer"]["max_epochs"] = 4
+    fit(baselines, tmp_path)
+    expected = torch.load(checkpoint(tmp_path), weights_only=True)
+    checkpoint(tmp_path).unlink()
+    stop = "[{class_path: tests.lightning_modules.test_mask.StopAfterSecondEpoch}]"
+    fit(baselines, tmp_path, "--trainer.callbacks", stop)
+    half = checkpoint(tmp_path)
+    assert torch.load(half, weights_only=True)["epoch"] == 1
+    fit(baselines, tmp_path, "--ckpt_path", str(half))
+    half.unlink()
+    resumed = torch.load(checkpoint(tmp_path), weights_only=True)
+    assert resumed["global_step"] == expected["global_step"]
+    for part in ("state_dict", "average"):
+        for name, tensor in expected[part].items():
+            assert torch.equal(resumed[part][name], tensor), name
+
+
+def test_the_exported_baseline_is_the_average_to_the_bit(baselines: dict[str, Any], tmp_path: Path) -> None:
+    fit(baselines, tmp_path)
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
+    module, saved = load_training(checkpoint(tmp_path))
+    assert isinstance(module, BaselineTraining)
+    loaded = Learned.load(tmp_path / "exported")
+    assert loaded == module.baseline
+    for name, tensor in loaded.diffusion.state_dict().items():
+        assert torch.equal(tensor, saved["average"][name])
+    trained = {name.removeprefix("diffusion."): tensor for name, tensor in saved["state_dict"].items()}
+    assert any(not torch.equal(tensor, saved["average"][name]) for name, tensor in trained.items())
+    model = module.explained
+    batch = batch_of(model)
+    scores = RPI(baseline=str(tmp_path / "exported"))(model, batch, predicted(model, batch))
+    assert scores.isfinite().all()
+    assert "exported" in (tmp_path / "exported" / "README.md").read_text()
+
+
+def test_a_decoder_s_causality_is_exact(baselines: dict[str, Any], llama: str, tmp_path: Path) -> None:
+    baselines["model"]["init_args"]["explained"] = llama
+    events = fit(baselines, tmp_path)
+    assert [event.value for event in events.Scalars("validation/forbidden")] == [0, 0]
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
+    model = ExplainedModel.from_pretrained(llama)
+    batch = batch_of(model)
+    assert RPI(baseline=str(tmp_path / "exported"))(model, batch, predicted(model, batch)).isfinite().all()
+
+
+def test_the_average_moves_slower_than_the_weights(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = BaselineTraining(classifier, width=8, depth=1, decay=0.75)
+    before = copy.deepcopy(module.average.state_dict())
+    for parameter in module.diffusion.parameters():
+        parameter.data.add_(1.0)
+    for step, share in ((0, 0.9), (1000, 0.25)):
+        module.average.load_state_dict(before)
+        monkeypatch.setattr(BaselineTraining, "global_step", step)
+        with torch.no_grad():
+            module.on_train_batch_end()
+        for name, parameter in module.average.named_parameters():
+            assert torch.allclose(parameter, before[name] + share, atol=1e-5)
+
+
+def test_neutrality_is_the_divergence_written_out() -> None:
+    found, goal = torch.randn(3, 4), torch.randn(3, 4)
+    p, r = found.softmax(dim=-1), goal.softmax(dim=-1)
+    assert torch.allclose(neutrality(found, goal), (p * (p / r).log()).sum(dim=-1).mean(), atol=1e-6)
+    assert abs(float(neutrality(goal, goal))) < 1e-6
+
+
+def test_checks_and_scale_of_known_maps() -> None:
+    maps = torch.tensor([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.0]])[None, None, None]
+    valid = maps > 0
+    logs = maps.log()
+    reference = ReferenceMaps(logs, torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1, 2))
+    other = maps.clone()
+    other[..., 1, :] = torch.tensor([0.5, 0.25, 0.25])
+    checks = sample_checks(other, reference)
+    assert checks["row_sum_error"] == 0
+    assert checks["forbidden"] == 0.25
+    assert checks["distance"].item() == pytest.approx(0.5 * (0.4 + 0.15) / 2)
+    half = float((torch.tensor(0.9).log() - torch.tensor(0.1).log()) / 2)
+    assert scale_of(reference).item() == pytest.approx((2 * half**2 / int(valid.sum())) ** 0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{"n_variants": 0}, {"neutrality": -1.0}, {"decay": 1.0}])
+def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -> None:
+    with pytest.raises(ValueError, match="`n_variants` must be at least 1, `neutrality` at least 0"):
+        BaselineTraining(classifier, **arguments)
+    with pytest.raises(ValueError, match="`objective` must be"):
+        BaselineTraining(classifier, objective="both")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`layer` must lie between"):
+        BaselineTraining(classifier, layers=[5])
