@@ -1,11 +1,9 @@
 """Which attention heads matter: the mask, how it was made, and the file that holds both."""
 
 import json
-import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -44,7 +42,7 @@ class HeadMask:
         Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
     def tensor(self, explained: ExplainedModel) -> Float[Tensor, "layers heads"]:
-        """The mask on the model's device; a warning says where it was made for other weights.
+        """The mask on the model's device.
 
         Raises:
             ValueError: when the model has another number of layers or heads.
@@ -57,19 +55,4 @@ class HeadMask:
                 f"`heads` was made for {self.model}, of {found[0]} layers of {found[1]} heads; this model has "
                 f"{wanted[0]} of {wanted[1]}. Make one with `explainer heads`."
             )
-        if self.fingerprint not in (None, _fingerprint(explained)):
-            warnings.warn(
-                f"`heads` was made for {self.model}, whose weights are others. Make one with `explainer heads`.",
-                stacklevel=2,
-            )
         return torch.tensor(self.mask, device=explained.device)
-
-
-_known: WeakKeyDictionary[ExplainedModel, str] = WeakKeyDictionary()
-
-
-def _fingerprint(explained: ExplainedModel) -> str:
-    """The model's fingerprint, hashed once: a mask is read for every batch."""
-    if explained not in _known:
-        _known[explained] = explained.fingerprint
-    return _known[explained]

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from explainer.heads import HeadMask
 from explainer.methods import MaskLRP
-from tests.families import explained
 
 
 def test_a_mask_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -21,14 +19,6 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match="is no file of `explainer heads`"):
         HeadMask.load(tmp_path / "a.json")
-
-
-def test_a_mask_of_other_weights_warns_and_one_of_the_same_does_not() -> None:
-    model = explained("bert")
-    ones = torch.ones(2, 2)
-    assert torch.equal(HeadMask(ones.tolist(), "m", model.fingerprint).tensor(model), ones)
-    with pytest.warns(UserWarning, match=r"`heads` was made for m, whose weights are others"):
-        assert torch.equal(HeadMask(ones.tolist(), "m", "another").tensor(model), ones)
 
 
 def test_a_changed_file_is_another_setting(tmp_path: Path) -> None:
