@@ -41,7 +41,9 @@ def edit_attention(model: nn.Module, edit: Edit, through: str | None = None) -> 
             AttentionInterface.register(name, cast(Any, _edited(edit, through or before)))
             mask = AttentionMaskInterface._global_mapping.get(through or before)
             if mask is not None:
-                AttentionMaskInterface.register(name, cast(Any, mask))
+                AttentionMaskInterface.register(
+                    name, cast(Any, _finite(cast(Any, mask)) if through == "eager" else mask)
+                )
         for config in configs:
             config._attn_implementation_internal = names[config._attn_implementation]
         yield
@@ -65,11 +67,8 @@ def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
 
-    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kw: Any):
-        if mask is not None:
-            # Eager softmax runs in float32, where float64's lowest number is infinite: a row without keys would be NaN.
-            mask = mask.clamp(min=torch.finfo(torch.float32).min)
-        output, weights = attend(module, query, key, value, mask, **kw)
+    def attention(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
+        output, weights = attend(module, query, key, value, *args, **kw)
         assert weights is not None
         edited = edit(module, weights)
         if edited is weights:
@@ -92,6 +91,19 @@ def _configs(model: nn.Module) -> list[Any]:
             )
     found = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "model_type")}
     return list(found.values())
+
+
+def _finite(mask: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
+    """An eager mask whose lowest number is finite in float32, in which eager softmax runs.
+
+    That of float64 is not: a row without keys would be NaN.
+    """
+
+    def finite(*args: Any, **kwargs: Any) -> Tensor | None:
+        found = mask(*args, **kwargs)
+        return None if found is None else found.clamp(min=torch.finfo(torch.float32).min)
+
+    return finite
 
 
 def _edited(edit: Edit, before: str) -> Attend:

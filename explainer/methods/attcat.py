@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained import ExplainedModel, TokenBatch
 from explainer.methods.base import AbstractMethod, logit_of, scorable_only
-from explainer.methods.maps import lifted
+from explainer.methods.maps import lifted, maps_read
 from explainer.typing import Scores, Target
 
 
@@ -32,18 +32,12 @@ class AttCAT(AbstractMethod):
     name: ClassVar[str] = "attcat"
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        maps: list[Tensor] = []
-
-        def read(module: nn.Module, weights: Tensor) -> Tensor:
-            maps.append(weights.detach())
-            return weights
-
-        with torch.enable_grad(), edit_attention_maps(explained.model, read), _states(explained.layers) as states:
+        with torch.enable_grad(), maps_read(explained) as maps, _states(explained.layers) as states:
             value = logit_of(explained(batch, edit=lifted), target).sum()
             gradients = torch.autograd.grad(value, states)
         aligned, order = batch.aligned()
         layers = zip(maps, states, gradients, strict=False)  # an encoder-decoder has more maps, the decoder's
-        parts = [_received(weights, aligned) * (state * slope).sum(dim=-1) for weights, state, slope in layers]
+        parts = [_received(weights.detach(), aligned) * (state * slope).sum(dim=-1) for weights, state, slope in layers]
         return scorable_only(batch.restored(torch.stack(parts).sum(dim=0), order), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:

@@ -5,7 +5,8 @@ the model computes them: the backbone's self-attentions from the lowest up, and 
 self- and cross-attention of each decoder block. All are of the aligned batch (`TokenBatch.aligned`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,6 @@ from explainer.methods.base import logit_of, scorable_only
 from explainer.typing import Scores, Target
 
 Map = Float[Tensor, "batch _ _"]  # queries, keys
-Update = Callable[[Tensor, Tensor], Tensor]
 
 
 def lifted(embeddings: Tensor) -> Tensor:
@@ -24,9 +24,9 @@ def lifted(embeddings: Tensor) -> Tensor:
     return embeddings.detach().requires_grad_()
 
 
-@torch.no_grad()
-def attention_maps(explained: ExplainedModel, batch: TokenBatch) -> list[Tensor]:
-    """The attention probabilities of every layer."""
+@contextmanager
+def maps_read(explained: ExplainedModel) -> Iterator[list[Tensor]]:
+    """The attention probabilities of the passes inside the block, in the order in which they are computed."""
     found: list[Tensor] = []
 
     def read(module: nn.Module, weights: Tensor) -> Tensor:
@@ -34,6 +34,13 @@ def attention_maps(explained: ExplainedModel, batch: TokenBatch) -> list[Tensor]
         return weights
 
     with edit_attention_maps(explained.model, read):
+        yield found
+
+
+@torch.no_grad()
+def attention_maps(explained: ExplainedModel, batch: TokenBatch) -> list[Tensor]:
+    """The attention probabilities of every layer."""
+    with maps_read(explained) as found:
         explained(batch)
     return found
 
@@ -42,13 +49,7 @@ def maps_and_gradients(
     explained: ExplainedModel, batch: TokenBatch, target: Target
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The attention probabilities of every layer and the gradients of the target's logit there, from one pass."""
-    found: list[Tensor] = []
-
-    def read(module: nn.Module, weights: Tensor) -> Tensor:
-        found.append(weights)
-        return weights
-
-    with torch.enable_grad(), edit_attention_maps(explained.model, read):
+    with torch.enable_grad(), maps_read(explained) as found:
         value = logit_of(explained(batch, edit=lifted), target).sum()
     return [weights.detach() for weights in found], list(torch.autograd.grad(value, found))
 

@@ -86,10 +86,8 @@ def relevance_at_maps(
     found: list[Tensor] = []
     kept = _rows(mask)
 
-    def attention(attend: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, **kw: Any):
-        if bias is not None and bias.dtype == torch.float64:  # as in `edit_attention_maps`
-            bias = bias.clamp(min=torch.finfo(torch.float32).min)
-        weights = attend(module, query, key, value, bias, **kw)[1]
+    def attention(attend: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
+        weights = attend(module, query, key, value, *args, **kw)[1]
         value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
         factor = kept(len(found), value)
         found.append(Masked.apply(weights.to(value.dtype), factor))  # its gradient is R_l, still unmasked

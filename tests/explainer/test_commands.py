@@ -12,6 +12,7 @@ from explainer import ExplainedModel
 from explainer.commands import attribute, evaluate
 from explainer.evaluation import ALL_METRICS, METRICS, faithfulness
 from lightning_modules.cli import main
+from tests.explainer.tools import saved
 from tests.families import TEXTS, explained
 
 KEYS = [
@@ -30,11 +31,7 @@ KEYS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tiny = explained("bert")
-    tiny.model.save_pretrained(folder)
-    tiny.tokenizer.save_pretrained(folder)
-    return str(folder)
+    return saved(explained("bert"), tmp_path_factory.mktemp("model"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from explainer.methods.amortized import Amortized
 from explainer.typing import Scores, Target
 from lightning_modules.cli import main
 from tests.explainer.rendering.test_html import Balanced
+from tests.explainer.tools import saved
 from tests.families import TEXTS, explained
 
 ROWS = [*TEXTS, "a <script>alert('fun')</script> & a good film", "good " * 35]
@@ -26,11 +27,7 @@ ROWS = [*TEXTS, "a <script>alert('fun')</script> & a good film", "good " * 35]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tiny = explained("bert")
-    tiny.model.save_pretrained(folder)
-    tiny.tokenizer.save_pretrained(folder)
-    return str(folder)
+    return saved(explained("bert"), tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,8 @@
 
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from explainer.aopc_bounds import aopc_bounds
 from explainer.cache import Cache
 from explainer.comparison import COLUMNS, Comparison, targets
 from explainer.evaluation import faithfulness, summary
-from explainer.methods import Random, method
+from explainer.methods import method
 from explainer.methods.run import scores_of
+from tests.explainer.tools import Bound
 from tests.families import TEXTS, explained
 
 
@@ -78,17 +78,6 @@ def test_targets_are_the_predictions() -> None:
     model = explained("bert")
     batch = model.collate(model.encode(TEXTS))
     assert torch.equal(targets(model, model.encode(TEXTS)), model(batch).argmax(dim=1))
-
-
-@dataclass(frozen=True)
-class Bound(Random):
-    """Scores that call themselves a bound."""
-
-    name: ClassVar[str] = "greedy"
-
-    @property
-    def label(self) -> str:
-        return "greedy (bound)"
 
 
 def test_a_bound_is_labelled_and_no_method_to_reach() -> None:

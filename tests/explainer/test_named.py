@@ -1,24 +1,13 @@
 """Methods by label: several settings of one method, labels of a comparison's rows."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from explainer.methods import SIG, Random
 from explainer.named import labelled, methods_named, shown_as
-
-
-@dataclass(frozen=True)
-class Bound(Random):
-    """Random, called a bound."""
-
-    name: ClassVar[str] = "greedy"
-
-    @property
-    def label(self) -> str:
-        return "greedy (bound)"
+from tests.explainer.tools import Bound
 
 
 def test_a_label_is_a_name_unless_the_settings_name_the_method() -> None:

@@ -3,13 +3,17 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.methods import Random
 from explainer.typing import Target
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
 
@@ -69,3 +73,21 @@ def bit_equal_logits(model: ExplainedModel) -> Iterator[None]:
 
 def hook_count(model: ExplainedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def saved(model: ExplainedModel, folder: Path) -> str:
+    """The folder, with the model and its tokenizer in it."""
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@dataclass(frozen=True)
+class Bound(Random):
+    """Random scores that call themselves a bound."""
+
+    name: ClassVar[str] = "greedy"
+
+    @property
+    def label(self) -> str:
+        return "greedy (bound)"

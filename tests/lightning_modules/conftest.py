@@ -8,17 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.explainer.tools import saved
 from tests.families import WORDS, explained
 
 
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a tiny random BERT classifier of three classes."""
-    folder = tmp_path_factory.mktemp("classifier")
-    model = explained("bert")
-    model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    return str(folder)
+    return saved(explained("bert"), tmp_path_factory.mktemp("classifier"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from lightning_modules.baseline import BaselineTraining, neutrality, sample_chec
 from lightning_modules.cli import main
 from lightning_modules.data.attention import ReferenceMaps
 from lightning_modules.export import load_training
-from tests.explainer.tools import batch_of, predicted
+from tests.explainer.tools import batch_of, predicted, saved
 from tests.families import explained
 from tests.lightning_modules.conftest import write
 from tests.lightning_modules.test_mask import checkpoint
@@ -34,11 +34,7 @@ def baselines(configuration: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("llama")
-    model = explained("llama")
-    model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    return str(folder)
+    return saved(explained("llama"), tmp_path_factory.mktemp("llama"))
 
 
 def fit(configuration: dict[str, Any], tmp_path: Path, *arguments: str) -> EventAccumulator:

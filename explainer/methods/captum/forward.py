@@ -104,3 +104,15 @@ def seeded(row: Tokens, seed: int, device: torch.device) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(state)
+
+
+def over_subsets(method: Any, forward: TextForward, target: int, n_samples: int, seed: int) -> Tensor:
+    """What captum's LIME or KernelSHAP gives each scorable token: subsets replaced by the baseline token, one batch."""
+    with seeded(forward.row, seed, forward.ids.device):
+        return method.attribute(
+            forward.ids,
+            baselines=forward.explained.baseline_token_id,
+            target=target,
+            n_samples=n_samples,
+            perturbations_per_eval=n_samples,
+        )[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.methods.base import AbstractMethod
-from explainer.methods.captum.forward import TextForward, seeded, text_by_text
+from explainer.methods.captum.forward import TextForward, over_subsets, text_by_text
 from explainer.methods.captum.least_squares import LeastSquares
 from explainer.typing import Scores, Target
 
@@ -45,11 +45,4 @@ class KernelShap(AbstractMethod):
             return (whole - empty)[None]
         shap = attr.KernelShap(forward)
         shap.interpretable_model = LeastSquares(ridge=0.0)
-        with seeded(forward.row, self.seed, forward.ids.device):
-            return shap.attribute(
-                forward.ids,
-                baselines=forward.explained.baseline_token_id,
-                target=target,
-                n_samples=self.n_samples,
-                perturbations_per_eval=self.n_samples,
-            )[0]
+        return over_subsets(shap, forward, target, self.n_samples, self.seed)

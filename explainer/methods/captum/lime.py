@@ -17,7 +17,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.methods.base import AbstractMethod
-from explainer.methods.captum.forward import TextForward, seeded, text_by_text
+from explainer.methods.captum.forward import TextForward, over_subsets, text_by_text
 from explainer.methods.captum.least_squares import LeastSquares
 from explainer.typing import Scores, Target
 
@@ -47,14 +47,7 @@ class Lime(AbstractMethod):
 
     def _text(self, forward: TextForward, target: int) -> Tensor:
         lime = attr.Lime(forward, interpretable_model=LeastSquares(self.ridge), similarity_func=self._similarity)
-        with seeded(forward.row, self.seed, forward.ids.device):
-            return lime.attribute(
-                forward.ids,
-                baselines=forward.explained.baseline_token_id,
-                target=target,
-                n_samples=self.n_samples,
-                perturbations_per_eval=self.n_samples,
-            )[0]
+        return over_subsets(lime, forward, target, self.n_samples, self.seed)
 
     def _similarity(self, text: Tensor, perturbed: Tensor, presence: Tensor, **_: Any) -> Tensor:
         distance = 1 - math.sqrt(float(presence.float().mean()))
