@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from jaxtyping import Float
+from jaxtyping import Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,9 +17,8 @@ from explainer.explanation import Explanation
 from explainer.export_config import CONFIG, ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
-from explainer.methods.run import scores_of
+from explainer.methods.run import predictions_and_scores
 from explainer.models import AbstractMaskExplainer
-from explainer.typing import Target
 
 WEIGHTS = "model.safetensors"
 
@@ -63,11 +62,12 @@ class Attributor:
         if len(texts) == 0:
             return []
         encoded = self.explained.encode(texts, text_pairs)
-        probabilities = self.explained.predict([text.tokens for text in encoded]).softmax(dim=-1)
-        chosen = self._targets(target, probabilities)
-        scores = scores_of(self.method, self.explained, encoded, chosen, self.method.name if progress else None)
-        rows = zip(encoded, scores, chosen.tolist(), probabilities, strict=True)
-        return [self.explanation(*row) for row in rows]
+        progress_label = self.method.name if progress else None
+        probabilities, targets, scores = predictions_and_scores(
+            self.method, self.explained, encoded, self._targets(target, len(texts)), progress_label
+        )
+        rows = zip(encoded, scores, targets[:, 0].tolist(), probabilities, strict=True)
+        return [self.explanation(text, score[0], chosen, p) for text, score, chosen, p in rows]
 
     def stream(self, texts: Iterable[str], chunk_size: int = 512, **options: Any) -> Iterator[Explanation]:
         """Explain texts of any iterable, a chunk at a time, in order."""
@@ -75,12 +75,12 @@ class Attributor:
         while chunk := list(islice(remaining, chunk_size)):
             yield from self(chunk, **options)
 
-    def _targets(self, target: str | int | Sequence[str | int], probabilities: Float[Tensor, "batch labels"]) -> Target:
-        if isinstance(target, str | int):
-            return self.explained.target(target, probabilities)
-        if len(target) != len(probabilities):
-            raise ValueError(f"`target` must be one target, or one a text ({len(probabilities)}), got {len(target)}.")
-        return torch.cat([self.explained.target(t, p[None]) for t, p in zip(target, probabilities, strict=True)])
+    def _targets(self, target: str | int | Sequence[str | int], n: int) -> Int64[Tensor, "texts targets"]:
+        """One class a text, `PREDICTED` where that is asked for."""
+        asked = [target] * n if isinstance(target, str | int) else list(target)
+        if len(asked) != n:
+            raise ValueError(f"`target` must be one target, or one a text ({n}), got {len(asked)}.")
+        return torch.tensor([[self.explained.label_index(t)] for t in asked])
 
     def explanation(self, text: EncodedText, scores: Tensor, target: int, probabilities: Tensor) -> Explanation:
         """The explanation of an encoded text from its scores (tokens,) for `target` and probabilities (labels,)."""

@@ -4,12 +4,15 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from explainer.explained.passes import EmbeddingEdit
 from explainer.typing import Logits, Target
+
+PREDICTED = -1
+"""In place of a class index: the class that the model predicts."""
 
 
 class AbstractExplained(nn.Module):
@@ -48,14 +51,14 @@ class AbstractExplained(nn.Module):
         """Stays in eval mode, whatever a training loop asks."""
         return super().train(False)
 
-    def target(self, target: str | int, probabilities: Float[Tensor, "batch labels"]) -> Target:
-        """One class index a text: the predicted one, a label's, or the one given.
+    def label_index(self, target: str | int) -> int:
+        """The class index that a label or an index means; `PREDICTED` for "predicted".
 
         Raises:
             ValueError: when there is no such label or index.
         """
         if target == "predicted":
-            return probabilities.argmax(dim=-1)
+            return PREDICTED
         names = {str(i): i for i in range(len(self.labels))} | {
             label.casefold(): i for i, label in enumerate(self.labels)
         }
@@ -65,7 +68,23 @@ class AbstractExplained(nn.Module):
                 f"`target` must be 'predicted', one of the labels {self.labels} or an index below "
                 f"{len(self.labels)}, got {target!r}."
             )
-        return torch.full((len(probabilities),), index, device=probabilities.device)
+        return index
+
+    def target(self, target: str | int, probabilities: Float[Tensor, "batch labels"]) -> Target:
+        """One class index a text: the predicted one, a label's, or the one given.
+
+        Raises:
+            ValueError: when there is no such label or index.
+        """
+        index = torch.full((len(probabilities),), self.label_index(target), device=probabilities.device)
+        return chosen_or_predicted(index[:, None], probabilities)[:, 0]
+
+
+def chosen_or_predicted(
+    targets: Int64[Tensor, "batch targets"], logits: Float[Tensor, "batch labels"]
+) -> Int64[Tensor, "batch targets"]:
+    """Class indices with the predicted class wherever `PREDICTED` stands."""
+    return torch.where(targets == PREDICTED, logits.argmax(dim=1, keepdim=True), targets)
 
 
 def at_least_float32(logits: Tensor) -> Logits:

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from explainer.explained import AbstractExplained, ExplainedModel, ImageBatch, TokenBatch, Tokens
-from explainer.typing import Embeddings, Scores, Target
+from explainer.typing import Embeddings, Logits, Scores, Target
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class AbstractMethod(ABC):
     @abstractmethod
     def forward_equivalents(self, n_scorable: int) -> float:
         """The cost for one text of `n_scorable` tokens, in forward passes of it; a backward pass counts as two."""
+
+    def predicting(self, explained: ExplainedModel, batch: TokenBatch) -> tuple[Logits, Callable[[Target], Scores]]:
+        """The model's prediction for the batch, and a function that gives the scores for any target.
+
+        A method that reads what the prediction computes anyway overrides this: both then come from one pass.
+        """
+        with torch.no_grad():
+            return explained(batch), partial(self, explained, batch)
 
     @property
     def settings(self) -> dict[str, Any]:
