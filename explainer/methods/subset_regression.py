@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
@@ -42,10 +43,19 @@ class SubsetRegression(AbstractMethod):
     seed: int = 0
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        cpu = batch.to("cpu")
-        rows, scorable = cpu.rows(), cpu.split(cpu.scorable)
         zero = torch.zeros(batch.input_ids.shape)
         prior = AttnLRP()(explained, batch, target).cpu() if self.prior else zero
+        scores = zero.clone()
+        for i, effects in enumerate(self.effects(explained, batch, target)):
+            mask = batch.scorable[i].cpu()
+            if mask.any():
+                scores[i, mask] = self._fit(effects, prior[i, mask].double()).float()
+        return scorable_only(scores.to(batch.device), batch)
+
+    def effects(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> list["SubsetEffects"]:
+        """What deleting, and keeping alone, each text's subsets really does; on the CPU."""
+        cpu = batch.to("cpu")
+        rows, scorable = cpu.rows(), cpu.split(cpu.scorable)
         subsets = [self._subsets(row, mask) for row, mask in zip(rows, scorable, strict=True)]
         variants = [
             row.select(choice)
@@ -54,13 +64,11 @@ class SubsetRegression(AbstractMethod):
             for choice in (~subset, subset | ~mask)
         ]
         value = _log_odds(explained, variants, target.cpu().repeat_interleave(2 * self.n_subsets))
-        value = value.view(len(rows), self.n_subsets, 2)
-        scores = zero.clone()
-        for i, mask in enumerate(cpu.scorable):
-            if mask.any():
-                design = subsets[i][:, scorable[i]].double()
-                scores[i, mask] = self._fit(design, value[i].double(), prior[i, mask].double()).float()
-        return scorable_only(scores.to(batch.device), batch)
+        values = value.view(len(rows), self.n_subsets, 2).double()
+        return [
+            self._centred(chosen[:, mask].double(), found)
+            for chosen, mask, found in zip(subsets, scorable, values, strict=True)
+        ]
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 2.0 * self.n_subsets + (3.0 if self.prior else 0.0)
@@ -76,18 +84,32 @@ class SubsetRegression(AbstractMethod):
         k = sizes[torch.arange(self.n_subsets) % len(sizes)]
         return (rank < k[:, None]) & scorable
 
-    def _fit(self, design: Tensor, value: Tensor, prior: Tensor) -> Tensor:
-        """The regression for one text: design (subsets, n), value (subsets, 2) of deleted and of kept alone."""
+    def _centred(self, design: Tensor, value: Tensor) -> "SubsetEffects":
+        """From subsets (subsets, n) and the log-odds (subsets, 2) when each is deleted, and when it is kept alone."""
         sizes = torch.tensor(self._sizes(design.shape[1]))
         group = sizes[torch.arange(len(design)) % len(sizes)]
-        z = _centred_within(design, group)
+        z, v = _centred_within(design, group), _centred_within(value, group)
         # Deleting a subset loses its scores, keeping it alone gains them.
-        z = torch.cat([-z, z])
-        v = torch.cat([_centred_within(value[:, :1], group), _centred_within(value[:, 1:], group)])[:, 0]
+        return SubsetEffects(torch.cat([-z, z]), torch.cat([v[:, 0], v[:, 1]]))
+
+    def _fit(self, effects: "SubsetEffects", prior: Tensor) -> Tensor:
+        """The regression for one text, from the prior (n,)."""
+        z, v = effects.design, effects.value
         along = z @ prior
         fit = (along @ v / (along @ along).clamp(min=1e-12)).clamp(min=0)
         normal = z.T @ z + self.ridge * torch.eye(z.shape[1], dtype=z.dtype)
         return fit * prior + torch.linalg.solve(normal, z.T @ (v - fit * along))
+
+
+@dataclass(frozen=True, eq=False)
+class SubsetEffects:
+    """Of one text: additive scores phi (n,) say that the log-odds change by `design @ phi`; they changed by `value`.
+
+    Both are centred within subsets of equal size.
+    """
+
+    design: Float[Tensor, "rows n"]
+    value: Float[Tensor, " rows"]
 
 
 def _centred_within(values: Tensor, group: Tensor) -> Tensor:
