@@ -26,6 +26,7 @@ import explainer
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.methods import AbstractMethod
 from explainer.methods.run import scores_of
+from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.typing import Target
 
 CHUNK = 512  # texts a file
@@ -108,6 +109,20 @@ def cached_scores(
         return numbered(scores_of(method, explained, texts[part], target[part]))
 
     return _in_chunks(explained, texts, method.settings, target, compute, f"teacher {method.name}")
+
+
+def cached_effects(
+    regression: SubsetRegression, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target
+) -> list[SubsetEffects]:
+    """What the subsets of each text really do to its target, in float32."""
+
+    def compute(part: slice) -> dict[str, Tensor]:
+        found = regression.effects(explained, explained.collate(texts[part]), target[part])
+        return numbered([torch.cat([effects.design, effects.value[:, None]], dim=1).float() for effects in found])
+
+    settings = {"kind": "effects", **regression.settings}
+    stored = _in_chunks(explained, texts, settings, target, compute, "subsets")
+    return [SubsetEffects(both[:, :-1], both[:, -1]) for both in stored]
 
 
 def _in_chunks(

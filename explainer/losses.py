@@ -36,6 +36,17 @@ def correlation_matching(scores: Scores, teacher: Scores, scorable: Bool[Tensor,
     )
 
 
+def additivity(
+    scores: Scores, design: Float[Tensor, "batch subsets seq"], effects: Float[Tensor, "batch subsets"]
+) -> Loss:
+    """1 - correlation between the scores that subsets of tokens sum to and the effects that they really have.
+
+    Faithfulness correlation (Bhatt et al., IJCAI 2020) as a loss: no teacher, the explained model alone. Design and
+    effects are centred already (`methods.subset_regression.SubsetEffects`).
+    """
+    return (1 - F.cosine_similarity(torch.einsum("bms,bs->bm", design, scores), effects, dim=1)).mean()
+
+
 def standardized(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Scores:
     """Each text's scores with mean 0 and standard deviation 1 over its tokens, so that teachers can be mixed."""
     centred = _centred(scores, scorable)

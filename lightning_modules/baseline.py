@@ -12,20 +12,21 @@ from jaxtyping import Float
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from explainer.cache import digest_of
+from explainer.cache import cached_effects, digest_of
 from explainer.comparison import targets
 from explainer.evaluation import faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
-from explainer.losses import prediction_destroyed
+from explainer.losses import additivity, prediction_destroyed
 from explainer.methods import RPI
 from explainer.methods.baselines import AbstractBaseline, AttentionState
-from explainer.methods.learned import Learned, condition_of
+from explainer.methods.learned import Learned, drawn
 from explainer.methods.run import scores_of
+from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.models.diffusion import AttentionDiffusion, Condition
-from explainer.models.diffusion.attention import centred, logarithms
+from explainer.models.diffusion.attention import centred
 from explainer.rendering.attention import attention_figure
-from explainer.typing import Logits
+from explainer.typing import Logits, Scores
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.attention import AttentionStore, ReferenceMaps
 from lightning_modules.data.text import TextData, TextExamples
@@ -36,11 +37,15 @@ TAG = "validation_faithfulness"
 class BaselineTraining(TrainingModule):
     """Attention of reference inputs, as a diffusion; and baselines that the model learns nothing from.
 
-    loss = || v - v_hat ||^2 over valid entries + neutrality * KL(f(x; A := B_hat) || p_ref)
-           (with `objective: class` the last term is -log(1 - f_c(x; A := B_hat)), c the predicted class)
+    loss = denoising * || v - v_hat ||^2 over valid entries
+         + neutrality * KL(f(x; A := B) || p_ref)
+           (with `objective: class` this is -log(1 - f_c(x; A := B)), c the predicted class)
+         + additivity * (1 - correlation of the sums of RPI's map from B over subsets of tokens with what deleting the
+                         subsets, or keeping them alone, really does to the log-odds of c)
 
-    B_hat is the one-step estimate from the text's own attention, noised as in sampling, put into the text's own pass;
-    p_ref is the prediction for the text with all of its scorable tokens replaced.
+    B is a sample as RPI draws it, DDIM included, and gradients pass through all of it (Clark et al., Directly
+    Fine-Tuning Diffusion Models on Differentiable Rewards, ICLR 2024); p_ref is the prediction for the text with all of
+    its scorable tokens replaced. The last term is the map's own sufficiency and comprehensiveness, made differentiable.
 
     Args:
         explained: the model whose attention it is: hub id, model folder or PEFT adapter folder.
@@ -52,14 +57,18 @@ class BaselineTraining(TrainingModule):
         prediction: what the denoiser predicts, `eps` or `v`.
         n_timesteps: T.
         n_variants: reference inputs a text: all tokens replaced, and n_variants - 1 random subsets.
+        denoising: weight of the denoising loss.
         neutrality: weight of the neutrality loss; 0 leaves it out.
+        additivity: weight of the loss on the map's own faithfulness; 0 leaves it out.
+        reading: RPI's settings (formula, rows, n_steps) that the baselines are for: of the additivity loss, of the
+            validation, and of whoever uses the exported folder; RPI's defaults where nothing is given.
+        n_subsets: random subsets a text that the additivity loss looks at.
         objective: of the neutrality loss: the prediction for the reference input (`reference`), or anything but the
             class that the text has (`class`).
         decay: of the weights' exponential moving average, which is what is sampled from and exported.
         n_steps: of DDIM, when sampling.
         start: t / T that sampling starts from.
         n_texts: validation texts on which RPI is measured with samples, and with Gaussian baselines.
-        n_points: of RPI's path in that measurement.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         warmup: share of the training during which the learning rate rises.
@@ -77,13 +86,16 @@ class BaselineTraining(TrainingModule):
         prediction: str = "v",
         n_timesteps: int = 500,
         n_variants: int = 2,
+        denoising: float = 1.0,
         neutrality: float = 1.0,
+        additivity: float = 0.0,
+        reading: dict[str, Any] | None = None,
+        n_subsets: int = 32,
         objective: Literal["reference", "class"] = "reference",
         decay: float = 0.995,
         n_steps: int = 4,
         start: float = 1.0,
         n_texts: int = 50,
-        n_points: int = 2,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.06,
@@ -93,11 +105,11 @@ class BaselineTraining(TrainingModule):
         self.save_hyperparameters()
         if objective not in ("reference", "class"):
             raise ValueError(f"`objective` must be `reference` or `class`, got {objective!r}.")
-        if n_variants < 1 or neutrality < 0 or not 0 <= decay < 1:
-            raise ValueError(
-                "`n_variants` must be at least 1, `neutrality` at least 0 and `decay` in [0, 1), "
-                f"got {n_variants}, {neutrality} and {decay}."
-            )
+        if n_variants < 1 or not 0 <= decay < 1:
+            raise ValueError(f"`n_variants` must be at least 1 and `decay` in [0, 1), got {n_variants} and {decay}.")
+        self.weights = {"denoising": denoising, "neutrality": neutrality, "additivity": additivity}
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            raise ValueError(f"The losses' weights must be at least 0 and not all 0, got {self.weights}.")
         self.explained = ExplainedModel.from_pretrained(explained)
         self.layers = tuple(sorted({layer_index(self.explained, layer) for layer in layers}))
         config = self.explained.backbone.config
@@ -113,7 +125,10 @@ class BaselineTraining(TrainingModule):
             n_timesteps,
         )
         self.average = copy.deepcopy(self.diffusion).requires_grad_(False)
+        self.reading: dict[str, Any] = {"n_baselines": 1, **(reading or {}), "layers": self.layers}
+        self.rpi = RPI(**self.reading)
         self.texts: dict[str, list[EncodedText]] = {}
+        self.effects: list[SubsetEffects] = []
         self.stores: dict[str, AttentionStore] = {}
         self.gaussian: float | None = None
 
@@ -121,10 +136,11 @@ class BaselineTraining(TrainingModule):
     def baseline(self) -> Learned:
         """The sampler as it is now, of the averaged weights."""
         digest, tokenizer = digest_of(self.average.state_dict())[:16], self.explained.text.fingerprint
-        return Learned(self.average.eval(), digest, tokenizer, self.hparams["n_steps"], self.hparams["start"])
+        sampling = {"n_steps": self.hparams["n_steps"], "start": self.hparams["start"]}
+        return Learned(self.average.eval(), digest, tokenizer, reading=self.hparams["reading"] or {}, **sampling)
 
     def setup(self, stage: str) -> None:
-        """The reference attention of the splits, from disk where it is there."""
+        """The reference attention of the splits and what subsets do, from disk where they are there."""
         data: TextData = getattr(self.trainer, "datamodule")  # noqa: B009 - Trainer sets it late
         for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
             if split in self.stores:
@@ -136,6 +152,9 @@ class BaselineTraining(TrainingModule):
                 self.explained, self.texts[split], self.layers, variants, self.hparams["seed"]
             )
         if stage == "fit":
+            if self.weights["additivity"] and not self.effects:
+                texts, regression = self.texts["train"], SubsetRegression(self.hparams["n_subsets"], prior=False)
+                self.effects = cached_effects(regression, self.explained, texts, targets(self.explained, texts))
             scale = scale_of(self.stores["train"](range(min(256, len(self.texts["train"]))), 0))
             for diffusion in (self.diffusion, self.average):
                 diffusion.scale.copy_(scale)
@@ -144,26 +163,42 @@ class BaselineTraining(TrainingModule):
         generator = torch.Generator().manual_seed(self.hparams["seed"] * 1_000_003 + self.global_step)
         variant = int(torch.randint(self.hparams["n_variants"], (), generator=generator))
         losses = self.losses(examples.index, variant, generator)
-        loss = losses["denoising"] + self.hparams["neutrality"] * losses.get("neutrality", 0.0)
+        loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(examples))
         return loss
 
     def losses(self, index: list[int], variant: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The terms of the loss, each unweighted."""
+        """The terms of the loss that have a weight, each unweighted."""
         batch = self.explained.collate([self.texts["train"][i] for i in index])
+        losses: dict[str, Tensor] = {}
         with self._recorded(batch) as (state, resumed, maps):
-            reference = self.stores["train"](index, variant).to(self.device)
-            losses = {"denoising": self._denoising(reference, state.hidden, generator)}
-            if self.hparams["neutrality"]:
-                maps.supplied = self._estimate(state, generator).transpose(0, 1).to(state.maps)
-                logits = resumed(torch.arange(len(index), device=self.device))
-                if self.hparams["objective"] == "class":
-                    losses["neutrality"] = prediction_destroyed(logits, resumed.logits.argmax(dim=-1))
-                else:
-                    goal = self.stores["train"](index, 0).to(self.device).logits
-                    losses["neutrality"] = neutrality(logits, goal)
+            if self.weights["denoising"]:
+                reference = self.stores["train"](index, variant).to(self.device)
+                losses["denoising"] = self._denoising(reference, state.hidden, generator)
+            if self.weights["neutrality"] or self.weights["additivity"]:
+                noise = torch.randn(state.maps.shape, generator=generator).to(state.maps)
+                sample = drawn(self.diffusion, state, noise, self.hparams["n_steps"], self.hparams["start"])
+            if self.weights["neutrality"]:
+                losses["neutrality"] = self._neutrality(sample, index, resumed, maps)
+            if self.weights["additivity"]:
+                scores = self.rpi.map_from(resumed, maps, state, sample, resumed.logits.argmax(dim=-1))
+                losses["additivity"] = self._additivity(scores, index)
         return losses
+
+    def _neutrality(self, sample: Tensor, index: list[int], resumed: Resumed, maps: LayerMaps) -> Tensor:
+        maps.supplied = sample
+        logits = resumed(torch.arange(len(index), device=self.device))
+        maps.supplied = None
+        if self.hparams["objective"] == "class":
+            return prediction_destroyed(logits, resumed.logits.argmax(dim=-1))
+        return neutrality(logits, self.stores["train"](index, 0).to(self.device).logits)
+
+    def _additivity(self, scores: Scores, index: list[int]) -> Tensor:
+        """Of scores (batch, seq), right-padded."""
+        effects = [self.effects[i] for i in index]
+        design = [F.pad(each.design, (0, scores.shape[1] - each.design.shape[1])) for each in effects]
+        return additivity(scores, torch.stack(design).to(scores), torch.stack([e.value for e in effects]).to(scores))
 
     @contextmanager
     def _recorded(self, batch: TokenBatch) -> Iterator[tuple[AttentionState, Resumed, LayerMaps]]:
@@ -181,14 +216,6 @@ class BaselineTraining(TrainingModule):
         there = reference.valid[:, :, None].expand_as(z)
         aim = self.diffusion.schedule.aim(clean, t, noise)
         return F.mse_loss(self.diffusion.predicted(z, t, condition)[there], aim[there])
-
-    def _estimate(self, state: AttentionState, generator: torch.Generator) -> Tensor:
-        """Reference attention, estimated in one step from the texts' own, noised: where sampling starts."""
-        condition = condition_of(state, state.batch.scorable)
-        own = state.maps.transpose(0, 1).float()
-        z, t, _ = self._noised(self.diffusion.encoded(logarithms(own), condition.valid), condition, generator)
-        found = self.diffusion.schedule.split(z, t, self.diffusion.predicted(z, t, condition))[0]
-        return torch.where(condition.valid[:, :, None], self.diffusion.decoded(found, condition.valid), own)
 
     def _noised(self, clean: Tensor, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """z_t at a random t a text, that t, and the noise."""
@@ -241,9 +268,8 @@ class BaselineTraining(TrainingModule):
     @torch.no_grad()
     def _faithfulness(self, baseline: str | AbstractBaseline) -> float:
         texts = self.texts["validation"][: self.hparams["n_texts"]]
-        settings = {"layers": self.layers, "n_baselines": 1, "n_steps": self.hparams["n_points"]}
         target = targets(self.explained, texts)
-        scores = scores_of(RPI(baseline=baseline, **settings), self.explained, texts, target)
+        scores = scores_of(RPI(baseline=baseline, **self.reading), self.explained, texts, target)
         metrics = ("aopc_comprehensiveness", "aopc_sufficiency")
         return float(summary(faithfulness(self.explained, texts, scores, target, metrics)).mean())
 

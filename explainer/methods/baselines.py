@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -60,9 +60,9 @@ class AbstractBaseline(ABC):
     """The cost of a sample, in forward passes of the text."""
 
     @property
-    def layers(self) -> tuple[int, ...] | None:
-        """The blocks that it was made for; None for any."""
-        return None
+    def path(self) -> dict[str, Any]:
+        """RPI's settings that it was made for (`layers`, `formula`, `n_steps` ...), which hold unless given."""
+        return {}
 
     @property
     def key(self) -> str:

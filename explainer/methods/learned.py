@@ -32,6 +32,7 @@ class Learned(AbstractBaseline):
         diffusion: the trained network.
         digest: names its weights.
         tokenizer: fingerprint of the tokenizer of the model that it was trained for.
+        reading: RPI's settings that it was trained for, beside its layers.
         n_steps: of DDIM, from 1 to 50.
         start: t / T that the text's own attention is noised to.
     """
@@ -41,6 +42,7 @@ class Learned(AbstractBaseline):
     diffusion: AttentionDiffusion = field(compare=False, repr=False)
     digest: str
     tokenizer: str
+    reading: dict[str, Any] = field(default_factory=dict, hash=False)
     n_steps: int = 4
     start: float = 1.0
 
@@ -51,8 +53,8 @@ class Learned(AbstractBaseline):
             )
 
     @property
-    def layers(self) -> tuple[int, ...]:
-        return self.diffusion.layers
+    def path(self) -> dict[str, Any]:
+        return {**self.reading, "layers": self.diffusion.layers}
 
     @property
     def key(self) -> str:
@@ -62,17 +64,13 @@ class Learned(AbstractBaseline):
     def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
         self._check(state)
         diffusion = self.diffusion.to(state.maps.device)
-        condition = condition_of(state, state.batch.scorable)
-        maps, noise = (values.transpose(0, 1).float() for values in (state.maps, white_noise(state, sample, seed)))
-        z = diffusion.encoded(logarithms(maps), condition.valid)
-        found = diffusion.sampled(z, noise, condition, self.n_steps, self.start).transpose(0, 1).to(state.maps)
-        return torch.where(state.valid[:, :, None], found, state.maps)
+        return drawn(diffusion, state, white_noise(state, sample, seed), self.n_steps, self.start)
 
     def _check(self, state: AttentionState) -> None:
         """Raises `ValueError` when this is not what the diffusion was trained on."""
-        if state.layers != self.layers:
+        if state.layers != self.diffusion.layers:
             raise ValueError(
-                f"`layers` must be {self.layers}, which this baseline was trained on, got {state.layers}. "
+                f"`layers` must be {self.diffusion.layers}, which this baseline was trained on, got {state.layers}. "
                 "Leave `layers` out, or train another."
             )
         if state.explained.text.fingerprint != self.tokenizer or state.maps.shape[2] != self.diffusion.heads:
@@ -97,8 +95,17 @@ class Learned(AbstractBaseline):
         save_file({name: tensor.contiguous() for name, tensor in self.diffusion.state_dict().items()}, folder / WEIGHTS)
         config = {"amortex": 1, "kind": KIND, "explained_model": explained.name, "tokenizer_sha256": self.tokenizer}
         sampling = {"n_steps": self.n_steps, "start": self.start}
-        config |= {"sampling": sampling, "diffusion": self.diffusion.settings}
+        config |= {"sampling": sampling, "reading": self.reading, "diffusion": self.diffusion.settings}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def drawn(diffusion: AttentionDiffusion, state: AttentionState, noise: Maps, n_steps: int, start: float) -> Maps:
+    """Baselines of the texts: their own attention, noised to start * T, and DDIM from there."""
+    condition = condition_of(state, state.batch.scorable)
+    maps, noise = (values.transpose(0, 1).float() for values in (state.maps, noise))
+    z = diffusion.encoded(logarithms(maps), condition.valid)
+    found = diffusion.sampled(z, noise, condition, n_steps, start).transpose(0, 1).to(state.maps)
+    return torch.where(state.valid[:, :, None], found, state.maps)
 
 
 def condition_of(state: AttentionState, replaced: Tensor) -> Condition:
@@ -115,7 +122,7 @@ def _load(folder: str, written: int) -> dict[str, Any]:
             raise ValueError(f"it holds a {config['kind']!r}")
         diffusion = AttentionDiffusion(**config["diffusion"])
         diffusion.load_state_dict(load_file(Path(folder) / WEIGHTS))
-        known = {"tokenizer": config["tokenizer_sha256"], **config["sampling"]}
+        known = {"tokenizer": config["tokenizer_sha256"], "reading": config["reading"], **config["sampling"]}
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"`baseline` {folder!r} is no exported baseline ({error}). Train one by `explainer fit --config "

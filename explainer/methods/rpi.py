@@ -23,7 +23,7 @@ from explainer.evaluation import METRICS
 from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.methods.base import AbstractMethod, logit_of, scorable_only
-from explainer.methods.baselines import AbstractBaseline, AttentionState, sampler
+from explainer.methods.baselines import AbstractBaseline, AttentionState, Maps, sampler
 from explainer.methods.best_of import best_of
 from explainer.perturbation import PERCENTS
 from explainer.typing import Scores, Target
@@ -54,8 +54,8 @@ class RPI(AbstractMethod):
         layers: blocks whose attention moves together: `all`, a number or a list; negative = from the end.
         rows: query rows that are read: those the head pools (of T5: the encoder's end token), or all of them.
         formula: factors beside the gradient in the integral: A(s) A (`paper`), A (`gradient`), A - B (`difference`).
-        baseline: `gaussian`, `all_reference`, `zero`, the folder of a learned one (`layers` are its own unless given),
-            or any `baselines.AbstractBaseline`.
+        baseline: `gaussian`, `all_reference`, `zero`, the folder of a learned one (layers, rows, formula and points are
+            those it was trained for unless given), or any `baselines.AbstractBaseline`.
         n_baselines: samples of the baseline, each a candidate map.
         n_steps: points of a path.
         quadrature: `mean` of even points with both ends, as published, or `gauss_legendre`.
@@ -82,9 +82,8 @@ class RPI(AbstractMethod):
 
     def __post_init__(self) -> None:
         self._check_choices("preset")
-        if self.layers is None and self.baseline is not None:
-            object.__setattr__(self, "layers", sampler(self.baseline).layers)
-        for setting, value in PRESETS[self.preset].items():
+        made_for = {} if self.baseline is None else sampler(self.baseline).path
+        for setting, value in {**PRESETS[self.preset], **made_for}.items():
             if getattr(self, setting) is None:
                 object.__setattr__(self, setting, value)
         if isinstance(self.layers, str) and self.layers != "all":
@@ -165,23 +164,45 @@ class RPI(AbstractMethod):
             starts = torch.stack([sampler(self.baseline)(state, k, self.seed) for k in samples.tolist()])
             paths = torch.cartesian_prod(*map(torch.arange, (len(samples), texts, len(points)))).to(found.device)
             for sample, text, step in (part.unbind(dim=1) for part in paths.split(rows)):
-                start, end = starts[sample, :, text].transpose(0, 1), state.maps[:, text]
-                point = torch.lerp(start, end, points[step][:, None, None, None].to(end)).requires_grad_()
-                gradient = self._gradient(resumed, maps, point, text, target)
-                scores = self._read(gradient * self._factors(start, end, point.detach()), state, text)
+                start = starts[sample, :, text].transpose(0, 1)
+                scores = self._at(resumed, maps, state, start, points[step], text, target)
                 found.index_put_((sample + samples[0], text), weights[step][:, None] * scores, accumulate=True)
         return found
 
-    def _gradient(self, resumed: Resumed, maps: LayerMaps, point: Tensor, text: Tensor, target: Target) -> Tensor:
-        maps.supplied = point
+    def map_from(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, start: Maps, target: Target) -> Scores:
+        """The map (batch, seq), right-padded, whose path starts from `start`, in the graph of `start`: to learn it.
+
+        Inside `edit_attention_maps(explained.model, maps)`, on whose layers `resumed` and `state` are.
+        """
+        points, weights = (values.to(start) for values in self._points())
+        texts = torch.arange(start.shape[1], device=start.device)
+        found = [self._at(resumed, maps, state, start, p.expand(len(texts)), texts, target, True) for p in points]
+        return torch.einsum("p,pbs->bs", weights, torch.stack(found))
+
+    def _at(
+        self,
+        resumed: Resumed,
+        maps: LayerMaps,
+        state: AttentionState,
+        start: Tensor,
+        point: Tensor,
+        text: Tensor,
+        target: Target,
+        differentiable: bool = False,
+    ) -> Tensor:
+        """The integrand (rows, seq) at one point of a path a row; `start` (layers, rows, ...), the rest by `text`."""
+        end = state.maps[:, text]
+        here = torch.lerp(start, end, point[:, None, None, None].to(end))
+        here = here if here.requires_grad else here.requires_grad_()
+        maps.supplied = here
         try:
-            return torch.autograd.grad(logit_of(resumed(text), target[text]).sum(), point)[0]
+            logit = logit_of(resumed(text), target[text]).sum()
+            gradient = torch.autograd.grad(logit, here, create_graph=differentiable)[0]
         finally:
             maps.supplied = None  # a sampler may run the model
-
-    def _factors(self, start: Tensor, end: Tensor, point: Tensor) -> Tensor:
-        """What stands beside the gradient in the integral."""
-        return {"paper": point * end, "gradient": end, "difference": end - start}[self.formula]
+        factor = {"paper": here * end, "gradient": end, "difference": end - start}[self.formula]
+        scores = self._read(gradient * factor, state, text)
+        return scores if differentiable else scores.detach()
 
     def _read(self, integrand: Tensor, state: AttentionState, text: Tensor) -> Tensor:
         """One value a key (rows, seq) from (layers, rows, heads, queries, keys)."""

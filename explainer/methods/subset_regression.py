@@ -23,6 +23,17 @@ from explainer.methods.random import generator_of
 from explainer.typing import Scores, Target
 
 
+@dataclass(frozen=True, eq=False)
+class SubsetEffects:
+    """Of one text: additive scores phi (tokens,) say that the log-odds change by `design @ phi`; they did by `value`.
+
+    Both are centred within subsets of equal size.
+    """
+
+    design: Float[Tensor, "rows tokens"]
+    value: Float[Tensor, " rows"]
+
+
 @dataclass(frozen=True)
 class SubsetRegression(AbstractMethod):
     """Additive effect of each token on the target's log-odds, over subsets like those of the metrics.
@@ -43,16 +54,14 @@ class SubsetRegression(AbstractMethod):
     seed: int = 0
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        zero = torch.zeros(batch.input_ids.shape)
-        prior = AttnLRP()(explained, batch, target).cpu() if self.prior else zero
-        scores = zero.clone()
+        scores = torch.zeros(batch.input_ids.shape)
+        prior = AttnLRP()(explained, batch, target).cpu() if self.prior else scores.clone()
+        real = batch.attention_mask.bool().cpu()
         for i, effects in enumerate(self.effects(explained, batch, target)):
-            mask = batch.scorable[i].cpu()
-            if mask.any():
-                scores[i, mask] = self._fit(effects, prior[i, mask].double()).float()
+            scores[i, real[i]] = self._fit(effects, prior[i, real[i]].double()).float()
         return scorable_only(scores.to(batch.device), batch)
 
-    def effects(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> list["SubsetEffects"]:
+    def effects(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> list[SubsetEffects]:
         """What deleting, and keeping alone, each text's subsets really does; on the CPU."""
         cpu = batch.to("cpu")
         rows, scorable = cpu.rows(), cpu.split(cpu.scorable)
@@ -65,10 +74,8 @@ class SubsetRegression(AbstractMethod):
         ]
         value = _log_odds(explained, variants, target.cpu().repeat_interleave(2 * self.n_subsets))
         values = value.view(len(rows), self.n_subsets, 2).double()
-        return [
-            self._centred(chosen[:, mask].double(), found)
-            for chosen, mask, found in zip(subsets, scorable, values, strict=True)
-        ]
+        sizes = [self._sizes(int(mask.sum())) for mask in scorable]
+        return [_centred(chosen.double(), *rest) for chosen, *rest in zip(subsets, values, sizes, strict=True)]
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 2.0 * self.n_subsets + (3.0 if self.prior else 0.0)
@@ -84,16 +91,8 @@ class SubsetRegression(AbstractMethod):
         k = sizes[torch.arange(self.n_subsets) % len(sizes)]
         return (rank < k[:, None]) & scorable
 
-    def _centred(self, design: Tensor, value: Tensor) -> "SubsetEffects":
-        """From subsets (subsets, n) and the log-odds (subsets, 2) when each is deleted, and when it is kept alone."""
-        sizes = torch.tensor(self._sizes(design.shape[1]))
-        group = sizes[torch.arange(len(design)) % len(sizes)]
-        z, v = _centred_within(design, group), _centred_within(value, group)
-        # Deleting a subset loses its scores, keeping it alone gains them.
-        return SubsetEffects(torch.cat([-z, z]), torch.cat([v[:, 0], v[:, 1]]))
-
-    def _fit(self, effects: "SubsetEffects", prior: Tensor) -> Tensor:
-        """The regression for one text, from the prior (n,)."""
+    def _fit(self, effects: SubsetEffects, prior: Tensor) -> Tensor:
+        """The regression for one text, from the prior (tokens,); tokens that no subset has stay 0."""
         z, v = effects.design, effects.value
         along = z @ prior
         fit = (along @ v / (along @ along).clamp(min=1e-12)).clamp(min=0)
@@ -101,15 +100,12 @@ class SubsetRegression(AbstractMethod):
         return fit * prior + torch.linalg.solve(normal, z.T @ (v - fit * along))
 
 
-@dataclass(frozen=True, eq=False)
-class SubsetEffects:
-    """Of one text: additive scores phi (n,) say that the log-odds change by `design @ phi`; they changed by `value`.
-
-    Both are centred within subsets of equal size.
-    """
-
-    design: Float[Tensor, "rows n"]
-    value: Float[Tensor, " rows"]
+def _centred(subsets: Tensor, value: Tensor, sizes: list[int]) -> SubsetEffects:
+    """From subsets (subsets, tokens) and the log-odds (subsets, 2) when each is deleted, and when it is kept alone."""
+    group = torch.tensor(sizes)[torch.arange(len(subsets)) % len(sizes)]
+    z, v = _centred_within(subsets, group), _centred_within(value, group)
+    # Deleting a subset loses its scores, keeping it alone gains them.
+    return SubsetEffects(torch.cat([-z, z]), torch.cat([v[:, 0], v[:, 1]]))
 
 
 def _centred_within(values: Tensor, group: Tensor) -> Tensor:

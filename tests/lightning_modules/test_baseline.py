@@ -73,11 +73,13 @@ def test_the_class_s_own_objective_runs(baselines: dict[str, Any], tmp_path: Pat
     assert all(abs(loss - 0.405) < 0.1 for loss in losses)
 
 
-@pytest.mark.parametrize(("loss", "weight", "share"), [("denoising", 0.0, 0.7), ("neutrality", 1e5, 0.9)])
-def test_each_loss_falls(loss: str, weight: float, share: float, baselines: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("loss", "share"), [("denoising", 0.7), ("neutrality", 0.9), ("additivity", 0.9)])
+def test_each_loss_falls(loss: str, share: float, baselines: dict[str, Any], tmp_path: Path) -> None:
     """The tiny model's prediction hardly moves with its attention: neutrality needs a large weight here."""
     baselines["trainer"]["max_epochs"] = 30
-    baselines["model"]["init_args"] |= {"learning_rate": 5e-3, "width": 16, "neutrality": weight}
+    weights = {"denoising": 0.0, "neutrality": 0.0, "additivity": 0.0, loss: 1e5 if loss == "neutrality" else 1.0}
+    reading = {"formula": "difference"}
+    baselines["model"]["init_args"] |= {"learning_rate": 5e-3, "width": 16, "reading": reading, **weights}
     events = fit(baselines, tmp_path, "--trainer.check_val_every_n_epoch", "30")
     losses = [event.value for event in events.Scalars(f"train/{loss}")]
     assert sum(losses[-10:]) < share * sum(losses[:10])
@@ -165,10 +167,14 @@ def test_checks_and_scale_of_known_maps() -> None:
     assert scale_of(reference).item() == pytest.approx((2 * half**2 / int(valid.sum())) ** 0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("arguments", [{"n_variants": 0}, {"neutrality": -1.0}, {"decay": 1.0}])
+@pytest.mark.parametrize("arguments", [{"n_variants": 0}, {"decay": 1.0}])
 def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -> None:
-    with pytest.raises(ValueError, match="`n_variants` must be at least 1, `neutrality` at least 0"):
+    with pytest.raises(ValueError, match="`n_variants` must be at least 1 and `decay` in"):
         BaselineTraining(classifier, **arguments)
+    with pytest.raises(ValueError, match="weights must be at least 0 and not all 0"):
+        BaselineTraining(classifier, neutrality=-1.0)
+    with pytest.raises(ValueError, match="weights must be at least 0 and not all 0"):
+        BaselineTraining(classifier, denoising=0.0, neutrality=0.0)
     with pytest.raises(ValueError, match="`objective` must be"):
         BaselineTraining(classifier, objective="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`layer` must lie between"):
