@@ -5,8 +5,16 @@ import math
 import pytest
 import scipy.stats
 import torch
+import torch.nn.functional as F
 
-from explainer.losses import correlation_matching, prediction_destroyed, prediction_kept, sparsity, standardized
+from explainer.losses import (
+    additivity,
+    correlation_matching,
+    prediction_destroyed,
+    prediction_kept,
+    sparsity,
+    standardized,
+)
 
 SCORABLE = torch.tensor([[True, True, True, False], [False, True, True, True]])
 SCORES = torch.tensor([[1.0, -2.0, 0.5, 99.0], [99.0, 3.0, 3.5, -1.0]])
@@ -102,3 +110,26 @@ def test_standardized_constant_scores_are_0() -> None:
 def test_standardized_constant_scores_are_not_rounding_noise(value: float) -> None:
     scorable = torch.ones(1, 7, dtype=torch.bool)
     assert standardized(torch.full((1, 7), value), scorable).abs().max().item() < 1e-3
+
+
+def test_additivity_is_one_less_the_correlation_written_out() -> None:
+    torch.manual_seed(0)
+    design, scores = torch.randn(2, 6, 4), torch.randn(2, 4)
+    effects = torch.stack([design[0] @ scores[0] * 3, torch.randn(6)])
+    said = design[1] @ scores[1]
+    expected = 1 - said @ effects[1] / (said.norm() * effects[1].norm())
+    assert torch.allclose(additivity(scores, design, effects), expected / 2, atol=1e-6)
+    assert torch.allclose(additivity(-5 * scores, design, effects), (2 + 2 - expected) / 2, atol=1e-6)
+
+
+def test_additivity_teaches_the_scores_that_made_the_effects() -> None:
+    torch.manual_seed(0)
+    design, true = torch.randn(1, 64, 5), torch.randn(1, 5)
+    scores = torch.zeros(1, 5) + 0.1
+    scores.requires_grad_()
+    optimizer = torch.optim.Adam([scores], lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        additivity(scores, design, torch.einsum("bms,bs->bm", design, true)).backward()
+        optimizer.step()
+    assert F.cosine_similarity(scores, true).item() > 0.999

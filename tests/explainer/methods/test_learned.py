@@ -80,7 +80,7 @@ def test_a_start_near_the_data_stays_nearer_to_the_text_s_own_attention() -> Non
 
 def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Path) -> None:
     model = explained("bert")
-    baseline = learned(model, (1,), n_steps=3, start=0.7)
+    baseline = learned(model, (1,), n_steps=3, start=0.7, reading={"formula": "difference", "n_steps": 4})
     baseline.save(tmp_path, model)
     state = state_of(model, TEXTS, (1,))
     loaded = Learned.load(tmp_path)
@@ -94,6 +94,8 @@ def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Pat
     assert isinstance(by_name, RPI)
     assert by_name.layers == (1,)
     assert by_name.settings["baseline"] == baseline.key
+    assert (by_name.formula, by_name.n_steps) == ("difference", 4)  # what it was trained for
+    assert method("rpi", baseline=str(tmp_path), formula="gradient").formula == "gradient"
     assert baseline.digest in baseline.key
     batch = batch_of(model)
     assert torch.equal(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, edit_attention_maps
+from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods import RPI, AbstractBaseline, method
 from explainer.methods.base import logit_of
 from explainer.methods.baselines import AllReference, AttentionState, Gaussian, Zero
@@ -321,3 +322,32 @@ def test_a_layer_that_is_not_there_and_a_model_off_the_interface_are_refused() -
     batch = batch_of(model)
     with pytest.raises(ValueError, match=r"not on transformers' attention interface.*`sig`"):
         RPI()(model, batch, predicted(model, batch))
+
+
+@pytest.mark.parametrize("formula", ["paper", "gradient", "difference"])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_map_in_the_graph_of_its_start_is_the_same_map(family: str, formula: str) -> None:
+    """And its gradient is that of finite differences, second derivatives of the model included."""
+    model = double(family)
+    batch = batch_of(model, [TEXT])
+    target = predicted(model, batch)
+    rpi = RPI(layers=(0, 1), rows="all", formula=formula, baseline=Shifted(), n_steps=2)
+    maps = LayerMaps(model, (0, 1))
+    with edit_attention_maps(model.model, maps):
+        resumed = Resumed(model, batch, 0)
+        state = AttentionState(model, resumed.batch, (0, 1), maps.maps, resumed.hidden)
+        start = Shifted()(state, 0, 0)
+
+        def weighed(start: Tensor) -> Tensor:
+            scores = rpi.map_from(resumed, maps, state, start, target)
+            return (scores * torch.arange(scores.shape[1])).sum()
+
+        found = rpi.map_from(resumed, maps, state, start.clone().requires_grad_(), target)
+        leaf = start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(weighed(leaf), leaf)
+        torch.manual_seed(0)
+        step = torch.randn(start.shape, dtype=start.dtype) * state.valid[:, :, None] * 1e-3
+        change = weighed(start + step) - weighed(start - step)
+    expected = rpi.candidates(model, batch, target)[0]
+    assert relative_error(found.detach()[batch.scorable].float(), expected[batch.scorable]) < 1e-6
+    assert relative_error((gradient * step).sum() * 2, change.detach()) < 1e-3
