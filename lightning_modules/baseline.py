@@ -19,7 +19,7 @@ from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_at
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.losses import additivity, prediction_destroyed
 from explainer.methods import RPI
-from explainer.methods.baselines import AbstractBaseline, AttentionState
+from explainer.methods.baselines import AttentionState
 from explainer.methods.learned import Learned, drawn
 from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
@@ -31,7 +31,7 @@ from lightning_modules.base import TrainingModule
 from lightning_modules.data.attention import AttentionStore, ReferenceMaps
 from lightning_modules.data.text import TextData, TextExamples
 
-TAG = "validation_faithfulness"
+TAG, RIVALS = "validation_faithfulness", ("gaussian", "all_reference")
 
 
 class BaselineTraining(TrainingModule):
@@ -130,7 +130,7 @@ class BaselineTraining(TrainingModule):
         self.texts: dict[str, list[EncodedText]] = {}
         self.effects: list[SubsetEffects] = []
         self.stores: dict[str, AttentionStore] = {}
-        self.gaussian: float | None = None
+        self.rivals: dict[str, float] = {}
 
     @property
     def baseline(self) -> Learned:
@@ -259,17 +259,20 @@ class BaselineTraining(TrainingModule):
             self.logger.experiment.add_figure(f"validation/layer_{layer}", figure, global_step=self.global_step)
 
     def on_validation_epoch_end(self) -> None:
-        """RPI's faithfulness with these samples, beside Gaussian ones at the same settings."""
-        if self.gaussian is None:
-            self.gaussian = self._faithfulness("gaussian")
-        self.log(f"{TAG}/learned", self._faithfulness(self.baseline), prog_bar=True)
-        self.log(f"{TAG}/gaussian", self.gaussian)
+        """RPI's faithfulness with these samples, beside its rivals' on the same path, read as is best for them."""
+        ours = RPI(**{**self.reading, "baseline": self.baseline})
+        self.log(f"{TAG}/learned", self._faithfulness(ours), prog_bar=True)
+        if not self.rivals:
+            for name in RIVALS:
+                rival = RPI(**{**self.reading, "baseline": name, "formula": "gradient"})
+                self.rivals[name] = self._faithfulness(rival)
+        self.log_dict({f"{TAG}/{name}": value for name, value in self.rivals.items()})
 
     @torch.no_grad()
-    def _faithfulness(self, baseline: str | AbstractBaseline) -> float:
+    def _faithfulness(self, rpi: RPI) -> float:
         texts = self.texts["validation"][: self.hparams["n_texts"]]
         target = targets(self.explained, texts)
-        scores = scores_of(RPI(baseline=baseline, **self.reading), self.explained, texts, target)
+        scores = scores_of(rpi, self.explained, texts, target)
         metrics = ("aopc_comprehensiveness", "aopc_sufficiency")
         return float(summary(faithfulness(self.explained, texts, scores, target, metrics)).mean())
 

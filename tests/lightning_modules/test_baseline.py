@@ -50,7 +50,7 @@ def test_everything_is_logged_and_the_explained_model_stays(baselines: dict[str,
     assert all(len(found) == 2 for found in values.values())
     assert max(values["row_sum_error"]) < 1e-5
     assert max(values["forbidden"]) == 0
-    for name in ("learned", "gaussian"):
+    for name in ("learned", "gaussian", "all_reference"):
         assert len(events.Scalars(f"validation_faithfulness/{name}")) == 2
     assert {"validation/layer_0", "validation/layer_1"} <= set(events.Tags()["images"])
     module, saved = load_training(checkpoint(tmp_path))
