@@ -1,6 +1,7 @@
 """Train the diffusion that RPI's baselines are drawn from (`explainer.methods.learned`)."""
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from explainer.methods.learned import Learned, drawn
 from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.models.diffusion import AttentionDiffusion, Condition
-from explainer.models.diffusion.attention import centred
+from explainer.models.diffusion.attention import FLOOR, centred
 from explainer.rendering.attention import attention_figure
 from explainer.typing import Logits, Scores
 from lightning_modules.base import TrainingModule
@@ -316,6 +317,6 @@ def sample_checks(sample: Float[Tensor, "batch layers heads seq seq"], reference
 def scale_of(reference: ReferenceMaps) -> Float[Tensor, "layers heads 1 1"]:
     """Standard deviation of centred log-attention, a head; where a head has none, 1."""
     there = reference.valid[:, :, None].expand_as(reference.logs)
-    squared = centred(reference.logs, reference.valid).square().sum(dim=(0, 3, 4))
+    squared = centred(reference.logs.clamp(min=math.log(FLOOR)), reference.valid).square().sum(dim=(0, 3, 4))
     found = (squared / there.sum(dim=(0, 3, 4)).clamp(min=1)).sqrt()
     return torch.where(found > 0, found, 1.0)[..., None, None]

@@ -105,7 +105,7 @@ def drawn(diffusion: AttentionDiffusion, state: AttentionState, noise: Maps, n_s
     maps, noise = (values.transpose(0, 1).float() for values in (state.maps, noise))
     z = diffusion.encoded(logarithms(maps), condition.valid)
     found = diffusion.sampled(z, noise, condition, n_steps, start).transpose(0, 1).to(state.maps)
-    return torch.where(state.valid[:, :, None], found, state.maps)
+    return found + state.maps * ~condition.valid.transpose(0, 1)[:, :, None]
 
 
 def condition_of(state: AttentionState, replaced: Tensor) -> Condition:

@@ -5,6 +5,7 @@ softmax over those entries decodes it: rows sum to one, the future and the paddi
 in the same way: it stays in the space of the data.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -59,14 +60,14 @@ class AttentionDiffusion(nn.Module):
         self.register_buffer("scale", torch.ones(len(layers), heads, 1, 1))
 
     def encoded(self, logs: LayerHeads, valid: Valid) -> LayerHeads:
-        """Attention's logarithms as the z they stand for; whatever they are where not valid."""
-        return centred(logs, valid) / self.scale
+        """Attention's logarithms as the z they stand for; whatever they are where not valid, infinite too."""
+        return centred(logs.clamp(min=math.log(FLOOR)), valid) / self.scale
 
     def decoded(self, z: LayerHeads, valid: Valid) -> LayerHeads:
         """Attention: rows sum to one over the valid entries, 0 elsewhere."""
-        there = valid[:, :, None].expand_as(z)
-        weights = (z * self.scale).masked_fill(~there, -torch.inf).softmax(dim=-1)
-        return weights.masked_fill(~there, 0.0)  # rows without an entry are NaN
+        there = valid[:, :, None]
+        shut = torch.where(there | ~there.any(dim=-1, keepdim=True), 0.0, -torch.inf).to(z)  # of an empty row: nothing
+        return (z * self.scale + shut).softmax(dim=-1) * there
 
     def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Tensor | None = None) -> LayerHeads:
         """The network's word about z_t: noise or v, in the space of the data."""
@@ -83,11 +84,11 @@ class AttentionDiffusion(nn.Module):
 
 
 def centred(values: LayerHeads, valid: Valid) -> LayerHeads:
-    """Each row minus its mean over the valid entries; 0 elsewhere."""
-    there = valid[:, :, None]
-    values = values.masked_fill(~there, 0.0)
+    """Each row of finite values minus its mean over the valid entries; 0 elsewhere."""
+    there = valid[:, :, None].to(values)  # a product is several times as fast as a masked fill
+    values = values * there
     mean = values.sum(dim=-1, keepdim=True) / there.sum(dim=-1, keepdim=True).clamp(min=1)
-    return (values - mean).masked_fill(~there, 0.0)
+    return (values - mean) * there
 
 
 def logarithms(maps: Float[Tensor, "*shape seq seq"]) -> Float[Tensor, "*shape seq seq"]:

@@ -90,11 +90,14 @@ class Denoiser(nn.Module):
         flags = torch.stack([condition.replaced.to(length), length], dim=-1)
         waves = [_waves(at).expand(len(lengths), -1, -1), _waves(lengths - 1 - at), flags]
         query, key = self.place(torch.cat(waves, dim=-1).to(dtype)).chunk(2, dim=-1)
-        known = query[:, :, None] + key[:, None] + self.relative(_waves(at[:, None] - at).to(dtype))
+        distance = self.relative(_waves(torch.arange(-seq + 1, seq, device=at.device)).to(dtype))
+        relative = distance[at[:, None] - at + seq - 1]
         if self.content is None:
-            return known
-        added_query, added_key, query, key = self.content(condition.hidden).chunk(4, dim=-1)
-        return known + added_query[:, :, None] + added_key[:, None] + query[:, :, None] * key[:, None]
+            return query[:, :, None] + (key[:, None] + relative)
+        added_query, added_key, factor_query, factor_key = self.content(condition.hidden).chunk(4, dim=-1)
+        query, key = query + added_query, key + added_key
+        places = query[:, :, None] + (key[:, None] + relative)
+        return torch.addcmul(places, factor_query[:, :, None], factor_key[:, None])
 
 
 class _Block(nn.Module):
