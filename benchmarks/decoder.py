@@ -62,10 +62,10 @@ def trained(epochs: int, folder: Path) -> float:
     )
     model = LlamaForSequenceClassification(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    texts, labels = data["train"]["text"], torch.tensor(data["train"]["label"])
+    texts, labels = list(data["train"]["text"]), torch.tensor(data["train"]["label"])
     for _ in range(epochs):
         for index in torch.randperm(len(texts)).split(32):
-            batch = tokenizer([texts[i] for i in index], padding=True, return_tensors="pt")
+            batch = tokenizer([texts[i] for i in index.tolist()], padding=True, return_tensors="pt")
             ids, mask = batch["input_ids"], batch["attention_mask"]
             absent = (torch.rand(ids.shape) < 0.15) & (ids > 3)  # so that the baseline token is no stranger
             logits = model(input_ids=ids.masked_fill(absent, tokenizer.unk_token_id), attention_mask=mask).logits
