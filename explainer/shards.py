@@ -126,8 +126,8 @@ def read_explanations(folder: str | Path) -> Iterator[Explanation]:
     shards = Shards(Path(folder), settings["rows"], settings["rows_per_shard"])
     if missing := shards.missing():
         raise ValueError(
-            f"{str(folder)!r} lacks {len(missing)} of its {len(shards)} shards, such as {shards.path(missing[0])}. Give "
-            "the command that wrote it once more: it goes on where it stopped."
+            f"{str(folder)!r} lacks {len(missing)} of its {len(shards)} shards, such as {shards.path(missing[0])}. "
+            "Give the command that wrote it once more: it goes on where it stopped."
         )
     for shard in range(len(shards)):
         for row in pq.read_table(shards.path(shard), columns=_OF_EXPLANATION).to_pylist():
