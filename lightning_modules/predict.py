@@ -206,14 +206,19 @@ class Attribution(pl.LightningModule):
     def predict_step(self, shard: int, batch_idx: int) -> tuple[int, pa.Table]:
         span = self.shards.span(shard)
         rows = self.rows[span.start : span.stop]
-        pairs = rows.get("text_pair")
-        with warnings.catch_warnings():
-            # What is cut is told by a column: a line a text would drown the progress bar.
-            warnings.filterwarnings("ignore", message=r"Text \d+ has \d+ tokens, the model takes")
-            explanations = self.attributor(rows["text"], pairs, target=self.target)
+        try:
+            explanations = self._explained(rows["text"], rows.get("text_pair"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"In the rows from {span.start} to {span.stop - 1}: {error}") from error
         limit = self.attributor.explained.text.max_tokens
         ids = pa.array(rows["id"], self._id_type()) if "id" in rows else pa.array(span, pa.int64())
         return shard, table_of(ids, explanations, [is_truncated(one, limit) for one in explanations])
+
+    def _explained(self, texts: list[str], pairs: list[str | None] | None) -> list[Explanation]:
+        with warnings.catch_warnings():
+            # What is cut is told by a column: a line a text would drown the progress bar.
+            warnings.filterwarnings("ignore", message=r"Text \d+ has \d+ tokens, the model takes")
+            return self.attributor(texts, pairs, target=self.target)
 
     def _id_type(self) -> pa.DataType:
         return self.rows.features.arrow_schema.field("id").type

@@ -106,6 +106,20 @@ def test_two_spawned_processes_and_one_shard_for_them(
     assert (output / "part-00006.parquet").stat().st_mtime_ns == before
 
 
+def test_a_row_that_cannot_be_explained_ends_all_processes(classifier: str, tmp_path: Path) -> None:
+    """The second process meets it, while the first is done and waits."""
+    file, _ = texts_file(tmp_path, 6)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:4], '{"text": null}', lines[5]]) + "\n")
+    arguments = command(classifier, file, tmp_path / "out", 3, "--devices", "2")
+    ended = subprocess.run(
+        [sys.executable, "-m", "lightning_modules", *arguments], cwd=ROOT, timeout=300, capture_output=True, text=True
+    )
+    assert ended.returncode != 0
+    assert "In the rows from 3 to 5: `texts[1]` must be a string, got NoneType" in ended.stderr
+    assert [path.name for path in (tmp_path / "out").glob("part-*")] == ["part-00000.parquet"]
+
+
 def test_other_settings_are_refused(classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, _ = texts_file(tmp_path, 3)
     main(command(classifier, file, tmp_path / "out", 2))
