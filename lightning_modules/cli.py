@@ -16,11 +16,11 @@ Train and test, by a configuration file:
   fit        train:                       explainer fit --config configs/demo.yaml
   validate   validation metrics of a checkpoint
   test       compare with other methods:  explainer test --config configs/demo.yaml --ckpt_path CKPT
-  predict    attributions of a data set
 
 Use:
   export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
   attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
+  predict    a data set -> Parquet shards: explainer predict --method DIR --data DATA --output DIR
   evaluate   attributions -> faithfulness
   compare    methods on one data set:     explainer compare --model MODEL --data DATA --methods a,b,c --output DIR
   heads      parsed texts -> the attention heads that matter
@@ -31,6 +31,7 @@ Use:
 FUNCTIONS = {
     "export": "lightning_modules.export",
     "attribute": "explainer.commands",
+    "predict": "lightning_modules.predict",
     "evaluate": "explainer.commands",
     "compare": "explainer.compare",
     "heads": "explainer.heads.command",
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             auto_cli(
                 _function(command), args=[_dashes(a) for a in rest], as_positional=False, prog=f"explainer {command}"
             )
-        elif command in ("fit", "validate", "test", "predict"):
+        elif command in ("fit", "validate", "test"):
             _train(arguments)
         else:
             raise ValueError(f"there is no command {command!r}\n\n{USAGE}")

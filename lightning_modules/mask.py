@@ -201,12 +201,6 @@ class MaskTraining(TrainingModule):
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """The explainer is one of the methods that the callback `MethodComparison` compares."""
 
-    def predict_step(self, examples: TextExamples, batch_idx: int) -> list[dict[str, Any]]:
-        """The records of `explainer attribute`, each with its row in the data as id."""
-        with torch.autocast(self.device.type, enabled=False):  # the scores that the exported attributor gives
-            explanations = self.attributor(examples.texts, examples.text_pairs)
-        return [{"id": i, **e.record()} for i, e in zip(examples.index, explanations, strict=True)]
-
     def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write the trained explainer as an attributor's folder."""
         self.attributor.save_pretrained(folder, dtype=dtype)

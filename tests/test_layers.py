@@ -25,6 +25,7 @@ ROWS = [
         "explainer.commands",
         "explainer.compare",
         "explainer.provenance",
+        "explainer.shards",
         "explainer",
     },
     {"lightning_modules"},

@@ -25,6 +25,7 @@ class DataSet:
     text: str = "text"
     text_pair: str | None = None
     label: str = "label"
+    id: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
 
 
@@ -89,30 +90,32 @@ def load(name: str) -> dict[str, Dataset]:
     return found
 
 
-def load_files(files: Mapping[str, str], text: str, text_pair: str | None, label: str | None) -> dict[str, Dataset]:
+def load_files(
+    files: Mapping[str, str], text: str, text_pair: str | None, label: str | None, id: str | None = None
+) -> dict[str, Dataset]:
     """Splits from local CSV, JSONL or Parquet files.
 
     Raises:
         ValueError: when a file is missing, of another kind, or lacks a column.
     """
-    return {split: _load_file(Path(file), text, text_pair, label) for split, file in files.items()}
+    return {split: _load_file(Path(file), text, text_pair, label, id) for split, file in files.items()}
 
 
-def _load_file(file: Path, text: str, text_pair: str | None, label: str | None) -> Dataset:
+def _load_file(file: Path, text: str, text_pair: str | None, label: str | None, id: str | None) -> Dataset:
     readers = {".csv": Dataset.from_csv, ".jsonl": Dataset.from_json, ".json": Dataset.from_json}
     reader = (readers | {".parquet": Dataset.from_parquet}).get(file.suffix)
     if reader is None or not file.is_file():
         raise ValueError(f"`files` must name existing .csv, .jsonl or .parquet files, got {str(file)!r}.")
     data = reader(str(file))
-    for column in (text, text_pair, label):
+    for column in (text, text_pair, label, id):
         if column is not None and column not in data.column_names:
             raise ValueError(f"{str(file)!r} has no column {column!r}; it has {data.column_names}.")
-    return _columns(data, DataSet("", (), {}, text=text, text_pair=text_pair, label=label or ""))
+    return _columns(data, DataSet("", (), {}, text=text, text_pair=text_pair, label=label or "", id=id))
 
 
 def _columns(data: Dataset, entry: DataSet) -> Dataset:
     """Only our columns, under our names."""
-    names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label"}
+    names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label", entry.id: "id"}
     kept = {theirs: ours for theirs, ours in names.items() if theirs in data.column_names}
     renamed = {theirs: ours for theirs, ours in kept.items() if theirs != ours}
     return data.select_columns([name for name in kept if name is not None]).rename_columns(renamed)

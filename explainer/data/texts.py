@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 
 from explainer.data.catalog import CATALOG, load, load_files
 
@@ -11,17 +12,7 @@ def texts_of(
     data: str, split: str, n: int, seed: int | None, text: str, text_pair: str | None
 ) -> tuple[list[str], list[str | None], str]:
     """The texts, their seconds, and a line that says which they are."""
-    if data in CATALOG:
-        splits = load(data)
-        if split not in splits:
-            raise ValueError(f"`--split` must be one of {', '.join(splits)}, got {split!r}.")
-        rows, name = splits[split], f"the {split} split of {data}"
-    elif Path(data).is_file():
-        rows, name = load_files({"all": data}, text, text_pair, None)["all"], data
-    else:
-        raise ValueError(
-            f"`--data` must be one of {', '.join(CATALOG)}, or an existing .csv, .jsonl or .parquet file, got {data!r}."
-        )
+    rows, name = rows_of(data, split, text, text_pair)
     if not 1 <= n <= len(rows):
         raise ValueError(f"`--n` must be from 1 to {len(rows)}, the texts of {name}, got {n}.")
     places = list(range(n))
@@ -30,3 +21,25 @@ def texts_of(
     found = rows[places]
     chosen = f"the first {n}" if seed is None else f"{n} drawn by seed {seed}"
     return found["text"], found.get("text_pair", [None] * n), f"{name} ({chosen} of {len(rows)})"
+
+
+def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | None = None) -> tuple[Dataset, str]:
+    """All rows of a data set, columns text, text_pair and id (where there are any), and its name.
+
+    They stay on the disk until they are asked for.
+
+    Raises:
+        ValueError: when there is no such data, split or column.
+    """
+    if data in CATALOG:
+        if id is not None:
+            raise ValueError(f"`--id` is a column of a file; the rows of {data} are numbered.")
+        splits = load(data)
+        if split not in splits:
+            raise ValueError(f"`--split` must be one of {', '.join(splits)}, got {split!r}.")
+        return splits[split], f"the {split} split of {data}"
+    if Path(data).is_file():
+        return load_files({"all": data}, text, text_pair, None, id)["all"], data
+    raise ValueError(
+        f"`--data` must be one of {', '.join(CATALOG)}, or an existing .csv, .jsonl or .parquet file, got {data!r}."
+    )

@@ -97,9 +97,6 @@ class TextData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         examples = self.examples(split)
         lengths = [len(text) + len(pair or "") for text, pair in zip(examples.texts, examples.text_pairs, strict=True)]

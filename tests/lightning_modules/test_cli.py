@@ -72,11 +72,10 @@ def test_test_writes_one_row_a_method_with_intervals(
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_predict_and_validate_run(precision: str, configuration: dict[str, Any], tmp_path: Path) -> None:
+def test_validate_runs(precision: str, configuration: dict[str, Any], tmp_path: Path) -> None:
     configuration["trainer"]["precision"] = precision
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    main(["predict", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])
     main(["validate", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])
 
 
