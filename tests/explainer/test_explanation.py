@@ -45,7 +45,7 @@ def test_words_of_the_same_number_in_two_texts_stay_apart() -> None:
 
 def test_an_unknown_aggregation_is_refused() -> None:
     unchecked = getattr(Explanation.words, "__wrapped__", Explanation.words)
-    with pytest.raises(ValueError, match="`aggregation` must be one of sum, average, max, first, got 'median'"):
+    with pytest.raises(ValueError, match="`aggregation` must be one of sum, average, max, first, none, got 'median'"):
         unchecked(example(), "median")
 
 
