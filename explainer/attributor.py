@@ -162,9 +162,9 @@ class Attributor:
                     self.method, self.explained, encoded, asked, self.method.label if progress else None
                 )
             found = [
-                self.explanation(text, score, target, p)
-                for text, p, of_text, maps in zip(encoded, probabilities, chosen.tolist(), scores, strict=True)
-                for target, score in zip(of_text, maps, strict=True)
+                self.explanation(text, score, index, p)
+                for text, p, indices, maps in zip(encoded, probabilities, chosen.tolist(), scores, strict=True)
+                for index, score in zip(indices, maps, strict=True)
             ]
             of = [text for text in encoded for _ in range(asked.shape[1])]
             if fallback is not None:

@@ -71,10 +71,10 @@ class TokenAttributionPipeline(Pipeline):
             call; also to be given by the call. `batch_size` texts go through the model together.
     """
 
-    _load_tokenizer = False
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
+    _load_tokenizer: Any = False
+    _load_processor: Any = False
+    _load_image_processor: Any = False
+    _load_feature_extractor: Any = False
 
     def __init__(
         self,
@@ -84,18 +84,18 @@ class TokenAttributionPipeline(Pipeline):
         **options: Any,
     ) -> None:
         self.attributor = _attributor(model, tokenizer, method)
-        explained = self.attributor.explained
+        explained: Any = self.attributor.explained
         super().__init__(model=explained.model, tokenizer=explained.tokenizer, **options)
         self.attributor.to(self.device)
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:
+    def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
         split = options.get("is_split_into_words", self._preprocess_params.get("is_split_into_words", False))
         known = isinstance(inputs, str | list | Mapping | GeneratorType | Dataset)
         if isinstance(inputs, list) and len(inputs) == 0:
             return []
         if split and amount(inputs, split) == "one" and not isinstance(inputs, Mapping):
-            return super().__call__([inputs], **options)[0]
-        return super().__call__(inputs if known else _generator(inputs), **options)
+            return super().__call__([inputs], *arguments, **options)[0]
+        return super().__call__(inputs if known else _generator(inputs), *arguments, **options)
 
     def _sanitize_parameters(
         self,

@@ -5,13 +5,13 @@ One extra batched pass reads two shortened copies of every text: its highest sco
 and at least one of them, so that short texts are judged too; a threshold on the scores themselves would need them to be
 calibrated, which only AML's losses ask of an explainer, and no method promises.
 
-A fallback chooses between two maps by looking at the text, so its gain on that very number is selection;
-`docs/methods.md` says what it gains on others.
+What falls back was chosen by a number of the text itself, so that its gain in that very number is partly selection;
+`docs/methods.md` says what it gains in others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -20,8 +20,11 @@ from explainer.explanation import Explanation, Trust
 from explainer.methods import AbstractMethod, method
 from explainer.methods.run import scores_of
 from explainer.perturbation import keep, of_target, remove, top_k
+from explainer.typing import TokenMask, TokenScores
 
 PERCENT = 20.0
+
+Keep = Literal["mean", "fallback", "better"]
 
 
 def trusts(explained: ExplainedModel, texts: Sequence[EncodedText], explanations: Sequence[Explanation]) -> list[Trust]:
@@ -60,17 +63,18 @@ class Fallback:
     Args:
         method: what explains those texts anew.
         min_faithfulness: explanations below it are explained anew.
-        keep: `better` keeps the more faithful of the two maps, which is a best of 2 on the text itself and is
-            labelled so; `fallback` keeps the method's, whatever its own faithfulness.
+        keep: `mean` averages the two maps, the method's scaled to the first one's spread, and chooses nothing;
+            `fallback` keeps the method's map, `better` the more faithful of the two: a best of 2 on the text itself,
+            as the label then says.
     """
 
     method: AbstractMethod
     min_faithfulness: float
-    keep: Literal["better", "fallback"] = "better"
+    keep: Keep = "mean"
 
     def __post_init__(self) -> None:
-        if self.keep not in ("better", "fallback"):
-            raise ValueError(f"`keep` must be `better` or `fallback`, got {self.keep!r}.")
+        if self.keep not in get_args(Keep):
+            raise ValueError(f"`keep` must be one of {', '.join(get_args(Keep))}, got {self.keep!r}.")
 
     @classmethod
     def of(
@@ -95,27 +99,42 @@ class Fallback:
     def __call__(
         self, explained: ExplainedModel, texts: Sequence[EncodedText], explanations: Sequence[Explanation]
     ) -> list[Explanation]:
-        """The explanations with their trust, those below the threshold made anew."""
+        """The explanations with their trust, those below the threshold made anew; texts without tokens stay."""
         found = trusted(explained, texts, explanations)
         low = [i for i, e in enumerate(found) if _faithfulness(e) < self.min_faithfulness and any(e.scorable)]
-        targets = torch.tensor([found[i].target for i in low], dtype=torch.int64)
-        scores = scores_of(self.method, explained, [texts[i] for i in low], targets)
-        anew = [replace(found[i], scores=s.tolist(), method=self.label) for i, s in zip(low, scores, strict=True)]
-        anew = trusted(explained, [texts[i] for i in low], anew)
-        for i, other in zip(low, anew, strict=True):
-            found[i] = self._chosen(found[i], other)
+        if not low:
+            return found
+        their = [texts[i] for i in low]
+        targets = torch.tensor([found[i].target for i in low])
+        scores = scores_of(self.method, explained, their, targets)
+        anew = [self._anew(found[i], score) for i, score in zip(low, scores, strict=True)]
+        for i, other in zip(low, trusted(explained, their, anew), strict=True):
+            found[i] = self._better(found[i], other) if self.keep == "better" else other
         return found
 
-    @property
-    def label(self) -> str:
-        return f"{self.method.label} (fallback)"
+    def forward_equivalents(self, n_scorable: int) -> float:
+        """What a text costs that falls back: the method and one pass for the trust in its map.
 
-    def _chosen(self, first: Explanation, other: Explanation) -> Explanation:
-        if self.keep == "fallback":
-            return other
+        Every text costs one such pass: its two copies have 20 % and 80 % of the tokens.
+        """
+        return self.method.forward_equivalents(n_scorable) + 1.0
+
+    def _anew(self, first: Explanation, scores: TokenScores) -> Explanation:
+        if self.keep != "mean":
+            return replace(first, scores=scores.tolist(), method=f"{self.method.label} (fallback)")
+        mean = _mean(torch.tensor(first.scores), scores, torch.tensor(first.scorable))
+        return replace(first, scores=mean.tolist(), method=f"{first.method} + {self.method.label} (fallback)")
+
+    def _better(self, first: Explanation, other: Explanation) -> Explanation:
         best = max(first, other, key=_faithfulness)  # the first of equal ones
         label = first.method if best is first else self.method.label
         return replace(best, method=f"{label} (best of 2 by faithfulness at {PERCENT:g} %)")
+
+
+def _mean(first: TokenScores, other: TokenScores, scorable: TokenMask) -> TokenScores:
+    """The mean of two maps of equal spread; not centred, since a score's sign says for or against."""
+    ours, theirs = (scores[scorable].std(correction=0) for scores in (first, other))
+    return (first + other * torch.where(theirs > 0, ours / theirs, 0.0)) / 2
 
 
 def _faithfulness(explanation: Explanation) -> float:

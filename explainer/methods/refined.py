@@ -111,7 +111,9 @@ class Refined(AbstractMethod):
         before: list[Any] = [(p, p.detach().clone(), p.grad, p.requires_grad) for p in parameters]
         try:
             self.explainer.eval()
-            yield [parameter.requires_grad_(True) for parameter in parameters]
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            yield parameters
         finally:
             self.explainer.train(mode)
             with torch.no_grad():
