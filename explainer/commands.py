@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from explainer.attributor import Attributor, is_attributor
 from explainer.evaluation import ALL_METRICS, METRICS, NORMALISED, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
 from explainer.explained.base import PREDICTED
-from explainer.explanation import Aggregation, Explanation
+from explainer.explanation import Explanation, check_aggregation
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
@@ -78,7 +78,8 @@ def attribute(
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:
         raise ValueError("`--input` needs `--output OUT.jsonl` beside it.")
-    _check_aggregation(aggregation_strategy)
+    if aggregation_strategy is not None:
+        check_aggregation(aggregation_strategy)
     options: dict[str, Any] = {"trust": trust, "fallback": Fallback.of(fallback, min_faithfulness)}
     attributor = load(method, model, batch_tokens, method_args or {})
     if text is not None:
@@ -88,12 +89,6 @@ def attribute(
     assert input is not None
     assert output is not None
     _attribute_file(attributor, input, output, target, aggregation_strategy, options)
-
-
-def _check_aggregation(strategy: str | None) -> None:
-    if strategy is not None and strategy not in get_args(Aggregation):
-        names = ", ".join(get_args(Aggregation))
-        raise ValueError(f"`--aggregation-strategy` must be one of {names}, got {strategy!r}.")
 
 
 def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 Aggregation = Literal["sum", "average", "max", "first", "none"]
 
@@ -18,6 +18,14 @@ _NO_ENTITIES = (
     "`aggregation` 'simple' joins neighbouring tokens of the same predicted entity, and attributions have no "
     "entities. Take 'sum' for the words' scores, or 'none' for those of the tokens."
 )
+
+
+def check_aggregation(name: str) -> None:
+    """Raises `ValueError` when there is no such aggregation."""
+    if name == "simple":
+        raise ValueError(_NO_ENTITIES)
+    if name not in get_args(Aggregation):
+        raise ValueError(f"`aggregation` must be one of {', '.join(get_args(Aggregation))}, got {name!r}.")
 
 
 class Word(NamedTuple):
@@ -93,12 +101,9 @@ class Explanation:
         Raises:
             ValueError: when it is none of these; transformers' `simple` needs entities.
         """
-        if aggregation == "simple":
-            raise ValueError(_NO_ENTITIES)
+        check_aggregation(aggregation)
         if aggregation == "none":
             return [self._token(i) for i, scorable in enumerate(self.scorable) if scorable]
-        if aggregation not in _AGGREGATE:
-            raise ValueError(f"`aggregation` must be one of {', '.join(_AGGREGATE)}, none, got {aggregation!r}.")
         groups: dict[tuple[int, int], list[int]] = {}
         for i, scorable in enumerate(self.scorable):
             if scorable:

@@ -22,7 +22,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from explainer.attributor import Attributor
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.explanation import Explanation
+from explainer.explanation import Explanation, check_aggregation
 from explainer.export_config import ExportConfig
 from explainer.inputs import amount, encode, rows
 from explainer.locking import alone_with
@@ -38,6 +38,9 @@ class AmortexConfig(PreTrainedConfig):
     """config.json of an exported attributor, as far as transformers has to read it."""
 
     model_type = ExportConfig.model_type
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
 
 
 class PipelineModel:
@@ -104,6 +107,8 @@ class TokenAttributionPipeline(Pipeline):
         min_faithfulness: float | int | None = None,
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if aggregation_strategy is not None:
+            check_aggregation(aggregation_strategy)
         if unknown := sorted(set(options) - set(FORWARD)):
             raise TypeError(f"The pipeline {TASK!r} has no option {', '.join(unknown)}.")
         if "fallback" in options or min_faithfulness is not None:

@@ -95,10 +95,11 @@ def test_the_steps_are_adamw_on_the_losses_of_the_paper() -> None:
     parameters = [p for name, p in copied.named_parameters() if p.requires_grad and not name.startswith("label.")]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.01)
     whole = explained(batch).softmax(dim=1)
+    absent = explained.baseline_embedding()
     aim = whole if int(whole.argmax()) == 2 else labels
     for _ in range(3):
         scores = copied(explained, batch, labels)
-        mask, absent = scores.sigmoid()[..., None], explained.baseline_embedding()
+        mask = scores.sigmoid()[..., None]
         kept = explained(batch, edit=lambda e, m=mask: torch.where(own, absent + m * (e - absent), e))
         rest = explained(batch, edit=lambda e, m=mask: torch.where(own, absent + (1 - m) * (e - absent), e))
         loss = 0.7 * -(aim * kept.log_softmax(dim=1)).sum()
