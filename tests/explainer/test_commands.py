@@ -141,7 +141,7 @@ def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[s
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--fallback", "sig"], "go together"),
         (
             ["--method", "sig", "--model", "MODEL", "--text", "x", "--aggregation-strategy", "simple"],
-            "must be one of sum",
+            "have no entities",
         ),
         (["--method", "./nothing/here", "--text", "x"], "nothing/here"),
         (["--method", "sig", "--model", "./no/model", "--text", "x"], "no/model"),
