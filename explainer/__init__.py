@@ -7,6 +7,7 @@ from explainer.explained import ExplainedImageModel as ExplainedImageModel
 from explainer.explained import ExplainedModel as ExplainedModel
 from explainer.explained import TokenBatch as TokenBatch
 from explainer.explanation import Explanation as Explanation
+from explainer.explanation import Trust as Trust
 from explainer.explanation import Word as Word
 from explainer.methods import METHODS as METHODS
 from explainer.methods import AbstractMethod as AbstractMethod
@@ -14,3 +15,5 @@ from explainer.methods import method as method
 from explainer.models import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.models import LoraExplainer as LoraExplainer
 from explainer.models import SeparateExplainer as SeparateExplainer
+from explainer.pipeline import TokenAttributionPipeline as TokenAttributionPipeline
+from explainer.trust import Fallback as Fallback

@@ -1,6 +1,7 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,21 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from jaxtyping import Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from explainer.compilation import CompiledBlocks
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
 from explainer.export_config import CONFIG, ExportConfig
+from explainer.inputs import Classes, Item, amount, classes, encode, rows
+from explainer.locking import alone_with
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
+from explainer.methods.refined import Refined
 from explainer.methods.run import predictions_and_scores
 from explainer.models import AbstractMaskExplainer
+from explainer.trust import Fallback, trusted
 
 WEIGHTS = "model.safetensors"
 
@@ -27,12 +32,17 @@ class Attributor:
     """An explained model and the method that explains it.
 
     >>> attributor = Attributor.from_pretrained("checkpoints/demo-attributor")  # doctest: +SKIP
-    >>> attributor(["a gorgeous , witty film"])[0].words()  # doctest: +SKIP
+    >>> attributor("a gorgeous , witty film").words()  # doctest: +SKIP
+
+    The same call gives the same scores, to the bit. Threads may share an attributor, and several attributors of one
+    explained model: each call has the model to itself until it is done (a stream: for a chunk), since explaining edits
+    the model for the time of a pass.
     """
 
     def __init__(self, explained: ExplainedModel, method: AbstractMethod) -> None:
         self.explained = explained
         self.method = method
+        self._compiled: CompiledBlocks | None = None
 
     def to(self, device: torch.device | str) -> "Attributor":
         self.explained.to(device)
@@ -40,47 +50,155 @@ class Attributor:
             self.method.explainer.to(device)
         return self
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        text_pairs: Sequence[str | None] | None = None,
-        *,
-        target: str | int | Sequence[str | int] = "predicted",
-        progress: bool = False,
-    ) -> list[Explanation]:
-        """Explain each text, in order.
+    def compile(self, **options: Any) -> "Attributor":
+        """Run prediction and explainer through torch.compile from now on; the first calls take long.
 
         Args:
-            texts: any number of strings; an empty text gives an explanation without scored tokens.
-            text_pairs: second texts, for classifiers of pairs.
-            target: "predicted", a label, a class index, or one of these a text.
+            options: of `torch.compile` (`backend`, `mode`); shapes are dynamic unless `dynamic=False`.
 
         Raises:
-            TypeError: when a text is not a string.
-            ValueError: when a target is unknown.
+            ValueError: when the method is no trained explainer: the others edit the model in ways that a compiled
+                one would not notice.
         """
-        if len(texts) == 0:
+        self._compiled = CompiledBlocks(self.explained, self._explainer("compile"), **options)
+        return self
+
+    def __call__(
+        self,
+        texts: Any,
+        text_pairs: Any = None,
+        *,
+        target: str | int | Sequence[str | int] = "predicted",
+        targets: Classes | None = None,
+        is_split_into_words: bool = False,
+        trust: bool = False,
+        fallback: str | AbstractMethod | Fallback | None = None,
+        min_faithfulness: float | int | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Explain one text, a list of texts, or any other iterable of them.
+
+        A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally
+        `text_pair`, such as a row of a `datasets.Dataset`. An empty text gives an explanation without scored tokens.
+
+        ============================================ ============ ==================================
+        texts                                        `target`     `targets`
+        ============================================ ============ ==================================
+        one                                          Explanation  {label: Explanation}
+        a list or tuple                              list of them list of them, in order
+        any other iterable: generator, data set ...  iterator     iterator, read a chunk at a time
+        ============================================ ============ ==================================
+
+        Args:
+            texts: one or more texts.
+            text_pairs: second texts, for classifiers of pairs: one a text.
+            target: "predicted", a label, a class index, or a list of one of these a text.
+            targets: several classes for every text instead: a list of labels and indices, or "all".
+            is_split_into_words: texts are lists of words; offsets are then characters of the words joined by spaces.
+            trust: also measure each map's agreement with its prediction (`explainer.trust`): one more batched pass.
+            fallback: a method (its name or settings) for texts whose trust is below `min_faithfulness`.
+            min_faithfulness: comprehensiveness minus sufficiency, between -1 and 2.
+            progress: show a progress bar.
+
+        Raises:
+            TypeError: when a text is not a string (or list of words).
+            ValueError: when a target is unknown, or arguments do not go together.
+        """
+        options: dict[str, Any] = {"target": target, "targets": targets, "is_split_into_words": is_split_into_words}
+        options |= {"trust": trust, "fallback": Fallback.of(fallback, min_faithfulness), "progress": progress}
+        many = amount(texts, is_split_into_words)
+        if many == "stream":
+            return self.stream(texts, text_pairs, **options)
+        if many == "one":
+            return self._explain_rows(list(rows([texts], None if text_pairs is None else [text_pairs])), **options)[0]
+        if text_pairs is not None and len(text_pairs) != len(texts):
+            raise ValueError(f"`text_pairs` must have one entry a text ({len(texts)}), got {len(text_pairs)}.")
+        return self._explain_rows(list(rows(texts, text_pairs)), **options)
+
+    def stream(
+        self, texts: Iterable[Item], text_pairs: Iterable[Item] | None = None, chunk_size: int = 512, **options: Any
+    ) -> Iterator[Any]:
+        """Explain texts of any iterable, a chunk at a time, in order; `options` are those of a call.
+
+        Raises:
+            ValueError: when `target` is a list: here it is one for all texts.
+        """
+        if not isinstance(options.get("target", "predicted"), str | int):
+            raise ValueError("`target` must be one for all texts of a stream; call with lists for one a text.")
+        options["fallback"] = Fallback.of(options.get("fallback"), options.pop("min_faithfulness", None))
+        return self._chunks(rows(texts, text_pairs), chunk_size, options)
+
+    def _chunks(self, remaining: Iterator[tuple[Item, Item]], size: int, options: dict[str, Any]) -> Iterator[Any]:
+        while chunk := list(islice(remaining, size)):
+            yield from self._explain_rows(chunk, **options)
+
+    def _explain_rows(
+        self,
+        given: list[tuple[Item, Item]],
+        target: str | int | Sequence[str | int] = "predicted",
+        is_split_into_words: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        with alone_with(self.explained):
+            encoded = encode(self.explained, given, is_split_into_words)
+            return self.explain(encoded, target, **options)
+
+    def explain(
+        self,
+        encoded: Sequence[EncodedText],
+        target: str | int | Sequence[str | int] = "predicted",
+        targets: Classes | None = None,
+        trust: bool = False,
+        fallback: Fallback | None = None,
+        progress: bool = False,
+    ) -> list[Any]:
+        """The explanations of texts that are encoded already (`explained.encode`), as a call gives those of a list."""
+        asked = classes(self.explained, target, targets, len(encoded))
+        if len(encoded) == 0:
             return []
-        encoded = self.explained.encode(texts, text_pairs)
-        progress_label = self.method.name if progress else None
-        probabilities, targets, scores = predictions_and_scores(
-            self.method, self.explained, encoded, self._targets(target, len(texts)), progress_label
-        )
-        rows = zip(encoded, scores, targets[:, 0].tolist(), probabilities, strict=True)
-        return [self.explanation(text, score[0], chosen, p) for text, score, chosen, p in rows]
+        with alone_with(self.explained):
+            with nullcontext() if self._compiled is None else self._compiled.running():
+                probabilities, chosen, scores = predictions_and_scores(
+                    self.method, self.explained, encoded, asked, self.method.label if progress else None
+                )
+            found = [
+                self.explanation(text, score, index, p)
+                for text, p, indices, maps in zip(encoded, probabilities, chosen.tolist(), scores, strict=True)
+                for index, score in zip(indices, maps, strict=True)
+            ]
+            of = [text for text in encoded for _ in range(asked.shape[1])]
+            if fallback is not None:
+                found = fallback(self.explained, of, found)
+            elif trust:
+                found = trusted(self.explained, of, found)
+        if targets is None:
+            return found
+        each = iter(found)
+        return [{e.target_label: e for e in islice(each, asked.shape[1])} for _ in encoded]
 
-    def stream(self, texts: Iterable[str], chunk_size: int = 512, **options: Any) -> Iterator[Explanation]:
-        """Explain texts of any iterable, a chunk at a time, in order."""
-        remaining = iter(texts)
-        while chunk := list(islice(remaining, chunk_size)):
-            yield from self(chunk, **options)
+    def refine(self, text: Item, text_pair: Item = None, *, steps: int = 10, **options: Any) -> Explanation:
+        """The explanation of one text after `steps` more updates of the explainer on it (AML's fAML); its last map.
 
-    def _targets(self, target: str | int | Sequence[str | int], n: int) -> Int64[Tensor, "texts targets"]:
-        """One class a text, `PREDICTED` where that is asked for."""
-        asked = [target] * n if isinstance(target, str | int) else list(target)
-        if len(asked) != n:
-            raise ValueError(f"`target` must be one target, or one a text ({n}), got {len(asked)}.")
-        return torch.tensor([[self.explained.label_index(t)] for t in asked])
+        The attributor is left as it was, to the bit.
+
+        Args:
+            text: a string, a list of words, or a mapping with `text` and `text_pair`.
+            steps: updates; 0 gives the explanation of a call.
+            options: settings of `Refined` (`learning_rate`, `kept`, `destroyed`, `sparse`, `weight_decay`, `select`),
+                and `target`, `is_split_into_words` and `trust` of a call.
+
+        Raises:
+            ValueError: when the method is no trained explainer.
+        """
+        names = ("target", "is_split_into_words", "trust")
+        asked = {name: options.pop(name) for name in names if name in options}
+        refined = Refined(self._explainer("refine"), steps=steps, **options)
+        return Attributor(self.explained, refined)._explain_rows(list(rows([text], [text_pair])), **asked)[0]
+
+    def _explainer(self, verb: str) -> AbstractMaskExplainer:
+        if not isinstance(self.method, Amortized):
+            raise ValueError(f"Method {self.method.name!r} is no trained explainer: there is nothing to {verb}.")
+        return self.method.explainer
 
     def explanation(self, text: EncodedText, scores: Tensor, target: int, probabilities: Tensor) -> Explanation:
         """The explanation of an encoded text from its scores (tokens,) for `target` and probabilities (labels,)."""
@@ -98,7 +216,7 @@ class Attributor:
             target=target,
             target_label=self.explained.labels[target],
             probabilities=probabilities.tolist(),
-            method=self.method.name,
+            method=self.method.label,
         )
 
     # Folders

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -16,10 +17,13 @@ from torch import Tensor
 from explainer.attributor import Attributor, is_attributor
 from explainer.evaluation import ALL_METRICS, METRICS, NORMALISED, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
+from explainer.explained.base import PREDICTED
+from explainer.explanation import Explanation, check_aggregation
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.terminal import render
+from explainer.trust import Fallback
 
 CHUNK = 256
 
@@ -47,6 +51,10 @@ def attribute(
     target: str | int = "predicted",
     batch_tokens: int = 4096,
     method_args: dict[str, Any] | None = None,
+    trust: bool = False,
+    fallback: str | None = None,
+    min_faithfulness: float | None = None,
+    aggregation_strategy: str | None = None,
 ) -> None:
     """Explain texts: a JSON object a line in, one a line out, in the same order; or one text in the terminal.
 
@@ -55,23 +63,32 @@ def attribute(
         model: the explained model: hub id, model folder or PEFT adapter folder. An attributor names its own.
         input: JSON lines with `text`, and optionally `text_pair`, `id`, `target`.
         output: JSON lines with id, tokens, input_ids, offsets, scorable, scores, target, target_label,
-            probabilities, method.
+            probabilities, method; and trust, words where they are asked for.
         text: instead of input and output: one text, whose explanation is printed in colour.
-        target: predicted, a label or a class index; a line's own `target` comes first.
+        target: predicted, a label or a class index, or all: a line out for every class, each with the line's id. A
+            line's own `target` comes first.
         batch_tokens: token budget of a forward pass.
         method_args: settings of the method, as JSON.
+        trust: also write what deleting and keeping the top tokens does to the prediction (`explainer.trust`).
+        fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
+        min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
+        aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
     """
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:
         raise ValueError("`--input` needs `--output OUT.jsonl` beside it.")
+    if aggregation_strategy is not None:
+        check_aggregation(aggregation_strategy)
+    options: dict[str, Any] = {"trust": trust, "fallback": Fallback.of(fallback, min_faithfulness)}
     attributor = load(method, model, batch_tokens, method_args or {})
     if text is not None:
-        Console().print(render(attributor([text], target=target)[0]))
+        for explanation in _explained(attributor, [Request(text, None, 0, None)], target, options)[0]:
+            Console().print(render(explanation))
         return
     assert input is not None
     assert output is not None
-    _attribute_file(attributor, input, output, target)
+    _attribute_file(attributor, input, output, target, aggregation_strategy, options)
 
 
 def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:
@@ -87,7 +104,9 @@ def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, 
     return Attributor(ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens), chosen).to(device)
 
 
-def _attribute_file(attributor: Attributor, source: Path, output: Path, target: str | int) -> None:
+def _attribute_file(
+    attributor: Attributor, source: Path, output: Path, target: str | int, strategy: Any, options: dict[str, Any]
+) -> None:
     with source.open("rb") as lines:
         total = sum(1 for _ in lines)
     requests = _requests(source)
@@ -104,20 +123,36 @@ def _attribute_file(attributor: Attributor, source: Path, output: Path, target: 
                 broken = error  # what stands before the broken line is computed and written first
             if not chunk and broken is None:
                 return
-            _write_chunk(attributor, chunk, target, file)
+            for request, explanations in zip(chunk, _explained(attributor, chunk, target, options), strict=True):
+                for explanation in explanations:
+                    file.write(json.dumps(_record(request, explanation, strategy), ensure_ascii=False) + "\n")
+            file.flush()
             progress.advance(bar, len(chunk))
         raise broken
 
 
-def _write_chunk(attributor: Attributor, chunk: list[Request], target: str | int, file: Any) -> None:
-    explanations = attributor(
-        [request.text for request in chunk],
-        [request.text_pair for request in chunk],
-        target=[target if request.target is None else request.target for request in chunk],
-    )
-    for request, explanation in zip(chunk, explanations, strict=True):
-        file.write(json.dumps({"id": request.id, **explanation.record()}, ensure_ascii=False) + "\n")
-    file.flush()
+def _explained(
+    attributor: Attributor, chunk: list[Request], target: str | int, options: dict[str, Any]
+) -> list[list[Explanation]]:
+    """Each request's explanations: of its own target, of the command's, or of all classes."""
+    given = [request.text for request in chunk], [request.text_pair for request in chunk]
+    if target != "all":
+        targets = [target if request.target is None else request.target for request in chunk]
+        return [[explanation] for explanation in attributor(*given, target=targets, **options)]
+    found: list[list[Explanation]] = []
+    for request, by_label in zip(chunk, attributor(*given, targets="all", **options), strict=True):
+        each = list(by_label.values())
+        own = None if request.target is None else attributor.explained.label_index(request.target)
+        wanted = int(np.argmax(each[0].probabilities)) if own == PREDICTED else own
+        found.append(each if wanted is None else [each[wanted]])
+    return found
+
+
+def _record(request: Request, explanation: Explanation, strategy: Any) -> dict[str, Any]:
+    record = {"id": request.id, **explanation.record()}
+    if strategy is not None:
+        record["words"] = [word._asdict() for word in explanation.words(strategy)]
+    return record
 
 
 def _requests(source: Path) -> Iterator[Request]:

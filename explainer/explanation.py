@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-Aggregation = Literal["sum", "average", "max", "first"]
+Aggregation = Literal["sum", "average", "max", "first", "none"]
 
 _AGGREGATE: dict[str, Callable[[list[float]], float]] = {
     "sum": sum,
@@ -14,14 +14,49 @@ _AGGREGATE: dict[str, Callable[[list[float]], float]] = {
 }
 
 
+_NO_ENTITIES = (
+    "`aggregation` 'simple' joins neighbouring tokens of the same predicted entity, and attributions have no "
+    "entities. Take 'sum' for the words' scores, or 'none' for those of the tokens."
+)
+
+
+def check_aggregation(name: str) -> None:
+    """Raises `ValueError` when there is no such aggregation."""
+    if name == "simple":
+        raise ValueError(_NO_ENTITIES)
+    if name not in get_args(Aggregation):
+        raise ValueError(f"`aggregation` must be one of {', '.join(get_args(Aggregation))}, got {name!r}.")
+
+
 class Word(NamedTuple):
-    """A word of the text: `text[start:end]` (of the second text where `segment` is 1), and its score."""
+    """A word of the text: `text[start:end]` (of the second text where `segment` is 1), and its score.
+
+    Under aggregation "none" it is one token, and `word` is the token as the tokenizer writes it.
+    """
 
     word: str
     score: float
     start: int
     end: int
     segment: int = 0
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What deleting and keeping a text's highest scored tokens does to the target's probability (`explainer.trust`).
+
+    Attributes:
+        comprehensiveness: p(whole text) - p(those tokens deleted): high when they were needed.
+        sufficiency: p(whole text) - p(those tokens alone): low when they are enough.
+    """
+
+    comprehensiveness: float
+    sufficiency: float
+
+    @property
+    def faithfulness(self) -> float:
+        """Comprehensiveness minus sufficiency: high when the map agrees with the prediction it explains."""
+        return self.comprehensiveness - self.sufficiency
 
 
 @dataclass(frozen=True)
@@ -35,7 +70,9 @@ class Explanation:
         scores: higher = more evidence for the target, negative = evidence against it.
         target: index of the explained class; `target_label` is its name.
         probabilities: of every class, on the whole text.
-        method: name of the method or of the explainer.
+        method: name of the method or of the explainer, and what must be known to read its scores (a fallback, a
+            best-of).
+        trust: how well the map agrees with the prediction, where that was asked for.
     """
 
     text: str
@@ -51,21 +88,30 @@ class Explanation:
     target_label: str
     probabilities: list[float]
     method: str
+    trust: Trust | None = None
 
     def words(self, aggregation: Aggregation = "sum") -> list[Word]:
         """The scored words in the text's order: tokens of one word joined, their scores aggregated.
 
         Args:
-            aggregation: `sum` (the word's share of an additive attribution), `average`, `max` (of the largest
-                magnitude) or `first` (its first token's).
+            aggregation: `sum` (the word's share of an additive attribution), or as transformers'
+                `aggregation_strategy` names them: `average`, `max` (of the largest magnitude, with its sign),
+                `first` (its first token's), `none` (every token by itself).
+
+        Raises:
+            ValueError: when it is none of these; transformers' `simple` needs entities.
         """
-        if aggregation not in _AGGREGATE:
-            raise ValueError(f"`aggregation` must be one of {', '.join(_AGGREGATE)}, got {aggregation!r}.")
+        check_aggregation(aggregation)
+        if aggregation == "none":
+            return [self._token(i) for i, scorable in enumerate(self.scorable) if scorable]
         groups: dict[tuple[int, int], list[int]] = {}
         for i, scorable in enumerate(self.scorable):
             if scorable:
                 groups.setdefault((self.segments[i], self.words_of_tokens[i]), []).append(i)
         return [self._word(segment, places, aggregation) for (segment, _), places in groups.items()]
+
+    def _token(self, i: int) -> Word:
+        return Word(self.tokens[i], self.scores[i], *self.offsets[i], self.segments[i])
 
     def _word(self, segment: int, places: list[int], aggregation: Aggregation) -> Word:
         start, end = self.offsets[places[0]][0], self.offsets[places[-1]][1]
@@ -73,7 +119,10 @@ class Explanation:
         return Word(text[start:end], _AGGREGATE[aggregation]([self.scores[i] for i in places]), start, end, segment)
 
     def record(self) -> dict[str, Any]:
-        """The JSON-able record that `explainer attribute` writes, without its id."""
+        """The JSON-able record that `explainer attribute` writes, without its id; `trust` where it was asked for."""
         values = asdict(self)
         names = ("tokens", "input_ids", "offsets", "scorable", "scores", "target", "target_label", "probabilities")
-        return {name: values[name] for name in (*names, "method")}
+        found = {name: values[name] for name in (*names, "method")}
+        if self.trust is not None:
+            found["trust"] = {**values["trust"], "faithfulness": self.trust.faithfulness}
+        return found

@@ -26,6 +26,7 @@ class ExportConfig:
         tokenizer_sha256: of the tokenizer's whole pipeline.
         probe_logits: what the explained model says of a fixed sentence.
         amortex: version of this format.
+        model_type: how transformers knows such a config.json.
     """
 
     explainer: dict[str, Any]
@@ -35,6 +36,7 @@ class ExportConfig:
     tokenizer_sha256: str
     probe_logits: list[float]
     amortex: int = 1
+    model_type: str = "amortex"
 
     @classmethod
     def of(cls, explained: ExplainedModel, explainer: AbstractMaskExplainer, folder: Path) -> "ExportConfig":

@@ -9,7 +9,14 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     {"explainer.typing"},
     {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics", "explainer.data"},
-    {"explainer.perturbation", "explainer.models", "explainer.aopc_bounds", "explainer.evaluation"},
+    {
+        "explainer.perturbation",
+        "explainer.models",
+        "explainer.aopc_bounds",
+        "explainer.evaluation",
+        "explainer.inputs",
+        "explainer.locking",
+    },
     {
         "explainer.methods",
         "explainer.sanity",
@@ -17,6 +24,9 @@ ROWS = [
         "explainer.exported",
         "explainer.named",
         "explainer.attributor",
+        "explainer.compilation",
+        "explainer.trust",
+        "explainer.pipeline",
         "explainer.export_config",
         "explainer.rendering",
         "explainer.cache",

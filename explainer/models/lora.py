@@ -69,8 +69,9 @@ class LoraExplainer(AbstractMaskExplainer):
             if name.endswith("lora_dropout.default"):
                 module.train(self.training)
         _switch(explained, on=True)
-        training = self.training or torch.is_grad_enabled()
-        fused = [] if training or torch.is_autocast_enabled(explained.device.type) else _fusable(explained)
+        plain = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(explained.device.type)
+        compiled = any(layer._compiled_call_impl is not None for layer in explained.layers)  # that fuses by itself
+        fused = [] if plain or compiled else _fusable(explained)
         for layer in fused:
             layer.forward = partial(_fused, layer)  # type: ignore[method-assign]
         try:

@@ -4,16 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from explainer.attributor import Attributor, is_attributor
 from explainer.explained import ExplainedModel
-from explainer.methods import SIG
+from explainer.explanation import Explanation
+from explainer.methods import METHODS, SIG
 from explainer.methods.amortized import Amortized
+from explainer.metrics import spearman
 from explainer.models import EXPLAINERS
 from tests.explainer.tools import fresh
 from tests.families import TEXTS, explained
@@ -136,6 +140,82 @@ def test_a_stream_gives_what_a_call_gives_and_reads_no_further_than_a_chunk() ->
     first = next(stream)
     assert read == TEXTS[:2]
     assert [first, *stream] == [e for chunk in (TEXTS[:2], TEXTS[2:]) for e in sig()(chunk, target=1)]
+
+
+def test_one_text_gives_one_explanation() -> None:
+    one = sig()(TEXTS[1])
+    assert isinstance(one, Explanation)
+    assert one == sig()([TEXTS[1]])[0]
+    assert sig()("the film", "was good") == sig()(["the film"], ["was good"])[0]
+    assert sig()({"text": "the film", "text_pair": "was good"}) == sig()("the film", "was good")
+
+
+def test_any_other_iterable_streams() -> None:
+    expected = sig()(TEXTS)
+    data = datasets.Dataset.from_dict({"text": TEXTS, "label": [0, 1, 0, 1]})
+    for given in (iter(TEXTS), (text for text in TEXTS), data, data["text"], data.to_iterable_dataset()):
+        stream = sig()(given)
+        assert isinstance(stream, Iterator)
+        assert list(stream) == expected
+    assert sig()(tuple(TEXTS)) == expected
+
+
+def test_a_stream_may_have_pairs_and_refuses_a_target_a_text() -> None:
+    texts, pairs = ["the film", "a movie"], ["was good", None]
+    assert list(sig()(iter(texts), iter(pairs))) == sig()(texts, pairs)
+    with pytest.raises(ValueError, match="`target` must be one for all texts of a stream"):
+        sig()(iter(TEXTS), target=[0, 1, 2, 0])
+
+
+def test_several_classes_give_one_explanation_each() -> None:
+    labels = explained("bert").labels
+    every = sig()(TEXTS, targets="all")
+    assert [list(found) for found in every] == [labels] * len(TEXTS)
+    for i, label in enumerate(labels):
+        alone = sig()(TEXTS, target=label)
+        assert [found[label].target for found in every] == [i] * len(TEXTS)
+        for found, expected in zip(every, alone, strict=True):
+            assert found[label].scores == pytest.approx(expected.scores, abs=1e-5)
+    some = sig()(TEXTS[0], targets=[2, "predicted"])
+    predicted = sig()(TEXTS[0]).target_label
+    assert list(some) == list(dict.fromkeys(["LABEL_2", predicted]))
+    assert [list(found) for found in sig()(iter(TEXTS), targets=["LABEL_1"])] == [["LABEL_1"]] * len(TEXTS)
+    assert sig()([], targets="all") == []
+
+
+def test_words_already_split_are_the_words_of_the_explanation() -> None:
+    words = ["goodly", "film-plot", "dull!"]
+    found, joined = sig()(words, is_split_into_words=True), sig()(" ".join(words))
+    assert (found.text, found.offsets, found.scores) == (joined.text, joined.offsets, joined.scores)
+    assert [word.word for word in found.words()] == words
+    assert [found.text[word.start : word.end] for word in found.words()] == words
+    both = sig()([words, ["fun"]], [["bad", "so-so"], None], is_split_into_words=True)
+    assert [word.word for word in both[0].words() if word.segment == 1] == ["bad", "so-so"]
+    assert [word.word for word in both[1].words()] == ["fun"]
+    assert both[1].text_pair is None
+    assert list(sig()(iter([words]), is_split_into_words=True)) == [found]
+
+
+def test_texts_and_pairs_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match=r"`text_pairs` must have one entry a text \(4\), got 1"):
+        sig()(TEXTS, ["x"])
+
+
+def test_the_method_s_label_is_told() -> None:
+    assert Attributor(explained("bert"), METHODS["greedy_deletion"]())("bad").method == "greedy_deletion (bound)"
+
+
+@every_kind
+def test_half_precision_ranks_like_single(kind: str, tmp_path: Path) -> None:
+    exported(tmp_path, kind)
+    single = Attributor.from_pretrained(tmp_path / "attributor")(TEXTS[3], target=1)
+    half = Attributor.from_pretrained(tmp_path / "attributor", dtype=torch.bfloat16)
+    assert half.explained.model.dtype == torch.bfloat16
+    found = half(TEXTS[3], target=1)
+    own = torch.tensor(single.scorable)
+    assert float(spearman(torch.tensor(found.scores)[own], torch.tensor(single.scores)[own])) > 0.9
+    assert found.probabilities == pytest.approx(single.probabilities, abs=0.03)
+    assert found.scores != single.scores
 
 
 # Folders

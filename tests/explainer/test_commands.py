@@ -82,6 +82,29 @@ def test_a_line_s_target_comes_before_the_command_s(model: str, tmp_path: Path) 
     assert [row["target"] for row in lines(tmp_path / "out.jsonl")] == [2, 1, 0]
 
 
+def test_all_targets_are_a_line_for_each_class(model: str, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad", "target": 1}, {"text": "fun"}])
+    attribute("input_x_gradient", model, source, tmp_path / "out.jsonl", target="all")
+    found = lines(tmp_path / "out.jsonl")
+    assert [(row["id"], row["target"]) for row in found] == [(0, 0), (0, 1), (0, 2), (1, 1), (2, 0), (2, 1), (2, 2)]
+    assert [list(row) for row in found] == [KEYS] * 7
+
+
+def test_trust_fallback_and_words_go_into_the_record(model: str, tmp_path: Path) -> None:
+    source, output = written(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS]), tmp_path / "out.jsonl"
+    files = ["--input", str(source), "--output", str(output)]
+    main(["attribute", "--model", model, "--method", "random", "--trust", "true", *files])
+    plain = lines(output)
+    assert [list(row) for row in plain] == [[*KEYS, "trust"]] * len(TEXTS)
+    options = ["--fallback", "attn_lrp", "--min-faithfulness", "9", "--aggregation-strategy", "max"]
+    main(["attribute", "--model", model, "--method", "random", *options, *files])
+    for before, after in zip(plain, lines(output), strict=True):
+        assert list(after) == [*KEYS, "trust", "words"]
+        assert (before["method"], after["method"]) == ("random", "random + attn_lrp (fallback)")
+        assert after["trust"]["faithfulness"] == after["trust"]["comprehensiveness"] - after["trust"]["sufficiency"]
+        assert list(after["words"][0]) == ["word", "score", "start", "end", "segment"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -115,6 +138,11 @@ def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[s
         (["--method", "no_method", "--model", "MODEL", "--text", "x"], "`method` must be one of"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--target", "LABEL_9"], "`target` must be"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--method-args", '{"steps": 3}'], "steps"),
+        (["--method", "sig", "--model", "MODEL", "--text", "x", "--fallback", "sig"], "go together"),
+        (
+            ["--method", "sig", "--model", "MODEL", "--text", "x", "--aggregation-strategy", "simple"],
+            "have no entities",
+        ),
         (["--method", "./nothing/here", "--text", "x"], "nothing/here"),
         (["--method", "sig", "--model", "./no/model", "--text", "x"], "no/model"),
     ],

@@ -39,13 +39,28 @@ def test_words_join_their_tokens(aggregation: str, score: float) -> None:
     ]
 
 
+def test_none_gives_every_token_by_itself() -> None:
+    assert example().words("none") == [
+        Word("good", 1.0, 0, 4, 0),
+        Word("##ly", -3.0, 4, 6, 0),
+        Word("film", 0.5, 7, 11, 0),
+        Word("fun", 2.0, 0, 3, 1),
+    ]
+
+
+def test_simple_is_refused_with_its_reason() -> None:
+    unchecked = getattr(Explanation.words, "__wrapped__", Explanation.words)
+    with pytest.raises(ValueError, match="attributions have no entities"):
+        unchecked(example(), "simple")
+
+
 def test_words_of_the_same_number_in_two_texts_stay_apart() -> None:
     assert [word.segment for word in example().words()] == [0, 0, 1]
 
 
 def test_an_unknown_aggregation_is_refused() -> None:
     unchecked = getattr(Explanation.words, "__wrapped__", Explanation.words)
-    with pytest.raises(ValueError, match="`aggregation` must be one of sum, average, max, first, got 'median'"):
+    with pytest.raises(ValueError, match="`aggregation` must be one of sum, average, max, first, none, got 'median'"):
         unchecked(example(), "median")
 
 

@@ -1,0 +1,43 @@
+"""torch.compile for the transformer blocks that a prediction and its explanation run through.
+
+The blocks, not the whole model: what is edited from outside (hooks on the embeddings) lies before them, and a compiled
+graph does not notice hooks that come later. Shapes are dynamic, so that lengths and batches share one graph. The
+compiled blocks are in place only inside `running`: other methods edit inside the blocks, and find them as they were.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from explainer.explained import ExplainedModel
+from explainer.models import AbstractMaskExplainer
+
+
+class CompiledBlocks:
+    """The compiled blocks of an explained model, and of the explainer where it has some of its own.
+
+    Args:
+        options: of `torch.compile`, such as `backend` or `mode`; `dynamic` is true unless given.
+    """
+
+    def __init__(self, explained: ExplainedModel, explainer: AbstractMaskExplainer, **options: Any) -> None:
+        kinds = tuple({type(layer) for layer in explained.layers})
+        own = [module for module in explainer.modules() if isinstance(module, kinds)]
+        self.blocks: list[nn.Module] = [*explained.layers, *own]
+        self.compiled = [torch.compile(block._call_impl, **{"dynamic": True, **options}) for block in self.blocks]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The compiled blocks stand for the blocks inside."""
+        # All blocks are compiled from one piece of code: each takes an entry, twice where adapters go on and off.
+        with torch._dynamo.config.patch(recompile_limit=8 * len(self.blocks)):
+            try:
+                for block, compiled in zip(self.blocks, self.compiled, strict=True):
+                    block._compiled_call_impl = compiled
+                yield
+            finally:
+                for block in self.blocks:
+                    block._compiled_call_impl = None

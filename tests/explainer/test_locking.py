@@ -1,0 +1,65 @@
+"""Threads share an attributor, or a model, and each gets what it would get alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from explainer import Attributor
+from explainer.locking import alone_with
+from explainer.methods import SIG, AttnLRP
+from explainer.methods.amortized import Amortized
+from explainer.models import EXPLAINERS
+from tests.explainer.tools import fresh
+from tests.families import TEXTS, explained
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+
+
+def attributors() -> list[Attributor]:
+    """Three explainers of one model: adapters inside it, a network beside it, and rules on its backward pass."""
+    model = fresh("bert")
+    torch.manual_seed(1)
+    explainers = [EXPLAINERS[kind](model).eval() for kind in ("separate", "lora")]
+    with torch.no_grad():
+        for explainer in explainers:
+            for parameter in explainer.trained(model).values():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return [*(Attributor(model, Amortized(explainer)) for explainer in explainers), Attributor(model, AttnLRP())]
+
+
+def test_threads_get_what_single_calls_give() -> None:
+    shared = attributors()
+    work = [(which, text) for which in range(len(shared)) for text in TEXTS] * 4
+    expected = [shared[which](text, targets="all", trust=True) for which, text in work]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda item: shared[item[0]](item[1], targets="all", trust=True), work))
+    assert found == expected
+
+
+def test_refinement_is_invisible_to_other_threads() -> None:
+    model = attributors()[1]
+    expected = model(TEXTS, target=1)
+    with ThreadPoolExecutor(4) as pool:
+        refined = [pool.submit(model.refine, text, steps=3, target=1, learning_rate=0.01) for text in TEXTS]
+        plain = [pool.submit(model, TEXTS, target=1) for _ in range(8)]
+    assert all(future.result() == expected for future in plain)
+    assert all(future.result().scores != e.scores for future, e in zip(refined, expected, strict=True))
+
+
+def test_the_same_call_twice_is_equal_to_the_bit() -> None:
+    for attributor in attributors():
+        assert attributor(TEXTS, targets="all") == attributor(TEXTS, targets="all")
+
+
+def test_one_lock_a_model_taken_again_by_the_same_thread() -> None:
+    model, other = explained("bert"), explained("llama")
+    assert alone_with(model) is alone_with(model)
+    assert alone_with(model) is not alone_with(other)
+    assert alone_with(Attributor(model, SIG()).explained) is alone_with(model)
+    with alone_with(model), alone_with(model), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(alone_with(model).acquire, blocking=False).result() is False
+        assert pool.submit(Attributor(other, SIG()), "bad").result().tokens
