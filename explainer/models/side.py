@@ -45,8 +45,8 @@ class SideExplainer(AbstractMaskExplainer):
     def __init__(
         self,
         explained: ExplainedModel,
-        width: int = 96,
-        depth: int = 1,
+        width: int = 64,
+        depth: int = 2,
         rank: int = 24,
         heads: int = 4,
         dropout: float = 0.0,
