@@ -20,7 +20,7 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     """
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(explained, **settings)
         hidden = explained.backbone.config.hidden_size
         self.label = LabelEmbedding.like_words(explained)
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))

@@ -27,7 +27,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
         self.settings = settings
         self.forward_equivalents = 1.0

@@ -51,7 +51,7 @@ class SideExplainer(AbstractMaskExplainer):
         heads: int = 4,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
+        super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
         if width % heads:
             raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
         hidden, classes = explained.backbone.config.hidden_size, len(explained.labels)
