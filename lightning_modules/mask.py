@@ -5,12 +5,16 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from rich.progress import track
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from explainer.attributor import Attributor, load_exported
+from explainer.attributor import Attributor, is_attributor, load_exported
 from explainer.cache import cached_probabilities, cached_scores
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
+from explainer.explained.passes import token_budgeted
+from explainer.exported import Exported
 from explainer.losses import (
     correlation_matching,
     prediction_destroyed,
@@ -18,9 +22,11 @@ from explainer.losses import (
     sparsity,
     standardized,
 )
+from explainer.methods import METHODS, AbstractMethod
 from explainer.methods.amortized import Amortized
 from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency, spearman
-from explainer.models import EXPLAINERS
+from explainer.models import EXPLAINERS, SideExplainer
+from explainer.models.side import states_of
 from explainer.named import methods_named
 from explainer.perturbation import blend, curves
 from explainer.typing import Scores
@@ -37,11 +43,13 @@ class MaskTraining(TrainingModule):
 
     Args:
         explained: the model to explain: hub id, model folder or PEFT adapter folder.
-        explainer: `lora` (on the explained backbone, its weights shared) or `separate` (a backbone of its own).
+        explainer: `lora` (on the explained backbone, its weights shared), `separate` (a backbone of its own) or `side`
+            (a narrow network on the states of the prediction's own pass).
         explainer_settings: arguments of that explainer, such as {rank: 16}.
         pretrained: folder of an exported explainer whose weights are the start, or what `explainer test` compares.
         teachers: methods whose scores are matched, {name: settings}, or {label: {method: name, ...settings}} where one
-            method teaches with several settings; each is standardized per text.
+            method teaches with several settings; each is standardized per text. The folder of an exported explainer of
+            the same model may stand for a method's name.
         teacher_weights: {label: weight}; all alike by default.
         mixing: `mean` matches the weighted mean of the teachers; `alternate` one teacher a step, in turn, its loss
             multiplied by its weight over the mean weight.
@@ -51,6 +59,9 @@ class MaskTraining(TrainingModule):
         sparse: weight of the sparsity prior.
         other_class: share of the training texts that are explained for a class that is not the predicted one, so
             that the explainer can be asked for any class.
+        keep_states: of a `side` explainer: compute the explained model's states of the training texts once and keep
+            them in half precision (a token takes layers + 1 times hidden size), so that an epoch costs the side network
+            alone.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         warmup: share of the training during which the learning rate rises.
@@ -71,6 +82,7 @@ class MaskTraining(TrainingModule):
         destroyed: float | list[list[float]] = 0.0,
         sparse: float | list[list[float]] = 0.0,
         other_class: float = 0.0,
+        keep_states: bool = False,
         learning_rate: float = 5e-4,
         weight_decay: float = 0.01,
         warmup: float = 0.06,
@@ -83,14 +95,18 @@ class MaskTraining(TrainingModule):
             check_weight(name, weight)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
-        self.teachers = methods_named(teachers or {})
-        self.shares = teacher_shares(list(self.teachers), teacher_weights)
+        if keep_states and (explainer != "side" or kept or destroyed):
+            raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
+        self.shares = teacher_shares(list(teachers or {}), teacher_weights)
         if mixing not in ("mean", "alternate"):
             raise ValueError(f"`mixing` must be `mean` or `alternate`, got {mixing!r}.")
-        if not self.teachers and matching != 0:
+        if not teachers and matching != 0:
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
         self.explained = ExplainedModel.from_pretrained(explained)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
+        self.teachers = {
+            label: _teacher(label, given or {}, self.explained) for label, given in (teachers or {}).items()
+        }
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.known: dict[str, _Known] = {}
@@ -114,18 +130,26 @@ class MaskTraining(TrainingModule):
         probabilities = cached_probabilities(self.explained, texts)
         share = self.hparams["other_class"] if split == "train" else 0.0
         target = _mixed_targets(probabilities, share, self.hparams["seed"])
+        states = kept_states(self.explained, texts) if self.hparams["keep_states"] and split == "train" else None
+        for teacher in self.teachers.values():
+            if isinstance(teacher, Exported):
+                teacher.attributor.to(self.explained.device)
         with self.trainer.precision_plugin.forward_context():  # teachers run in the trainer's precision
             scores = {
                 label: cached_scores(teacher, self.explained, texts, target) for label, teacher in self.teachers.items()
             }
-        return _Known(texts, probabilities, target, scores)
+        return _Known(texts, probabilities, target, scores, states)
 
-    def forward(self, batch: TokenBatch, target: Tensor) -> Scores:
-        return self.explainer(self.explained, batch, F.one_hot(target, len(self.explained.labels)).float())
+    def forward(self, batch: TokenBatch, target: Tensor, states: list[Tensor] | None = None) -> Scores:
+        labels = F.one_hot(target, len(self.explained.labels)).float()
+        if states is None:
+            return self.explainer(self.explained, batch, labels)
+        assert isinstance(self.explainer, SideExplainer)
+        return self.explainer.scoring(batch, states)(labels)
 
     def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
         known = self.known["train"].rows(examples.index, self.explained)
-        scores = self(known.batch, known.target)
+        scores = self(known.batch, known.target, known.states)
         progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
         weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
         if not any(weights.values()):
@@ -209,17 +233,30 @@ class MaskTraining(TrainingModule):
 class _Rows:
     """A batch of known texts on the explained model's device."""
 
-    def __init__(self, batch: TokenBatch, target: Tensor, aim: Tensor, teachers: dict[str, Tensor]) -> None:
-        self.batch, self.target, self.aim, self.teachers = batch, target, aim, teachers
+    def __init__(
+        self,
+        batch: TokenBatch,
+        target: Tensor,
+        aim: Tensor,
+        teachers: dict[str, Tensor],
+        states: list[Tensor] | None = None,
+    ) -> None:
+        self.batch, self.target, self.aim, self.teachers, self.states = batch, target, aim, teachers, states
 
 
 class _Known:
     """A split's texts with all that the frozen model and the teachers say of them."""
 
     def __init__(
-        self, texts: list[EncodedText], probabilities: Tensor, target: Tensor, scores: dict[str, list[Tensor]]
+        self,
+        texts: list[EncodedText],
+        probabilities: Tensor,
+        target: Tensor,
+        scores: dict[str, list[Tensor]],
+        states: list[Tensor] | None = None,
     ) -> None:
         self.texts, self.probabilities, self.target, self.scores = texts, probabilities, target, scores
+        self.states = states
 
     def rows(self, index: list[int], explained: ExplainedModel) -> _Rows:
         batch = explained.collate([self.texts[i] for i in index])
@@ -232,7 +269,31 @@ class _Known:
             label: standardized(pad([scores[i] for i in index], 0.0), scorable).to(device)
             for label, scores in self.scores.items()
         }
-        return _Rows(batch, target.to(device), aim.to(device), teachers)
+        if self.states is None:
+            return _Rows(batch, target.to(device), aim.to(device), teachers)
+        states = list(pad_sequence([self.states[i] for i in index], batch_first=True).to(device).unbind(dim=2))
+        return _Rows(batch, target.to(device), aim.to(device), teachers, states)
+
+
+def kept_states(explained: ExplainedModel, texts: list[EncodedText]) -> list[Tensor]:
+    """What a side explainer reads of each text (tokens, layers + 1, hidden), in half precision, on the CPU."""
+    kept = [torch.empty(0)] * len(texts)
+    chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
+    for chunk in track(chunks, "states"):
+        batch = explained.collate([texts[i] for i in chunk])
+        states = torch.stack(states_of(explained, batch)[1], dim=2).half().cpu()
+        for i, rows in zip(chunk, states, strict=True):
+            kept[i] = rows[: len(texts[i])].clone()
+    return kept
+
+
+def _teacher(label: str, settings: dict[str, Any], explained: ExplainedModel) -> AbstractMethod:
+    """The method of that label, or the exported explainer of the same model in the folder that stands for it."""
+    name = settings.get("method", label)
+    if name in METHODS or not is_attributor(name):
+        return methods_named({label: settings})[label]
+    assert explained.name is not None
+    return Exported.load(name, explained.name, explained)
 
 
 def teacher_shares(labels: list[str], weights: dict[str, float] | None) -> dict[str, float]:

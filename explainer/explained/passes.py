@@ -2,8 +2,9 @@
 
 import inspect
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,3 +69,27 @@ def token_budgeted(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]
         else:
             batches.append([i])
     return batches
+
+
+@contextmanager
+def layer_states(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """The hidden states of the pass inside the block: what enters the first layer, and what leaves each layer.
+
+    A pass that another thread runs through the same model meanwhile is not recorded.
+    """
+    states: list[Tensor] = []
+    thread = threading.get_ident()
+
+    def entering(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:
+            states.append(args[0] if args else kwargs["hidden_states"])
+
+    def leaving(layer: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() == thread:
+            states.append(output[0] if isinstance(output, tuple) else output)
+
+    with ExitStack() as hooks:
+        hooks.callback(layers[0].register_forward_pre_hook(entering, with_kwargs=True).remove)
+        for layer in layers:
+            hooks.callback(layer.register_forward_hook(leaving).remove)
+        yield states

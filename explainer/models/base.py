@@ -1,25 +1,28 @@
-"""The contract of a mask explainer: a network that scores every token of a text in one pass."""
+"""The contract of a mask explainer: a network that scores every token of a text for any class."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explained.passes import edit_output, model_inputs
-from explainer.models.label import LabelEmbedding
-from explainer.typing import Embeddings, Scores
+from explainer.typing import Logits, Scores
+
+LabelWeights = Float[Tensor, "batch labels"]
 
 
 class AbstractMaskExplainer(nn.Module, ABC):
     """One real score a token for the asked class; the sigmoid of it is AML's mask a in (0, 1).
 
-    A concrete explainer says which backbone reads the text (`hidden_states`); label conditioning and head are
-    shared. It never owns the explained model: that is passed to every call.
+    It never owns the explained model: that is passed to every call.
+
+    Attributes:
+        settings: the constructor's arguments, as an export keeps them.
+        forward_equivalents: what the explanation costs beside the prediction, in forward passes of the explained model.
     """
 
     kind: ClassVar[str]
@@ -27,33 +30,25 @@ class AbstractMaskExplainer(nn.Module, ABC):
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
         self.settings = settings
-        hidden = explained.backbone.config.hidden_size
-        self.label = LabelEmbedding(explained)
-        self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.forward_equivalents = 1.0
 
     @abstractmethod
-    def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
-        """The network whose last hidden states the head reads."""
+    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:
+        """Scores (batch, seq) for the class that `labels` weighs (one-hot rows), 0 where not scorable."""
 
-    @abstractmethod
+    def predicting(
+        self, explained: ExplainedModel, batch: TokenBatch
+    ) -> tuple[Logits, Callable[[LabelWeights], Scores]]:
+        """The explained model's logits, and a function that gives the scores of the same batch for any labels.
+
+        An explainer that reads what the prediction computes anyway overrides this: both then come from one pass.
+        """
+        with torch.no_grad():
+            return explained(batch), partial(self, explained, batch)
+
     def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
         """What training changes, by name: all that a checkpoint or an export holds."""
-
-    def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: Any) -> Embeddings:
-        backbone = self.backbone(explained)
-        # A decoder reads the whole text, in both directions, when it explains.
-        both_ways = {} if explained.is_encoder else {"is_causal": False}
-        with edit_output(backbone.get_input_embeddings(), edit):
-            return backbone(**model_inputs(backbone, batch), **both_ways).last_hidden_state
-
-    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: Float[Tensor, "batch labels"]) -> Scores:
-        """Scores (batch, seq) for the class that `labels` weighs (one-hot rows), 0 where not scorable."""
-        aligned, order = batch.aligned()
-        longer, edit = self.label.join(explained, aligned, labels)
-        states = self.hidden_states(explained, longer, edit)
-        # The label's position is dropped again before the head.
-        scores = self.head(states[:, :-1].to(self.label.shared.dtype))[..., 0].float()
-        return batch.restored(scores, order).masked_fill(~batch.scorable, 0.0)
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def load_trained(self, explained: ExplainedModel, weights: Mapping[str, Tensor]) -> None:
         """Copy saved weights in.
@@ -73,3 +68,8 @@ class AbstractMaskExplainer(nn.Module, ABC):
                         f"{tuple(parameter.shape)} in this explainer: it was trained for another explained model."
                     )
                 parameter.copy_(weights[name])
+
+
+def in_place(batch: TokenBatch, scores: Scores, order: Tensor | None) -> Scores:
+    """Scores of the aligned batch in the batch's own columns: float32, and 0 where not scorable."""
+    return batch.restored(scores.float(), order).masked_fill(~batch.scorable, 0.0)

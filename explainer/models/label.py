@@ -1,7 +1,8 @@
-"""Label conditioning: tells an explainer which class to explain, by one extra position in its input.
+"""Label conditioning: tells an explainer which class to explain.
 
 AML (EMNLP Findings 2024), section 3: trainable embeddings E_c, one a class, and a shared E_0; the vector
-sum_c w_c (E_c + E_0) joins the input right after the last token and is dropped again before the head.
+sum_c w_c (E_c + E_0) joins the input right after the last token and is dropped again before the head. An explainer
+that reads no text of its own adds the vector to its states instead.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,16 @@ from explainer.typing import Embeddings
 class LabelEmbedding(nn.Module):
     """E_c and E_0, and their place in a batch."""
 
-    def __init__(self, explained: ExplainedModel) -> None:
+    def __init__(self, classes: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
-        width, scale = explained.embedding.embedding_dim, explained.embedding.weight.float().std().item()
-        self.classes = nn.Parameter(torch.randn(len(explained.labels), width) * scale)
+        self.classes = nn.Parameter(torch.randn(classes, width) * scale)
         self.shared = nn.Parameter(torch.zeros(width))
+
+    @classmethod
+    def like_words(cls, explained: ExplainedModel) -> "LabelEmbedding":
+        """As wide and as large as the explained model's word embeddings, among which it is to stand."""
+        words = explained.embedding
+        return cls(len(explained.labels), words.embedding_dim, words.weight.float().std().item())
 
     def forward(self, weights: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch hidden"]:
         """sum_c w_c (E_c + E_0); the paper's mean differs by a constant factor, which the embeddings absorb."""

@@ -16,11 +16,11 @@ from transformers.pytorch_utils import Conv1D
 
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.explained.loading import quiet
-from explainer.models.base import AbstractMaskExplainer
+from explainer.models.backbone import AbstractBackboneExplainer
 from explainer.typing import Embeddings
 
 
-class LoraExplainer(AbstractMaskExplainer):
+class LoraExplainer(AbstractBackboneExplainer):
     """LoRA matrices (Hu et al. 2022) in every linear layer of the explained backbone, switched on only here.
 
     Outside this explainer's own pass the adapters are off, so the explained model's logits stay what they were, to
@@ -60,7 +60,7 @@ class LoraExplainer(AbstractMaskExplainer):
 
     def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
         adapters = {f"backbone.{n}": p for n, p in explained.backbone.named_parameters() if ".lora_" in n}
-        return dict(self.named_parameters()) | adapters
+        return super().trained(explained) | adapters
 
     @contextmanager
     def _adapters(self, explained: ExplainedModel) -> Iterator[None]:

@@ -3,14 +3,13 @@
 import copy
 from typing import ClassVar
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel
-from explainer.models.base import AbstractMaskExplainer
+from explainer.models.backbone import AbstractBackboneExplainer
 
 
-class SeparateExplainer(AbstractMaskExplainer):
+class SeparateExplainer(AbstractBackboneExplainer):
     """A copy of the explained model's backbone, trained whole but for the word embeddings (AML, section 3)."""
 
     kind: ClassVar[str] = "separate"
@@ -24,6 +23,3 @@ class SeparateExplainer(AbstractMaskExplainer):
 
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         return self.network
-
-    def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}

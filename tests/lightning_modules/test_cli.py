@@ -19,6 +19,9 @@ def shrunk(path: Path, classifier: str, files: dict[str, str], tmp_path: Path) -
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
     arguments["base" if "base" in arguments else "explained"] = classifier
+    for teacher in (arguments.get("teachers") or {}).values():
+        if teacher and Path(teacher.get("method", "")).is_dir():
+            teacher["method"] = "random"  # an exported explainer of another model
     if "labels" in arguments:
         arguments["labels"] = ["a", "b", "c"]
     configuration["data"] = {"files": files, "batch_size": 8}

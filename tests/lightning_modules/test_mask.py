@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.nn.utils.rnn import pad_sequence
 
 from explainer import Attributor
-from explainer.explained import TokenBatch
+from explainer.explained import ExplainedModel, TokenBatch
 from explainer.losses import correlation_matching
+from explainer.models.side import states_of
 from lightning_modules.cli import main
 from lightning_modules.export import load_training
-from lightning_modules.mask import MaskTraining, _mixed_targets, _Rows
+from lightning_modules.mask import MaskTraining, _mixed_targets, _Rows, kept_states
 from tests.lightning_modules.conftest import write
 
 
@@ -36,15 +38,20 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+SETTINGS: dict[str, dict[str, int]] = {
+    "lora": {"rank": 2},
+    "separate": {},
+    "side": {"width": 8, "rank": 4, "heads": 2},
+}
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
-@pytest.mark.parametrize("explainer", ["lora", "separate"])
+@pytest.mark.parametrize("explainer", SETTINGS)
 def test_every_recipe_trains_the_explainer_and_nothing_else(
     explainer: str, recipe: dict[str, Any], configuration: dict[str, Any], tmp_path: Path
 ) -> None:
     arguments = configuration["model"]["init_args"]
-    arguments |= recipe | {"explainer": explainer}
-    if explainer == "separate":
-        arguments["explainer_settings"] = {}
+    arguments |= recipe | {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     module, saved = load_training(checkpoint(tmp_path))
     assert isinstance(module, MaskTraining)
@@ -87,7 +94,11 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
-def test_exported_attributor_equals_the_checkpoint_to_the_bit(configuration: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("explainer", SETTINGS)
+def test_exported_attributor_equals_the_checkpoint_to_the_bit(
+    explainer: str, configuration: dict[str, Any], tmp_path: Path
+) -> None:
+    configuration["model"]["init_args"] |= {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
     module, _ = load_training(checkpoint(tmp_path))
@@ -171,7 +182,10 @@ def test_alternating_teachers_take_turns_and_count_by_their_weights(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"explainer": "side"}, "`explainer` must be one of"),
+        ({"explainer": "front"}, "`explainer` must be one of"),
+        ({"keep_states": True}, "`keep_states` is for `explainer: side`"),
+        ({"explainer": "side", "keep_states": True, "kept": 1.0}, "`keep_states` is for `explainer: side`"),
+        ({"teachers": {"no/such/folder": {}}}, "'no/such/folder' is neither a folder nor a hub id"),
         ({"teachers": None}, "there are no `teachers`"),
         ({"teachers": {"no_method": {}}}, "`method` must be one of"),
         ({"teachers": {"fast": {"method": "sig", "steps": 3}}}, "`settings` of method 'sig'"),
@@ -186,6 +200,59 @@ def test_alternating_teachers_take_turns_and_count_by_their_weights(
 def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str, classifier: str) -> None:
     with pytest.raises(ValueError, match=message):
         MaskTraining(**({"explained": classifier, "teachers": {"sig": {}}} | arguments))
+
+
+SIDE = {"explainer": "side", "explainer_settings": SETTINGS["side"], "other_class": 0.5}
+
+
+def test_kept_states_train_as_states_read_anew_do(configuration: dict[str, Any], tmp_path: Path) -> None:
+    """Half precision is the only difference; and no pass of the explained model is left in a training step."""
+    found = []
+    for keep in (False, True):
+        configuration["model"]["init_args"] |= SIDE | {"keep_states": keep}
+        main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+        found.append(torch.load(checkpoint(tmp_path), weights_only=True)["state_dict"])
+        checkpoint(tmp_path).unlink()
+    for name, tensor in found[0].items():
+        assert torch.allclose(found[1][name], tensor, atol=2e-2), name
+
+
+def test_kept_states_are_the_explained_model_s_own(classifier: str) -> None:
+    explained = ExplainedModel.from_pretrained(classifier)
+    texts = explained.encode(["the film was great fun", "bad"])
+    for text, kept in zip(texts, kept_states(explained, texts), strict=True):
+        _, states = states_of(explained, explained.collate([text]))
+        assert kept.dtype == torch.float16
+        assert torch.allclose(kept.float(), torch.stack(states, dim=2)[0], atol=1e-2)
+
+
+def test_a_step_on_kept_states_runs_no_pass(configuration: dict[str, Any], tmp_path: Path) -> None:
+    configuration["model"]["init_args"] |= SIDE | {"keep_states": True}
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    module, _ = load_training(checkpoint(tmp_path))
+    assert isinstance(module, MaskTraining)
+    texts = module.explained.encode(["the film was great fun", "bad"])
+    batch, target = module.explained.collate(texts), torch.tensor([1, 2])
+    expected = module(batch, target)
+    states = list(pad_sequence(kept_states(module.explained, texts), batch_first=True).unbind(dim=2))
+    module.explained.model.register_forward_pre_hook(lambda *_: pytest.fail("a pass of the explained model"))
+    assert torch.allclose(module(batch, target, states), expected, atol=1e-2)
+
+
+def test_an_exported_explainer_teaches(configuration: dict[str, Any], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "teacher")])
+    checkpoint(tmp_path).unlink()
+    teacher = {"lora": {"method": str(tmp_path / "teacher")}}
+    configuration["model"]["init_args"] |= SIDE | {"teachers": teacher, "keep_states": True, "learning_rate": 3e-3}
+    configuration["trainer"] |= {"max_epochs": 15}
+    configuration["trainer"]["logger"]["init_args"]["name"] = "student"
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    events = EventAccumulator(str(tmp_path / "student")).Reload()
+    losses = [event.value for event in events.Scalars("train/matching")]
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
 
 
 def test_a_schedule_that_leaves_nothing_to_learn_from_is_refused(

@@ -1,10 +1,11 @@
 """One pass: batches under a budget, the embedding seam, a model's inputs."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explainer.explained.passes import edit_output, model_inputs, token_budgeted
+from explainer.explained.passes import edit_output, layer_states, model_inputs, token_budgeted
 from tests.explainer.tools import batch_of, hook_count
 from tests.families import explained
 
@@ -34,3 +35,16 @@ def test_model_inputs_leave_position_counting_to_a_model_that_does_it_itself() -
     assert "position_ids" not in model_inputs(explained("roberta").model, batch)
     given_positions = model_inputs(explained("bert").model, batch)["position_ids"]
     assert torch.equal(given_positions, batch.position_ids)
+
+
+def test_layer_states_leave_no_hook_after_an_exception() -> None:
+    model = explained("bert")
+
+    def broken() -> None:
+        with layer_states(model.layers):
+            model(batch_of(model))
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        broken()
+    assert hook_count(model) == 0

@@ -1,4 +1,4 @@
-"""What every trained explainer promises, of both kinds and on all families."""
+"""What every trained explainer promises, of all kinds and on all families."""
 
 from functools import cache
 
@@ -77,7 +77,8 @@ def test_the_explained_model_is_bit_equal_after_use_and_after_an_exception(famil
         raise RuntimeError("inside the explainer")
 
     with bit_equal_logits(model):
-        handle = explainer.backbone(model).get_input_embeddings().register_forward_hook(broken)
+        broken_part = explainer.head if kind == "side" else explainer.backbone(model).get_input_embeddings()
+        handle = broken_part.register_forward_hook(broken)
         with pytest.raises(RuntimeError, match="inside the explainer"):
             explainer(model, batch_of(model), one_hot(0, 1, 2, 0))
         handle.remove()
@@ -147,8 +148,8 @@ def test_load_trained_refuses_missing_and_unknown_names(kind: str) -> None:
     model, explainer = built("bert", kind)
     weights = {name: parameter.detach() for name, parameter in explainer.trained(model).items()}
     missing = dict(weights)
-    missing.pop("head.0.bias")
-    with pytest.raises(ValueError, match=r"differ in 1 names, such as 'head\.0\.bias'"):
+    missing.pop("head.1.bias" if kind == "side" else "head.0.bias")
+    with pytest.raises(ValueError, match=r"differ in 1 names, such as 'head\.[01]\.bias'"):
         explainer.load_trained(model, missing)
     with pytest.raises(ValueError, match="differ in 1 names, such as 'stray'"):
         explainer.load_trained(model, weights | {"stray": torch.zeros(1)})
@@ -158,16 +159,31 @@ def test_load_trained_refuses_missing_and_unknown_names(kind: str) -> None:
 def test_load_trained_refuses_another_shape(kind: str) -> None:
     model, explainer = built("bert", kind)
     weights = {name: parameter.detach().clone() for name, parameter in explainer.trained(model).items()}
-    weights["label.classes"] = torch.zeros(5, 16)
-    with pytest.raises(ValueError, match=r"'label\.classes' has shape \(5, 16\) in the file, \(3, 16\)"):
+    width = weights["label.classes"].shape[1]
+    weights["label.classes"] = torch.zeros(5, width)
+    with pytest.raises(ValueError, match=rf"'label\.classes' has shape \(5, {width}\) in the file, \(3, {width}\)"):
         explainer.load_trained(model, weights)
 
 
 def test_kinds_are_the_table_s_keys() -> None:
-    assert {kind: explainer.kind for kind, explainer in EXPLAINERS.items()} == {"lora": "lora", "separate": "separate"}
+    assert set(EXPLAINERS) == {"lora", "separate", "side"}
+    assert all(explainer.kind == kind for kind, explainer in EXPLAINERS.items())
 
 
-def test_scores_of_an_empty_text_are_0() -> None:
-    model, explainer = built("bert", "separate")
+@every_kind
+@every_family
+def test_predicting_gives_the_model_s_own_logits_and_the_scores_of_every_class(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    batch = batch_of(model, side="left")
+    with torch.no_grad():
+        logits, score = explainer.predicting(model, batch)
+        assert torch.equal(logits, model(batch))
+        for c in range(3):
+            assert torch.equal(score(one_hot(*[c] * 4)), explainer(model, batch, one_hot(*[c] * 4)))
+
+
+@every_kind
+def test_scores_of_an_empty_text_are_0(kind: str) -> None:
+    model, explainer = built("bert", kind)
     batch: TokenBatch = batch_of(model, [""])
     assert (explainer(model, batch, one_hot(0)) == 0).all()

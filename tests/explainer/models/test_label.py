@@ -9,7 +9,7 @@ from tests.families import FAMILIES, TEXTS, explained
 
 
 def label(family: str = "bert") -> LabelEmbedding:
-    embedding = LabelEmbedding(explained(family))
+    embedding = LabelEmbedding.like_words(explained(family))
     torch.nn.init.normal_(embedding.shared)
     return embedding
 
