@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, TokenBatch
+from explainer.models.label import LabelEmbedding
 from explainer.typing import Logits, Scores
 
 LabelWeights = Float[Tensor, "batch labels"]
@@ -21,11 +22,13 @@ class AbstractMaskExplainer(nn.Module, ABC):
     It never owns the explained model: that is passed to every call.
 
     Attributes:
+        label: what tells it the class that is asked.
         settings: the constructor's arguments, as an export keeps them.
         forward_equivalents: what the explanation costs beside the prediction, in forward passes of the explained model.
     """
 
     kind: ClassVar[str]
+    label: LabelEmbedding
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
