@@ -207,10 +207,6 @@ class MaskTraining(TrainingModule):
             explanations = self.attributor(examples.texts, examples.text_pairs)
         return [{"id": i, **e.record()} for i, e in zip(examples.index, explanations, strict=True)]
 
-    def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write the trained explainer as an attributor's folder."""
-        self.attributor.save_pretrained(folder, dtype=dtype)
-
 
 class _Rows:
     """A batch of known texts on the explained model's device."""
