@@ -29,14 +29,14 @@ def explain(file: Path, texts: list[str], target: int = -1) -> list[dict]:
     logits, scores = session.run(["logits", "scores"], {name: inputs[name] for name in wanted})
     return [
         {"label": labels[row.argmax()], "words": words(text, encoding, score)}
-        for text, encoding, row, score in zip(texts, encodings, logits, scores)
+        for text, encoding, row, score in zip(texts, encodings, logits, scores, strict=False)
     ]
 
 
 def words(text: str, encoding: Encoding, scores: np.ndarray) -> list[tuple[str, float]]:
     """The text's words in order, each with the sum of its tokens' scores."""
     found: dict[int, list[int]] = {}
-    for i, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask)):
+    for i, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask, strict=False)):
         if word is not None and not special:
             found.setdefault(word, []).append(i)
     return [

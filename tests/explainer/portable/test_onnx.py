@@ -132,7 +132,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
 
 
 def test_what_onnx_cannot_express_is_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ONNX cannot express this attributor .*grouped_mm"):
+    with pytest.raises(ValueError, match=r"ONNX cannot express this attributor .*grouped_mm"):
         make("mixtral").to_onnx(tmp_path / "model.onnx", texts=TEXTS)
     assert list(tmp_path.iterdir()) == []
 

@@ -111,7 +111,7 @@ def test_nan_is_refused(make: Make) -> None:
         logits, scores = traced(**inputs)
         return logits, scores / 0.0
 
-    with pytest.raises(ValueError, match="differs from PyTorch by (nan|inf)"):
+    with pytest.raises(ValueError, match=r"differs from PyTorch by inf"):
         check(nan, attributor.explained, attributor.method, TEXTS, "The thing")
 
 
