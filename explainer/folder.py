@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import load_file, save_file
 
 from explainer.explained import ExplainedModel
-from explainer.explained.loading import own_state_dict
+from explainer.explained.loading import own_state_dict, quiet
 from explainer.export_config import CONFIG, MERGED, ExportConfig
 from explainer.models import AbstractMaskExplainer
 
@@ -28,7 +28,8 @@ def write(
     config = ExportConfig.of(explained, explainer, folder, merged=merge)
     if merge:
         # Adapters that were loaded are in these weights; the explainer's own are not.
-        explained.model.save_pretrained(folder / MERGED, state_dict=own_state_dict(explained.model))
+        with quiet():
+            explained.model.save_pretrained(folder / MERGED, state_dict=own_state_dict(explained.model))
         explained.tokenizer.save_pretrained(folder / MERGED)
     weights = {
         name: parameter.detach().cpu().to(dtype or parameter.dtype).contiguous()

@@ -58,13 +58,16 @@ def exported_program(explained: ExplainedModel, method: Amortized, texts: Sequen
     """The attributor traced by `torch.export`, with a batch and a length of any size, and checked.
 
     Raises:
-        ValueError: when the model is not in float32, cannot be traced, or the program computes something else.
+        ValueError: when the model is not in float32 or cannot be traced, there is no text to check it on, or the
+            program computes something else.
     """
     if explained.model.dtype != torch.float32:
         raise ValueError(
             f"The explained model is in {explained.model.dtype}, a program is made in torch.float32: load the "
             "attributor anew, without `dtype`."
         )
+    if len(texts) == 0:
+        raise ValueError("`texts` is empty: a program is checked on some.")
     inputs = example(explained, texts)
     batch, seq = Dim("batch"), Dim("seq", max=explained.text.max_tokens)
     shapes = {name: {0: batch} if value.ndim == 1 else {0: batch, 1: seq} for name, value in inputs.items()}
@@ -84,7 +87,7 @@ def exported_program(explained: ExplainedModel, method: Amortized, texts: Sequen
 
 
 def example(explained: ExplainedModel, texts: Sequence[str]) -> dict[str, Tensor]:
-    """The program's inputs for two texts, one of them padded or not."""
+    """The program's inputs for the first and the last text, each with a target of its own kind."""
     return inputs_of(explained, explained.encode([texts[0], texts[-1]]), torch.tensor([PREDICTED, 0]))
 
 
@@ -97,6 +100,7 @@ def inputs_of(explained: ExplainedModel, texts: list[EncodedText], target: Targe
     return inputs
 
 
+@torch.no_grad()
 def check(run: Run, explained: ExplainedModel, method: Amortized, texts: Sequence[str], what: str) -> float:
     """The largest difference of a program's padded batches from the attributor's own, text by text.
 
@@ -108,6 +112,8 @@ def check(run: Run, explained: ExplainedModel, method: Amortized, texts: Sequenc
     expected = [reference(explained, method, text, target) for text, target in zip(encoded, targets, strict=True)]
     largest = 0.0
     for rows in (slice(1), slice(1, 4), slice(len(encoded))):  # one text, three, all: each batch of another length
+        if not encoded[rows]:
+            continue
         logits, scores = run(inputs_of(explained, encoded[rows], targets[rows]))
         for found, row, (own, aim) in zip(logits, scores, expected[rows], strict=True):
             for here, there in ((found, own), (row, nn.functional.pad(aim, (0, len(row) - len(aim))))):
