@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from explainer.compilation import CompiledBlocks
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
-from explainer.export_config import CONFIG, ExportConfig
+from explainer.folder import is_attributor as is_attributor
+from explainer.folder import load_exported as load_exported
+from explainer.folder import read, write
+from explainer.hub import push
 from explainer.inputs import Classes, Item, amount, classes, encode, rows
 from explainer.locking import alone_with
 from explainer.methods.amortized import Amortized
@@ -23,9 +24,10 @@ from explainer.methods.base import AbstractMethod
 from explainer.methods.refined import Refined
 from explainer.methods.run import predictions_and_scores
 from explainer.models import AbstractMaskExplainer
+from explainer.portable.onnx import write_onnx
+from explainer.portable.program import exported_program
+from explainer.portable.sample import SAMPLE
 from explainer.trust import Fallback, trusted
-
-WEIGHTS = "model.safetensors"
 
 
 class Attributor:
@@ -219,24 +221,16 @@ class Attributor:
             method=self.method.label,
         )
 
-    # Folders
+    # Folders and programs
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None, merge: bool = False) -> None:
         """Write config.json and model.safetensors: what was trained, and a reference to the explained model.
 
         Args:
             dtype: of the stored weights; that of training by default.
+            merge: put the explained model and its tokenizer into the folder too, so that it loads anywhere.
         """
-        if not isinstance(self.method, Amortized):
-            raise ValueError(f"Method {self.method.name!r} has no weights to save; it is named, not exported.")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: parameter.detach().cpu().to(dtype or parameter.dtype).contiguous()
-            for name, parameter in self.method.explainer.trained(self.explained).items()
-        }
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-        ExportConfig.of(self.explained, self.method.explainer, folder).write(folder)
+        write(self.explained, self._amortized.explainer, Path(folder), dtype, merge)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, model: str | Path | None = None, **options: Any) -> "Attributor":
@@ -250,38 +244,85 @@ class Attributor:
             ValueError: when there is no exported explainer, its files are broken, or tokenizer or weights of the
                 explained model are not those it was trained for.
         """
-        folder = _folder(str(name))
-        config = ExportConfig.read(folder)
-        reference = config.model_of(folder) if model is None else str(model)
-        explained = ExplainedModel.from_pretrained(reference, baseline_token=config.baseline_token, **options)
-        explainer = config.build(explained)
-        load_exported(folder, explained, explainer)
+        explained, explainer = read(str(name), None if model is None else str(model), **options)
         return cls(explained, Amortized(explainer))
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        merge: bool = False,
+        dtype: torch.dtype | None = None,
+        card: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload attributor",
+    ) -> str:
+        """Upload what `save_pretrained` writes and a model card to the hub; returns the address of the commit.
 
-def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMaskExplainer) -> None:
-    """Copy an exported explainer's weights into one of the same kind and settings.
+        Args:
+            repo_id: `owner/name`; made if it is not there.
+            merge: upload the explained model and its tokenizer too. Needed where it is a folder of this machine.
+            dtype: of the stored weights.
+            card: text of README.md; a short one with the hub's metadata by default.
+            private: whether a repository that is made is private.
+            token: of the hub; that of `hf auth login` by default.
+            revision: branch to commit to.
 
-    Raises:
-        ValueError: when the files are broken, or were exported for another explained model or another explainer.
-    """
-    ExportConfig.read(folder).check(explained)
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except Exception as error:
-        raise ValueError(f"{str(folder / WEIGHTS)!r} is missing or broken: {error}") from error
-    explainer.load_trained(explained, weights)
+        Raises:
+            ValueError: when others could not load it, because its explained model is a folder of this machine.
+        """
+        return push(
+            self.explained,
+            self._amortized.explainer,
+            repo_id,
+            merge=merge,
+            dtype=dtype,
+            card=card,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
 
+    def to_exported_program(self, path: str | Path | None = None, texts: Sequence[str] = SAMPLE) -> ExportedProgram:
+        """The attributor as a `torch.export` program of any batch and length, checked; written to `path` (.pt2).
 
-def is_attributor(name: str) -> bool:
-    """Whether `name` is a folder or hub id that may hold an exported explainer, rather than a method's name."""
-    return "/" in name or Path(name).is_dir()
+        It takes and gives what the ONNX file does (`to_onnx`), the inputs by name, on this attributor's device.
 
+        Raises:
+            ValueError: when the attributor cannot be traced.
+        """
+        program = exported_program(self.explained, self._amortized, texts)
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            torch.export.save(program, path)
+        return program
 
-def _folder(name: str) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{name!r} is neither a folder nor a hub id that can be reached: {error}") from error
+    def to_onnx(self, path: str | Path, *, int8: bool = False, texts: Sequence[str] = SAMPLE) -> dict[str, Any]:
+        """Write an ONNX file that gives logits and scores, and beside it its tokenizer and a JSON of facts.
+
+        Inputs: int64 `input_ids` and `attention_mask` (batch, seq), padded on the right, `target` (batch,) with a class
+        index or -1 for the predicted class, and `token_type_ids` where the model reads them. Outputs: float32 `logits`
+        (batch, labels) and `scores` (batch, seq), 0 at special tokens and padding. ONNX Runtime's results are compared
+        with PyTorch's at several shapes, to 1e-4, before the file is put in its place.
+
+        Args:
+            int8: quantise the weights to int8; the facts then hold its agreement with PyTorch.
+            texts: what the file is checked on; by default twelve plain English sentences.
+
+        Returns:
+            What the JSON file says: labels, max_tokens, special_token_ids, largest_difference, int8.
+
+        Raises:
+            ImportError: when onnx, onnxscript or onnxruntime is missing.
+            ValueError: when ONNX cannot express the attributor, or gives other results.
+        """
+        return write_onnx(self.explained, self._amortized, Path(path), texts, int8)
+
+    @property
+    def _amortized(self) -> Amortized:
+        if not isinstance(self.method, Amortized):
+            raise ValueError(f"Method {self.method.name!r} has no weights to save; it is named, not exported.")
+        return self.method

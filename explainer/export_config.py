@@ -12,6 +12,7 @@ from explainer.explained import ExplainedModel
 from explainer.models import EXPLAINERS, AbstractMaskExplainer
 
 CONFIG = "config.json"
+MERGED = "explained"
 _PROBE = "The plot is thin , but the acting is wonderful ."
 
 
@@ -21,7 +22,8 @@ class ExportConfig:
 
     Attributes:
         explainer: `kind` of the network, and its settings.
-        explained_model: hub id, or a folder relative to the export's, so that the two can move together.
+        explained_model: hub id, or a folder relative to the export's, so that the two can move together; `explained`
+            where the export holds it itself.
         baseline_token: that of the explained model in training.
         tokenizer_sha256: of the tokenizer's whole pipeline.
         probe_logits: what the explained model says of a fixed sentence.
@@ -39,13 +41,13 @@ class ExportConfig:
     model_type: str = "amortex"
 
     @classmethod
-    def of(cls, explained: ExplainedModel, explainer: AbstractMaskExplainer, folder: Path) -> "ExportConfig":
-        if explained.name is None:
-            raise ValueError("The explained model has no `name`, so the export could not say what it explains.")
-        local = Path(explained.name).exists()
+    def of(
+        cls, explained: ExplainedModel, explainer: AbstractMaskExplainer, folder: Path, merged: bool = False
+    ) -> "ExportConfig":
+        """`folder` is where the export lies; `merged` where it holds the explained model itself."""
         return cls(
             explainer={"kind": explainer.kind, **explainer.settings},
-            explained_model=os.path.relpath(explained.name, folder) if local else explained.name,
+            explained_model=MERGED if merged else _reference(explained, folder),
             baseline_token=str(explained.tokenizer.convert_ids_to_tokens(explained.baseline_token_id)),
             labels=explained.labels,
             tokenizer_sha256=explained.text.fingerprint,
@@ -101,6 +103,14 @@ class ExportConfig:
             return EXPLAINERS[kind](explained, **settings).eval()
         except TypeError as error:
             raise ValueError(f"{CONFIG} gives the {kind} explainer settings it has not: {error}.") from error
+
+
+def _reference(explained: ExplainedModel, folder: Path) -> str:
+    if explained.name is None:
+        raise ValueError(
+            "The explained model has no `name`, so the export could not say what it explains. Save it by `merge=True`."
+        )
+    return os.path.relpath(explained.name, folder) if Path(explained.name).exists() else explained.name
 
 
 def _probe(explained: ExplainedModel) -> list[float]:

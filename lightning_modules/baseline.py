@@ -288,9 +288,9 @@ class BaselineTraining(TrainingModule):
         self.average.load_state_dict(checkpoint["average"])
         self.diffusion.scale.copy_(checkpoint["average"]["scale"])
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write the averaged diffusion as a folder that RPI's `baseline` can name."""
-        self.baseline.save(folder, self.explained)
+        self.baseline.save(folder, self.explained, dtype)
 
 
 def neutrality(logits: Logits, goal: Logits) -> Float[Tensor, ""]:

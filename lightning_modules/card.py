@@ -6,25 +6,19 @@ from typing import Any
 
 import yaml
 
+from explainer.hub import card_head, usage
+
 _METRICS = ("aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
 
 
-def explainer_card(checkpoint: dict[str, Any], folder: Path, scores: Sequence[dict[str, Any]] | None) -> str:
-    """The card of an exported mask explainer."""
-    recipe = checkpoint["hyper_parameters"]
+def explainer_card(
+    checkpoint: dict[str, Any], name: str, scores: Sequence[dict[str, Any]] | None, license: str = "apache-2.0"
+) -> str:
+    """The card of an exported mask explainer; `name` is its folder or hub id."""
+    explained = checkpoint["hyper_parameters"]["explained"]
     lines = [
-        *_head("token-attribution"),
-        f"# {folder.name}",
-        "",
-        f"An amortized token explainer of `{recipe['explained']}`, trained by Amortex:",
-        "one forward pass of it tells which tokens made the classifier decide as it did.",
-        "",
-        "```python",
-        "from explainer import Attributor",
-        "",
-        f'attributor = Attributor.from_pretrained("{folder}")',
-        'attributor(["a gorgeous , witty film"])[0].words()',
-        "```",
+        *card_head("token-attribution", explained, license),
+        *usage(name, explained),
         "",
         *_training(checkpoint),
         "## Test scores",
@@ -39,11 +33,11 @@ def explainer_card(checkpoint: dict[str, Any], folder: Path, scores: Sequence[di
     return "\n".join(lines) + "\n"
 
 
-def baseline_card(checkpoint: dict[str, Any], folder: Path) -> str:
+def baseline_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a learned baseline of RPI."""
     recipe = checkpoint["hyper_parameters"]
     lines = [
-        *_head("token-attribution"),
+        *card_head("token-attribution", recipe["explained"], license),
         f"# {folder.name}",
         "",
         f"A diffusion over the attention of `{recipe['explained']}` (blocks {recipe['layers']}), trained by Amortex on",
@@ -59,11 +53,11 @@ def baseline_card(checkpoint: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def classifier_card(checkpoint: dict[str, Any], folder: Path) -> str:
+def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a fine-tuned classifier's adapter."""
     recipe = checkpoint["hyper_parameters"]
     lines = [
-        *_head("text-classification"),
+        *card_head("text-classification", recipe["base"], license),
         f"# {folder.name}",
         "",
         f"A LoRA adapter that makes `{recipe['base']}` a classifier of {', '.join(recipe['labels'])}.",
@@ -71,10 +65,6 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path) -> str:
         *_training(checkpoint),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _head(tag: str) -> list[str]:
-    return ["---", "library_name: amortex", "license: apache-2.0", f"tags: [{tag}]", "---"]
 
 
 def _training(checkpoint: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ Train and test, by a configuration file:
 
 Use:
   export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
+             attributor -> ONNX:          explainer export --attributor DIR --onnx model.onnx
   attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
   predict    a data set -> Parquet shards: explainer predict --method DIR --data DATA --output DIR
   evaluate   attributions -> faithfulness
@@ -47,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     command, rest = arguments[0], arguments[1:]
     try:
         if command in FUNCTIONS:
-            auto_cli(
-                _function(command), args=[_dashes(a) for a in rest], as_positional=False, prog=f"explainer {command}"
-            )
+            options = _flags([_dashes(argument) for argument in rest])
+            auto_cli(_function(command), args=options, as_positional=False, prog=f"explainer {command}")
         elif command in ("fit", "validate", "test"):
             _train(arguments)
         else:
@@ -69,6 +69,13 @@ def _dashes(argument: str) -> str:
     """--batch-tokens and --batch_tokens are one option; jsonargparse knows it by the parameter's name."""
     name, sign, value = argument.partition("=")
     return name.replace("-", "_").replace("__", "--", 1) + sign + value if name.startswith("--") else argument
+
+
+def _flags(options: Sequence[str]) -> list[str]:
+    """An option that no value follows is a switch that is on: --merge for --merge=true."""
+    bare = [option.startswith("--") and "=" not in option and option != "--help" for option in options]
+    last = [following.startswith("--") for following in [*options[1:], "--"]]
+    return [f"{o}=true" if b and end else o for o, b, end in zip(options, bare, last, strict=True)]
 
 
 def _train(arguments: list[str]) -> Any:

@@ -225,10 +225,6 @@ class MaskTraining(TrainingModule):
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """The explainer is one of the methods that the callback `MethodComparison` compares."""
 
-    def export(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write the trained explainer as an attributor's folder."""
-        self.attributor.save_pretrained(folder, dtype=dtype)
-
 
 class _Rows:
     """A batch of known texts on the explained model's device."""

@@ -109,7 +109,10 @@ class TokenBatch:
         """The batch with all padding on the right, and the column each of its columns came from (None: unmoved).
 
         Classifiers that pool at the first position (BERT, ModernBERT) read a padding token of a left-padded batch.
+        An exported program takes padding on the right only.
         """
+        if torch.compiler.is_exporting():
+            return self, None
         if bool((self.attention_mask[:, 1:] <= self.attention_mask[:, :-1]).all()):
             return self, None
         order = (1 - self.attention_mask).argsort(dim=1, stable=True)

@@ -26,7 +26,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         # A special token that the user typed is not text; the unknown token stands for text.
-        self._special = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
+        self.special_ids = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +68,7 @@ class TextEncoder:
                 f"`texts[{index}]` is empty, and this tokenizer adds no special tokens: nothing to classify."
             )
         input_ids = torch.tensor(encoding["input_ids"])
-        special = torch.tensor(encoding["special_tokens_mask"]).bool() | torch.isin(input_ids, self._special)
+        special = torch.tensor(encoding["special_tokens_mask"]).bool() | torch.isin(input_ids, self.special_ids)
         types = encoding.get("token_type_ids")
         return EncodedText(
             text=text,

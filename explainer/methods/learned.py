@@ -89,10 +89,17 @@ class Learned(AbstractBaseline):
         loaded = _load(str(folder), weights.stat().st_mtime_ns if weights.is_file() else 0)
         return cls(**{**loaded, **settings})
 
-    def save(self, folder: Path, explained: ExplainedModel) -> None:
-        """Write config.json and model.safetensors."""
+    def save(self, folder: Path, explained: ExplainedModel, dtype: torch.dtype | None = None) -> None:
+        """Write config.json and model.safetensors.
+
+        Args:
+            dtype: of the stored weights, which are loaded in float32 whatever it is; that of training by default.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in self.diffusion.state_dict().items()}, folder / WEIGHTS)
+        weights = self.diffusion.state_dict()
+        for name, parameter in self.diffusion.named_parameters():  # buffers, such as the noise schedule, stay exact
+            weights[name] = parameter.detach().to(dtype or parameter.dtype)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
         config = {"amortex": 1, "kind": KIND, "explained_model": explained.name, "tokenizer_sha256": self.tokenizer}
         sampling = {"n_steps": self.n_steps, "start": self.start}
         config |= {"sampling": sampling, "reading": self.reading, "diffusion": self.diffusion.settings}

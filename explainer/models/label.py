@@ -59,7 +59,8 @@ def _with_place(batch: TokenBatch, explained: ExplainedModel) -> tuple[TokenBatc
     seq = batch.input_ids.shape[1]
     length = batch.attention_mask.sum(dim=1)
     limit = explained.text.max_tokens
-    here = F.one_hot(length if limit is None else length.clamp(max=limit - 1), seq + 1).bool()
+    place = length if limit is None else length.clamp(max=limit - 1)
+    here = torch.arange(seq + 1, device=place.device) == place[:, None]
     ids = F.pad(batch.input_ids, (0, 1), value=explained.tokenizer.pad_token_id)
     types = batch.token_type_ids
     longer = TokenBatch(

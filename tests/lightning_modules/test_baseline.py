@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from explainer.explained import ExplainedModel
@@ -119,6 +120,14 @@ def test_the_exported_baseline_is_the_average_to_the_bit(baselines: dict[str, An
     scores = RPI(baseline=str(tmp_path / "exported"))(model, batch, predicted(model, batch))
     assert scores.isfinite().all()
     assert "exported" in (tmp_path / "exported" / "README.md").read_text()
+    half = tmp_path / "half"
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(half), "--dtype", "float16"])
+    weights = {
+        name: load_file(folder / "model.safetensors")
+        for name, folder in (("whole", tmp_path / "exported"), ("half", half))
+    }
+    for name, _ in loaded.diffusion.named_parameters():
+        assert torch.equal(weights["half"][name], weights["whole"][name].half())
 
 
 def test_a_decoder_s_causality_is_exact(baselines: dict[str, Any], llama: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_modules.cli import main
+from lightning_modules.cli import _flags, main
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -139,3 +139,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
     assert all(name in shown for name in commands)
+
+
+def test_an_option_without_a_value_is_a_switch() -> None:
+    found = _flags(["--merge", "--output", "out", "--int8=false", "--push", "a/b", "--private"])
+    assert found == ["--merge=true", "--output", "out", "--int8=false", "--push", "a/b", "--private=true"]
+    assert _flags(["--help"]) == ["--help"]

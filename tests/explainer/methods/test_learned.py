@@ -137,3 +137,20 @@ def test_folders_that_hold_no_baseline_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"explainer": {"kind": "lora"}}))
     with pytest.raises(ValueError, match="is no exported baseline"):
         RPI(baseline=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_can_be_stored_in_half_and_are_loaded_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = explained("bert")
+    baseline = learned(model)
+    baseline.save(tmp_path / "whole", model)
+    baseline.save(tmp_path / "half", model, dtype)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.75 * sizes[0]
+    loaded, state = Learned.load(tmp_path / "half"), state_of(model, TEXTS)
+    assert {parameter.dtype for parameter in loaded.diffusion.parameters()} == {torch.float32}
+    for (name, mine), theirs in zip(baseline.diffusion.named_buffers(), loaded.diffusion.buffers(), strict=True):
+        assert torch.equal(mine, theirs), name
+    sample, exact = loaded(state, 0, 0), baseline(state, 0, 0)
+    assert torch.allclose(sample, exact, atol=0.05)
+    assert not torch.equal(sample, exact)

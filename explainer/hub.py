@@ -1,0 +1,92 @@
+"""The hub: an attributor's folder sent there, and the head of a model card as the hub reads it."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import HfApi
+
+from explainer.explained import ExplainedModel
+from explainer.folder import write
+from explainer.models import AbstractMaskExplainer
+
+
+def push(
+    explained: ExplainedModel,
+    explainer: AbstractMaskExplainer,
+    repo_id: str,
+    *,
+    merge: bool,
+    dtype: torch.dtype | None,
+    card: str | None,
+    private: bool | None,
+    token: str | bool | None,
+    revision: str | None,
+    commit_message: str,
+) -> str:
+    """Make the repository where it is not there, and upload folder and card in one commit; returns its address.
+
+    Raises:
+        ValueError: when the folder would refer to a model that only this machine has.
+    """
+    if not merge and explained.name is not None and Path(explained.name).exists():
+        raise ValueError(
+            f"The explained model {explained.name!r} is a folder of this machine, where nobody else finds it: upload "
+            "it too by `merge=True`, or load the attributor with `model` set to its hub id."
+        )
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        write(explained, explainer, folder, dtype, merge)
+        (folder / "README.md").write_text(short_card(repo_id, explained) if card is None else card)
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message
+        )
+    return commit.commit_url
+
+
+def short_card(repo_id: str, explained: ExplainedModel, license: str = "apache-2.0") -> str:
+    """README.md of an attributor whose training is not at hand."""
+    return "\n".join(
+        [*card_head("token-attribution", explained.name, license), "", *usage(repo_id, explained.name), ""]
+    )
+
+
+def usage(name: str, explained: str | None) -> list[str]:
+    """What the attributor `name` is, and how it is asked."""
+    return [
+        f"# {Path(name).name}",
+        "",
+        f"An amortized token explainer of {'a classifier in this folder' if explained is None else f'`{explained}`'},"
+        " trained by Amortex:",
+        "one forward pass of it tells which tokens made the classifier decide as it did.",
+        "",
+        "```python",
+        "from explainer import Attributor",
+        "",
+        f'attributor = Attributor.from_pretrained("{name}")',
+        'attributor(["a gorgeous , witty film"])[0].words()',
+        "```",
+    ]
+
+
+def card_head(tag: str, model: str | None, license: str = "apache-2.0") -> list[str]:
+    """The metadata that the hub reads: library, licence, tags, and the model that `model` is or adapts."""
+    values = {"library_name": "amortex", "license": license, "tags": [tag]}
+    base = None if model is None else base_model(model)
+    values |= {} if base is None else {"base_model": base}
+    return ["---", yaml.safe_dump(values, sort_keys=False, default_flow_style=None).strip(), "---"]
+
+
+def base_model(name: str) -> str | None:
+    """The hub id that a model is of, its own or an adapter's base; None for folders that do not tell."""
+    if not Path(name).exists():
+        return name
+    adapter = Path(name) / "adapter_config.json"
+    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else name
+    return None if Path(base).exists() else base
