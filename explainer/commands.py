@@ -16,10 +16,10 @@ from torch import Tensor
 from explainer.attributor import Attributor, is_attributor
 from explainer.evaluation import ALL_METRICS, METRICS, NORMALISED, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
+from explainer.explanation import Explanation
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
-from explainer.rendering.terminal import render
 
 CHUNK = 256
 
@@ -47,6 +47,7 @@ def attribute(
     target: str | int = "predicted",
     batch_tokens: int = 4096,
     method_args: dict[str, Any] | None = None,
+    html: Path | None = None,
 ) -> None:
     """Explain texts: a JSON object a line in, one a line out, in the same order; or one text in the terminal.
 
@@ -60,18 +61,27 @@ def attribute(
         target: predicted, a label or a class index; a line's own `target` comes first.
         batch_tokens: token budget of a forward pass.
         method_args: settings of the method, as JSON.
+        html: with text: a page to write beside, which opens offline.
     """
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:
         raise ValueError("`--input` needs `--output OUT.jsonl` beside it.")
+    if html is not None and text is None:
+        raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
     attributor = load(method, model, batch_tokens, method_args or {})
     if text is not None:
-        Console().print(render(attributor([text], target=target)[0]))
+        _look(attributor([text], target=target)[0], html)
         return
     assert input is not None
     assert output is not None
     _attribute_file(attributor, input, output, target)
+
+
+def _look(explanation: Explanation, html: Path | None) -> None:
+    explanation.show()
+    if html is not None:
+        explanation.to_html(html)
 
 
 def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:
