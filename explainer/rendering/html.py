@@ -48,7 +48,8 @@ FRAGMENT_STYLE = f"""
 .amortex .row {{ display: table-row; }}
 .amortex .row > span {{ display: table-cell; white-space: pre; }}
 .amortex .row > .label {{ width: var(--label); min-width: var(--label); max-width: var(--label); font-size: .87em;
-  color: var(--soft); overflow: hidden; text-overflow: ellipsis; padding-inline-end: 1em; box-sizing: border-box; }}
+  color: var(--soft); overflow: hidden; text-overflow: ellipsis; padding-inline-end: 1em; box-sizing: border-box;
+  position: sticky; inset-inline-start: 0; background: var(--paper); }}
 .amortex details > summary {{ cursor: pointer; list-style-position: outside; }}
 .amortex details[open] > summary .folded {{ display: none; }}
 .amortex summary .folded > * {{ display: block; }}

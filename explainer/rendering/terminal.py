@@ -89,7 +89,7 @@ def _rows(view: View, line: Sequence[Column], how: Ink, label: int) -> Iterator[
     """A line of every map, and a blank one below where there are several lines."""
     for number, name in enumerate(view.maps if line else ()):
         name = name if cell_len(name) <= label else set_cell_size(name, label - 1) + "…"
-        yield Text(set_cell_size(visible(name), label) + " ", "dim") + _row(line, number, how, pad=True)
+        yield Text(set_cell_size(visible(name), label) + " ") + _row(line, number, how, pad=True)
     yield Text("")
 
 
@@ -97,7 +97,7 @@ def _row(line: Sequence[Column], number: int, how: Ink, pad: bool) -> Text:
     shown = Text(no_wrap=True, overflow="fold")
     for column in line:
         if column.omitted:
-            shown.append(column.ellipsis, style="dim italic")
+            shown.append(column.ellipsis, style="italic")
             continue
         pieces = column.rows[number]
         written = sum(cell_len(how.shown(piece)) for piece in pieces)

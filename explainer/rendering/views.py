@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions
+from rich.console import Console, ConsoleDimensions, ConsoleOptions
 from rich.text import Text
 
 from explainer.explanation import Explanation
@@ -146,7 +147,10 @@ class View:
         Args:
             width: columns; those of the terminal by default.
         """
-        Console(width=width).print(self)
+        console = Console(width=width)
+        if console.is_dumb_terminal:  # rich takes every one for 80 columns, whatever it is told
+            console.size = ConsoleDimensions(width or get_terminal_size().columns, 25)
+        console.print(self)
 
     def to_html(self, path: str | Path) -> None:
         """Write one page that opens offline."""

@@ -110,7 +110,7 @@ def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[s
 def test_text_can_be_written_as_a_page_beside(model: str, tmp_path: Path) -> None:
     attribute("random", model, text="a good film", html=tmp_path / "page.html")
     assert ">good</span>" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    with pytest.raises(ValueError, match="`--html OUT.html` shows one text"):
+    with pytest.raises(ValueError, match="shows one text: give it by"):
         attribute("random", model, tmp_path / "in.jsonl", tmp_path / "out.jsonl", html=tmp_path / "page.html")
 
 

@@ -144,6 +144,21 @@ def test_equal_words_stand_below_each_other() -> None:
             assert upper[lower.index(word) + len(word) - len(bare) :].startswith(bare) or bare in upper
 
 
+def test_no_line_has_a_style_that_its_words_would_inherit() -> None:
+    to = console()
+    assert not any(line.style for line in side_by_side([long(), long()]).__rich_console__(to, to.options))
+
+
+def test_a_dumb_terminal_is_asked_for_its_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # that is: on a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    long().show()
+    assert 30 < max(map(len, capsys.readouterr().out.splitlines())) <= 40
+
+
 def test_brackets_are_text_and_not_markup() -> None:
     shown = example(text="[bold] film", offsets=[(0, 0), (0, 3), (3, 6), (7, 11), (0, 0), (0, 3), (0, 0)])
     assert "[bold]" in printed(shown)[1]
