@@ -22,7 +22,7 @@ from explainer.explanation import Explanation, check_aggregation
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
-from explainer.rendering.terminal import render
+from explainer.rendering import side_by_side
 from explainer.trust import Fallback
 
 CHUNK = 256
@@ -55,6 +55,7 @@ def attribute(
     fallback: str | None = None,
     min_faithfulness: float | None = None,
     aggregation_strategy: str | None = None,
+    html: Path | None = None,
 ) -> None:
     """Explain texts: a JSON object a line in, one a line out, in the same order; or one text in the terminal.
 
@@ -73,22 +74,32 @@ def attribute(
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
+        html: with text: a page to write beside, which opens offline.
     """
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:
         raise ValueError("`--input` needs `--output OUT.jsonl` beside it.")
+    if html is not None and text is None:
+        raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
     options: dict[str, Any] = {"trust": trust, "fallback": Fallback.of(fallback, min_faithfulness)}
     attributor = load(method, model, batch_tokens, method_args or {})
     if text is not None:
-        for explanation in _explained(attributor, [Request(text, None, 0, None)], target, options)[0]:
-            Console().print(render(explanation))
+        _look(_explained(attributor, [Request(text, None, 0, None)], target, options)[0], html)
         return
     assert input is not None
     assert output is not None
     _attribute_file(attributor, input, output, target, aggregation_strategy, options)
+
+
+def _look(explanations: list[Explanation], html: Path | None) -> None:
+    """One class's explanation, or those of all classes below each other."""
+    shown = explanations[0].view() if len(explanations) == 1 else side_by_side(explanations)
+    shown.show()
+    if html is not None:
+        shown.to_html(html)
 
 
 def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:

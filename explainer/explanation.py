@@ -2,7 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+    import explainer.rendering.views
 
 Aggregation = Literal["sum", "average", "max", "first", "none"]
 
@@ -126,3 +132,29 @@ class Explanation:
         if self.trust is not None:
             found["trust"] = {**values["trust"], "faithfulness": self.trust.faithfulness}
         return found
+
+    # Looking at it: `explainer.rendering` imports this file, so it is imported when it is asked for
+
+    def view(self, **options: Any) -> "explainer.rendering.views.View":
+        """What can be shown anywhere; options as of `explainer.rendering.View`: level, max_words."""
+        from explainer.rendering import view
+
+        return view(self, **options)
+
+    def show(self, width: int | None = None, **options: Any) -> None:
+        """Print in colour; `width` in columns, options as of `view`."""
+        self.view(**options).show(width)
+
+    def to_html(self, path: str | Path, **options: Any) -> None:
+        """Write a page that opens offline; options as of `view`."""
+        self.view(**options).to_html(path)
+
+    def plot(self, **options: Any) -> "matplotlib.figure.Figure":
+        """A matplotlib figure; options as of `view`."""
+        return self.view(**options).plot()
+
+    def _repr_html_(self) -> str:
+        return self.view()._repr_html_()
+
+    def __rich__(self) -> "explainer.rendering.views.View":
+        return self.view()

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROWS = [
     {"explainer.typing"},
-    {"explainer.explained", "explainer.explanation", "explainer.losses", "explainer.metrics", "explainer.data"},
+    {"explainer.explained", "explainer.losses", "explainer.metrics", "explainer.data"},
     {
         "explainer.perturbation",
         "explainer.models",
@@ -28,6 +28,7 @@ ROWS = [
         "explainer.trust",
         "explainer.pipeline",
         "explainer.export_config",
+        "explainer.explanation",
         "explainer.rendering",
         "explainer.cache",
         "explainer.comparison",

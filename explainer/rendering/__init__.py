@@ -1,1 +1,5 @@
-"""Explanations as terminal text and as figures."""
+"""Explanations in notebooks, terminals, pages and figures."""
+
+from explainer.rendering.views import View as View
+from explainer.rendering.views import side_by_side as side_by_side
+from explainer.rendering.views import view as view

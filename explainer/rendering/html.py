@@ -1,75 +1,196 @@
-"""An explanation as HTML: the text itself, each word on its colour; and the page around it, which needs no network.
+"""A view as HTML: the text itself, each word on its colour; and the page around it, which needs no network.
 
 A word of strength s lies on the end's colour at opacity |s|: zero is the page itself, on white and on black alike.
+No script: what is folded opens by itself, and marks of tokens are drawn by the style sheet, so that the text stays
+the text when it is copied.
 """
 
 import re
+from collections.abc import Sequence
 from html import escape
+from unicodedata import bidirectional
 
-from explainer.explanation import Explanation, Word
-from explainer.rendering.colour import AGAINST, FOR, strengths
+from rich.cells import cell_len
+
+from explainer.rendering.colour import AGAINST, FOR
+from explainer.rendering.columns import Column, lines
+from explainer.rendering.pieces import Piece
+from explainer.rendering.views import View
 
 STRONG, FULL = 0.645, 0.935  # where the ink changes, so that words stay readable on their colour
+LINE = 76  # characters of a line where maps stand below each other
+_LIGHT = "--paper: #fff; --ink: #111; --word: #000; --rule: #ccc; --soft: #555;"
+_DARK = "--paper: #111; --ink: #eee; --word: #fff; --rule: #444; --soft: #aaa;"
+
+# Everything below .amortex, paper and ink too: it is readable in any notebook, whatever the theme around it.
+FRAGMENT_STYLE = f"""
+.amortex {{ {_LIGHT} color-scheme: light dark; background: var(--paper); color: var(--ink); padding: .5em .7em;
+  font: 15px/1.6 system-ui, sans-serif; text-align: left; }}
+@media (prefers-color-scheme: dark) {{ .amortex {{ {_DARK} }} }}
+[data-jp-theme-light="true"] .amortex, .vscode-light .amortex, html[theme="light"] .amortex {{ {_LIGHT} }}
+[data-jp-theme-light="false"] .amortex, .vscode-dark .amortex, html[theme="dark"] .amortex {{ {_DARK} }}
+.amortex p {{ margin: .3em 0; }}
+.amortex .facts, .amortex .key {{ font-size: .87em; color: var(--soft); }}
+.amortex .facts b {{ color: var(--ink); }}
+.amortex .heat {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
+.amortex .heat + .heat, .amortex .lines + .lines {{ border-top: 1px solid var(--rule); padding-top: .4em; }}
+.amortex .w {{ color: var(--word); border-radius: 2px; padding: 1px 0; print-color-adjust: exact;
+  -webkit-box-decoration-break: clone; box-decoration-break: clone; }}
+.amortex .w.for.strong {{ color: #000; }}
+.amortex .w.against.full {{ color: #fff; }}
+.amortex.token .w {{ box-shadow: -1px 0 var(--rule); }}
+.amortex .w[data-mark]::before {{ content: attr(data-mark); opacity: .75; font-size: .8em; }}
+.amortex .blank {{ position: relative; }}
+.amortex .blank::before {{ content: "␣"; position: absolute; opacity: .6; }}
+.amortex .omitted {{ color: var(--soft); font-style: italic; white-space: nowrap; }}
+.amortex .lines {{ overflow-x: auto; margin: .3em 0; }}
+.amortex .line {{ display: table; border-spacing: 0; min-height: .1em; margin: 0 0 .55em; line-height: 1.5; }}
+.amortex .row {{ display: table-row; }}
+.amortex .row > span {{ display: table-cell; white-space: pre; }}
+.amortex .row > .label {{ width: var(--label); min-width: var(--label); max-width: var(--label); font-size: .87em;
+  color: var(--soft); overflow: hidden; text-overflow: ellipsis; padding-inline-end: 1em; box-sizing: border-box;
+  position: sticky; inset-inline-start: 0; background: var(--paper); }}
+.amortex details > summary {{ cursor: pointer; list-style-position: outside; }}
+.amortex details[open] > summary .folded {{ display: none; }}
+.amortex summary .folded > * {{ display: block; }}
+.amortex .more {{ font-size: .87em; color: var(--soft); text-decoration: underline; }}
+.amortex .more::before {{ content: attr(data-closed); }}
+.amortex details[open] > summary .more::before {{ content: attr(data-open); }}
+.amortex .scale {{ display: inline-block; width: 9em; height: .8em; margin: 0 .5em; border: 1px solid var(--rule);
+  vertical-align: -.05em; print-color-adjust: exact;
+  background: linear-gradient(to right, rgb{AGAINST}, rgba{(*AGAINST, 0)} 50%, rgba{(*FOR, 0)} 50%, rgb{FOR}); }}
+@media print, (forced-colors: active) {{
+  .amortex .w.for {{ text-decoration: underline; }}
+  .amortex .w.against {{ text-decoration: line-through; }}
+}}
+"""
 
 STYLE = f"""
-:root {{ color-scheme: light dark; --page: #fff; --ink: #111; --word: #000; --rule: #ccc; --soft: #555; }}
-body {{ background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 2em auto;
+:root {{ {_LIGHT} color-scheme: light dark; }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}
+body {{ background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 2em auto;
   max-width: 75em; padding: 0 1em; }}
 h1, h2 {{ line-height: 1.2; }}
 a {{ color: inherit; }}
 .soft {{ color: var(--soft); }}
-.heat {{ white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }}
-.heat .w {{ color: var(--word); border-radius: 2px; padding: 1px 0; }}
-.heat .w.against.full {{ color: #fff; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --page: #111; --ink: #eee; --word: #fff; --rule: #444; --soft: #aaa; }}
-  .heat .w.for.strong {{ color: #000; }}
-}}
-.long .heat {{ max-height: 14em; overflow: auto; }}
-.legend {{ display: inline-block; width: 12em; height: .8em; margin: 0 .6em; border: 1px solid var(--rule);
-  background: linear-gradient(to right, rgb{AGAINST}, rgba{(*AGAINST, 0)} 50%, rgba{(*FOR, 0)} 50%, rgb{FOR}); }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; }}
 th, td {{ border-bottom: 1px solid var(--rule); padding: .3em .7em; text-align: right; vertical-align: top; }}
 th, td {{ white-space: nowrap; }}
 th:first-child, td:first-child {{ text-align: left; }}
-table.maps {{ width: 100%; }}
-table.maps td {{ text-align: left; white-space: normal; }}
-table.maps td:first-child {{ width: 1px; white-space: nowrap; }}
+table.making {{ width: 100%; }}
+table.making td {{ text-align: left; white-space: normal; }}
+table.making td:first-child {{ width: 1px; white-space: nowrap; }}
 details {{ margin: 0 0 1.2em; }}
 summary {{ cursor: pointer; }}
 pre {{ border: 1px solid var(--rule); padding: .7em; white-space: pre-wrap; overflow-wrap: anywhere; }}
 figure {{ margin: 0; }}
 figure svg {{ max-width: 100%; height: auto; }}
-"""
+{FRAGMENT_STYLE}"""
 
 
-def render(explanation: Explanation) -> str:
-    """The text (both, of a pair) as a fragment: every scored word on its colour, its score in the title."""
-    words = explanation.words()
-    shades = strengths([word.score for word in words])
-    parts = []
-    for segment, text in enumerate((explanation.text, explanation.text_pair)):
-        if text is not None:
-            own = [(word, shade) for word, shade in zip(words, shades, strict=True) if word.segment == segment]
-            parts.append(f'<p class="heat">{_coloured(text, own)}</p>')
-    return "\n".join(parts)
+def fragment(view: View, style: bool = True) -> str:
+    """What the maps explain, the text (folded where it is long) under each map, and the scale.
+
+    Args:
+        style: whether the style sheet comes along, as a notebook needs it.
+    """
+    parts = [f"<style>{FRAGMENT_STYLE}</style>"] if style else []
+    parts += [_facts(label, facts) for label, facts in view.headings]
+    parts += [_body(view), _key(view)]
+    return f'<div class="amortex {view.level}">{chr(10).join(parts)}</div>'
 
 
-def _coloured(text: str, words: list[tuple[Word, float]]) -> str:
-    pieces, position = [], 0
-    for word, shade in words:
-        pieces += [escape(text[position : word.start]), _word(text[word.start : word.end], word.score, shade)]
-        position = word.end
-    return "".join([*pieces, escape(text[position:])])
+def _facts(label: str, facts: str) -> str:
+    first, *others = facts.split(" · ")
+    name = f"{escape(label)}: " if label else ""
+    return f'<p class="facts">{name}<b>{escape(first)}</b>{escape("".join(" · " + part for part in others))}</p>'
 
 
-def _word(text: str, score: float, shade: float) -> str:
-    red, green, blue = FOR if shade > 0 else AGAINST
-    kind = "for" if shade > 0 else "against" if shade < 0 else "zero"
-    depth = " strong full" if abs(shade) > FULL else " strong" if abs(shade) > STRONG else ""
-    background = f"background:rgba({red},{green},{blue},{abs(shade):.3f})"
-    return f'<span class="w {kind}{depth}" style="{background}" title="{score:+.3g}">{escape(text)}</span>'
+def _body(view: View) -> str:
+    widest = None if len(view.maps) == 1 else LINE
+    whole, shown = view.texts(fold=False, widest=widest), view.texts(widest=widest)
+    if not any(column.omitted for text in shown for column in text):
+        return _texts(view, whole, "p")
+    words = f"{sum(column.words for text in whole for column in text):,}"
+    return (
+        f'<details><summary><span class="folded">{_texts(view, shown, "span")}</span>'
+        f'<span class="more" data-closed="show all {words} words" data-open="show less"></span></summary>'
+        f"{_texts(view, whole, 'p')}</details>"
+    )
+
+
+def _texts(view: View, texts: Sequence[Sequence[Column]], tag: str) -> str:
+    if len(view.maps) == 1:
+        return "".join(f'<{tag} class="heat" dir="auto">{_running(text)}</{tag}>' for text in texts)
+    box = "div" if tag == "p" else "span"
+    return "".join(f'<{box} class="lines">{_lines(view, text)}</{box}>' for text in texts)
+
+
+def _running(text: Sequence[Column]) -> str:
+    return "".join(_ellipsis(column) or "".join(map(_piece, column.rows[0])) for column in text)
+
+
+def _lines(view: View, text: Sequence[Column]) -> str:
+    """The text in lines, each of which shows every map of it; from the right where the text is written so."""
+    label = min(max(map(cell_len, view.maps)), 24) + 2
+    start = f'<span class="line" style="--label: {label}ch" dir="{_direction(text)}">'
+    found = []
+    for line in lines(text, LINE, _measure):
+        rows = (f'<span class="row">{_row(name, i, line)}</span>' for i, name in enumerate(view.maps) if line)
+        found.append(f"{start}{''.join(rows)}</span>")
+    return "".join(found)
+
+
+def _direction(text: Sequence[Column]) -> str:
+    """That of the first letter which has one, as browsers find it."""
+    found = (bidirectional(character) for column in text for character in column.text)
+    return "rtl" if next((kind for kind in found if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
+
+
+def _row(label: str, number: int, line: Sequence[Column]) -> str:
+    name = f'<span class="label" title="{escape(label)}">{escape(label)}</span>'
+    cells = (_ellipsis(column) or "".join(map(_piece, column.rows[number])) for column in line)
+    return name + "".join(f'<span class="cell">{cell}</span>' for cell in cells)
+
+
+def _measure(column: Column) -> int:
+    if column.omitted:
+        return cell_len(column.ellipsis)
+    return max(cell_len("".join(piece.mark + piece.text for piece in row)) for row in column.rows)
+
+
+def _ellipsis(column: Column) -> str:
+    return f'<span class="omitted">{column.ellipsis}</span>' if column.omitted else ""
+
+
+def _piece(piece: Piece) -> str:
+    if piece.score is None:
+        return _escaped(piece.text)
+    red, green, blue = FOR if piece.strength > 0 else AGAINST
+    depth = abs(piece.strength)
+    kind = "for" if piece.strength > 0 else "against" if piece.strength < 0 else "zero"
+    kind += " strong full" if depth > FULL else " strong" if depth > STRONG else ""
+    title = escape(" ".join([*piece.tokens, f"{piece.score:+.3g}" if piece.score else "0"]))
+    mark = f' data-mark="{escape(piece.mark)}"' if piece.mark else ""
+    background = f"background:rgba({red},{green},{blue},{depth:.3f})"
+    return f'<span class="w {kind}" style="{background}" title="{title}"{mark}>{_blanks(piece)}</span>'
+
+
+def _blanks(piece: Piece) -> str:
+    """The text; white space that a token begins with has a sign drawn over it."""
+    edge = len(piece.text) - len(piece.text.lstrip(" ")) if piece.tokens else 0
+    return '<span class="blank"> </span>' * edge + _escaped(piece.text[edge:])
+
+
+def _escaped(text: str) -> str:
+    """A reader of HTML turns a bare carriage return into a line feed, and refuses NUL."""
+    return escape(text).replace("\r", "&#13;").replace("\0", "\ufffd")
+
+
+def _key(view: View) -> str:
+    target = f"for {view.one.target_label}" if len({one.target for one in view.maps.values()}) == 1 else "for the class"
+    return f'<p class="key">against <span class="scale"></span> {escape(target)} · {escape(view.scale)}</p>'
 
 
 def page(title: str, body: str) -> str:

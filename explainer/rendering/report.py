@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from explainer.explanation import Explanation
-from explainer.rendering.html import inline, page, render
+from explainer.rendering.html import fragment, inline, page
 from explainer.rendering.pareto import INK
+from explainer.rendering.views import View, percent
 
 LONG = 600  # characters; a longer text is folded until it is asked for
 
@@ -35,11 +36,9 @@ def report(
         f'<p class="soft">{escape(note)}</p>',
         f"<figure>{picture}</figure>",
         "<h2>The same texts by every method</h2>",
-        '<p>Against the class <span class="legend"></span> for it. Each map is scaled to its own largest word;'
-        " a word without colour has a score of zero.</p>",
         *(_text(i, maps) for i, maps in enumerate(shown)),
         "<h2>How it was made</h2>",
-        f'<table class="maps">{"".join(_made(name, value) for name, value in making.items() if name != "summary")}'
+        f'<table class="making">{"".join(_made(name, value) for name, value in making.items() if name != "summary")}'
         "</table>",
     ]
     return page(title, "\n".join(parts))
@@ -57,12 +56,10 @@ def _text(number: int, maps: Mapping[str, Explanation]) -> str:
     """One text, a row a method: equal words stand below each other."""
     first = next(iter(maps.values()))
     text = " / ".join(part for part in (first.text, first.text_pair) if part is not None)
-    long = len(text) > LONG
-    target = f"{first.target_label} {first.probabilities[first.target]:.1%}"
+    target = f"{first.target_label} {percent(first.probabilities[first.target])}"
     start = text[:80] + ("…" if len(text) > 80 else "")
-    rows = "".join(f"<tr><td>{escape(label)}</td><td>{render(one)}</td></tr>\n" for label, one in maps.items())
     return (
-        f'<details{"" if long else " open"} class="{"long" if long else "short"}"><summary>{number + 1}. '
+        f"<details{'' if len(text) > LONG else ' open'}><summary>{number + 1}. "
         f'<b>{escape(target)}</b> <span class="soft">{escape(start)}</span></summary>\n'
-        f'<table class="maps">{rows}</table></details>'
+        f"{fragment(View(maps, shared=False), style=False)}</details>"
     )

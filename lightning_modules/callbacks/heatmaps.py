@@ -13,10 +13,11 @@ class Heatmaps(pl.Callback):
 
     Args:
         n_texts: how many validation texts, the first ones.
+        max_words: a longer text is folded to windows around its strongest words; null shows all of it.
     """
 
-    def __init__(self, n_texts: int = 8) -> None:
-        self.n_texts = n_texts
+    def __init__(self, n_texts: int = 8, max_words: int | None = 60) -> None:
+        self.n_texts, self.max_words = n_texts, max_words
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(trainer.logger, TensorBoardLogger) or not isinstance(pl_module, MaskTraining):
@@ -24,5 +25,5 @@ class Heatmaps(pl.Callback):
         data: TextData = getattr(trainer, "datamodule")  # noqa: B009 - Trainer sets it late
         count = min(self.n_texts, len(data.splits["validation"]))
         examples = data.examples("validation", list(range(count)))
-        figure = heatmap(pl_module.attributor(examples.texts, examples.text_pairs))
+        figure = heatmap(pl_module.attributor(examples.texts, examples.text_pairs), max_words=self.max_words)
         trainer.logger.experiment.add_figure("validation/heatmaps", figure, global_step=trainer.global_step)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,14 @@ def test_a_broken_line_is_numbered_and_what_stands_before_it_is_kept(
 
 def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["attribute", "--model", model, "--method", "random", "--method-args", '{"seed": 3}', "--text", "a good film"])
-    assert "a good film" in capsys.readouterr().out
+    assert re.search(r"[+−]*a [+−]*good [+−]*film", capsys.readouterr().out)
+
+
+def test_text_can_be_written_as_a_page_beside(model: str, tmp_path: Path) -> None:
+    attribute("random", model, text="a good film", html=tmp_path / "page.html")
+    assert ">good</span>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="shows one text: give it by"):
+        attribute("random", model, tmp_path / "in.jsonl", tmp_path / "out.jsonl", html=tmp_path / "page.html")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def test_the_report_is_one_offline_page_with_every_method_and_text(
     assert "http" not in html
     assert not page.seen & {"script", "link", "img", "iframe", "object"}
     assert "alert('fun')" in page.text
-    assert html.count('<p class="heat">') == 3 * 6
+    assert html.count('<div class="amortex word">') == 6
+    assert {html.count(f'<span class="label" title="{name}">') for name in methods[:2]} == {len(page.heat) // 3}
     assert len(re.findall(r'<g id="method [^"]*">', html)) == 3
     for name in ("random", "attn_lrp", "mine", "explainer compare --model", "Python 3", "the first 6 of 6"):
         assert name in page.text

@@ -1,10 +1,10 @@
-"""The colour scale: white at zero, orange for, blue against."""
+"""The colour scale: white at zero, orange for, blue against; ink that is read on all of it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explainer.rendering.colour import AGAINST, FOR, NEUTRAL, colour, strengths
+from explainer.rendering.colour import AGAINST, FOR, NEUTRAL, colour, contrast, ink, strengths
 
 
 def test_the_ends_and_the_middle() -> None:
@@ -36,3 +36,19 @@ def test_strengths_keep_sign_order_and_zero(scores: list[float]) -> None:
 @pytest.mark.parametrize("scores", [[], [0.0, 0.0]])
 def test_nothing_to_scale_stays_zero(scores: list[float]) -> None:
     assert strengths(scores) == scores
+
+
+@given(st.floats(-1.0, 1.0), st.tuples(*[st.integers(0, 255)] * 3))
+def test_ink_is_readable_on_any_colour(strength: float, paper: tuple[int, int, int]) -> None:
+    background = colour(strength, paper)
+    assert contrast(ink(background), background) >= 4.5
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
+    assert contrast((118, 118, 118), (255, 255, 255)) == pytest.approx(4.54, abs=0.005)  # the known #767676
+    assert contrast((1, 2, 3), (200, 100, 50)) == contrast((200, 100, 50), (1, 2, 3))
+
+
+def test_strengths_of_another_scale() -> None:
+    assert strengths([1.0, -2.0, 0.0], 4.0) == [0.25, -0.5, 0.0]

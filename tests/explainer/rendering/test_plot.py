@@ -1,60 +1,88 @@
 """The figure: every word on its colour, one block a text, nothing outside the page."""
 
 import io
+from typing import Any
 
-from explainer.explanation import Explanation
+import pytest
+from hypothesis import given, settings
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from explainer.rendering import side_by_side, view
 from explainer.rendering.colour import AGAINST, FOR
-from explainer.rendering.plot import heatmap
+from explainer.rendering.plot import figure, heatmap
+from tests.explainer.rendering.odd import long, odd, plain
 from tests.explainer.test_explanation import example
 
 
-def long() -> Explanation:
-    n = 60
-    return example(
-        text=" ".join(["film"] * n),
-        text_pair=None,
-        tokens=["film"] * n,
-        input_ids=[7] * n,
-        offsets=[(5 * i, 5 * i + 4) for i in range(n)],
-        scorable=[True] * n,
-        words_of_tokens=list(range(n)),
-        segments=[0] * n,
-        scores=[float(i) for i in range(n)],
-    )
+def written(shown: Figure) -> list[str]:
+    return [text.get_text() for text in shown.texts]
+
+
+def papers(shown: Figure) -> list[list[int]]:
+    """The colours that are not of the scale, which has 17."""
+    found = [patch for patch in shown.artists if isinstance(patch, Rectangle)]
+    return [[round(255 * part) for part in patch.get_facecolor()[:3]] for patch in found[:-17]]
 
 
 def test_every_word_and_prediction_is_written() -> None:
-    texts = [text.get_text() for text in heatmap([example(), example()]).texts]
-    assert texts == ["good 75%", "Goodly", "film", "Fun"] * 2
+    found = written(heatmap([example(), example(method="")]))
+    assert [found.count(word) for word in ("good 75.0%", "Goodly", "film", "Fun")] == [2, 2, 2, 2]
+    assert "by sig · full colour 2" in found
 
 
-def test_words_stand_on_their_colours() -> None:
-    _, goodly, _, fun = heatmap([example()]).texts
-    for text, colour in ((goodly, AGAINST), (fun, FOR)):
-        assert [round(255 * part) for part in text.get_bbox_patch().get_facecolor()[:3]] == list(colour)
+def test_words_stand_on_their_colours_and_zero_on_none() -> None:
+    assert papers(view(plain(["a", "b", "c"], [-1.0, 0.0, 1.0])).plot()) == [list(AGAINST), list(FOR)]
 
 
-def test_long_texts_wrap_inside_the_page() -> None:
-    figure = heatmap([long()])
-    assert len(figure.texts) == 61
-    assert len({text.get_position()[1] for text in figure.texts}) > 1
-    assert all(0 <= part <= 1 for text in figure.texts for part in text.get_position())
+@pytest.mark.parametrize("shown", [lambda: heatmap([long(), example()]), lambda: side_by_side([long(), long()]).plot()])
+def test_nothing_lies_outside_the_page_or_over_another(shown: Any) -> None:
+    page: Figure = shown()
+    canvas = FigureCanvasAgg(page)
+    canvas.draw()
+    boxes = [text.get_window_extent() for text in page.texts if text.get_text().strip()]
+    across, up = page.get_size_inches() * page.dpi
+    assert all(box.x0 >= 0 and box.x1 <= across and box.y0 >= 0 and box.y1 <= up for box in boxes)
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
 
 
-def test_texts_stand_below_each_other() -> None:
-    figure = heatmap([long(), example()])
-    heights = [text.get_position()[1] for text in figure.texts]
-    assert max(heights[-4:]) < min(heights[:-4])
+def test_a_page_is_as_high_as_its_texts() -> None:
+    heights = [figure([view(long(n))]).get_size_inches()[1] for n in (10, 60, 110)]
+    assert heights[0] < heights[1] < heights[2] < 5
+    assert view(long(250)).plot().get_size_inches()[1] < view(long(250), max_words=None).plot().get_size_inches()[1]
+
+
+def test_long_texts_are_folded_around_their_strongest_word() -> None:
+    found = written(heatmap([long()]))
+    assert "w150" in found
+    assert len(found) < 200
+    hidden = sum(int(text.split()[1]) for text in found if text.startswith("…"))
+    assert hidden + sum(text[:1] == "w" and text[1:].isdigit() for text in found) == 250
+
+
+def test_labels_join_the_maps_of_one_text_and_words_stand_below_each_other() -> None:
+    page = heatmap([example(), example(), long(20), long(20)], labels=["sig", "a longer name"] * 2)
+    found = [text for text in page.texts if text.get_text() == "Goodly"]
+    assert len(found) == 2
+    assert found[0].get_position()[0] == found[1].get_position()[0]
+    assert found[0].get_position()[1] > found[1].get_position()[1]
+    assert written(page).count("good 75.0%") == 2
+
+
+def test_money_is_not_mathematics() -> None:
+    view(plain(["$5", "and", "$6^"], [1.0, 0.0, 1.0])).plot().savefig(io.BytesIO())
 
 
 def test_a_figure_can_be_drawn_even_of_nothing() -> None:
-    for explanations in ([], [example()]):
+    for page in (heatmap([]), heatmap([example(scorable=[False] * 7, text="", text_pair="")])):
         buffer = io.BytesIO()
-        heatmap(explanations).savefig(buffer, format="png")
+        page.savefig(buffer, format="png")
         assert buffer.getvalue().startswith(b"\x89PNG")
 
 
-def test_labels_take_the_place_of_predictions_and_words_stand_below_each_other() -> None:
-    texts = heatmap([example(), example()], labels=["sig", "a longer name"]).texts
-    assert [text.get_text() for text in texts][::4] == ["sig", "a longer name"]
-    assert texts[1].get_position()[0] == texts[5].get_position()[0]
+@settings(max_examples=15, deadline=None)
+@given(odd())
+def test_any_text_is_drawn_without_a_warning(changes: dict[str, Any]) -> None:
+    view(example(**changes), level="token").plot().savefig(io.BytesIO(), format="png")
