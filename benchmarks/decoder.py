@@ -109,7 +109,7 @@ def main(output: Path = Path("runs/decoder"), epochs: int = 4, texts: int = 200)
     command(["export", "--ckpt", str(last), "--output", str(baseline)])
     print(f"largest attention to the future in a sample: {float(future(classifier, baseline))}")
     reading = {**sampler(str(baseline)).path, "n_baselines": 1}
-    rivals = {name: {**reading, "baseline": name} for name in ("all_reference", "gaussian")}
+    rivals = {name: {**reading, "formula": "gradient", "baseline": name} for name in ("all_reference", "gaussian")}
     settings = {**rivals, "learned": {"baseline": str(baseline), "n_baselines": 1}}
     labels = ",".join(f"{label}=rpi" for label in settings)
     compare = ["compare", "--model", str(classifier), "--data", DATA, "--n", str(texts)]

@@ -188,7 +188,7 @@ def test_half_precision_states_are_read_in_the_side_network_s_own() -> None:
 
 
 def test_settings_are_the_constructor_s() -> None:
-    expected = {"width": 8, "depth": 1, "rank": 4, "heads": 2, "dropout": 0.0}
+    expected = {"width": 8, "depth": 2, "rank": 4, "heads": 2, "dropout": 0.0}
     assert side(explained("bert")).settings == expected
 
 
