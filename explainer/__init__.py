@@ -1,6 +1,8 @@
 """Amortex: trained explainers for transformer classifiers. This page is the table of contents."""
 
 from explainer.attributor import Attributor as Attributor
+from explainer.attributor.pipeline import TokenAttributionPipeline as TokenAttributionPipeline
+from explainer.attributor.trust import Fallback as Fallback
 from explainer.evaluation import faithfulness as faithfulness
 from explainer.explained import EncodedText as EncodedText
 from explainer.explained import ExplainedImageModel as ExplainedImageModel
@@ -15,5 +17,3 @@ from explainer.methods import method as method
 from explainer.models import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.models import LoraExplainer as LoraExplainer
 from explainer.models import SeparateExplainer as SeparateExplainer
-from explainer.pipeline import TokenAttributionPipeline as TokenAttributionPipeline
-from explainer.trust import Fallback as Fallback

@@ -14,16 +14,17 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from explainer.attributor import Attributor, is_attributor
+from explainer.attributor import Attributor
+from explainer.attributor.trust import Fallback
 from explainer.evaluation import ALL_METRICS, METRICS, NORMALISED, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, Tokens
 from explainer.explained.base import PREDICTED
 from explainer.explanation import Explanation, check_aggregation
+from explainer.export.folder import is_attributor
 from explainer.methods import METHODS
 from explainer.methods import method as method_named
 from explainer.metrics import bootstrap_mean
 from explainer.rendering import side_by_side
-from explainer.trust import Fallback
 
 CHUNK = 256
 
@@ -70,7 +71,7 @@ def attribute(
             line's own `target` comes first.
         batch_tokens: token budget of a forward pass.
         method_args: settings of the method, as JSON.
-        trust: also write what deleting and keeping the top tokens does to the prediction (`explainer.trust`).
+        trust: also write what deleting and keeping the top tokens does to the prediction.
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).

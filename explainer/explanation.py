@@ -49,7 +49,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Trust:
-    """What deleting and keeping a text's highest scored tokens does to the target's probability (`explainer.trust`).
+    """What deleting and keeping a text's highest scored tokens does to the target's probability.
 
     Attributes:
         comprehensiveness: p(whole text) - p(those tokens deleted): high when they were needed.

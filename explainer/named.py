@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from explainer.attributor import is_attributor
+from explainer.export.folder import is_attributor
 from explainer.methods import METHODS, AbstractMethod, method
 
 

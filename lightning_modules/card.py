@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from explainer.hub import card_head, usage
+from explainer.export.hub import card_head, usage
 
 _METRICS = ("aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
 

@@ -10,9 +10,9 @@ import torch
 
 from explainer.attributor import Attributor
 from explainer.data.catalog import load_files
-from explainer.hub import short_card
-from explainer.portable.agreement import Agreement
-from explainer.portable.sample import SAMPLE
+from explainer.export.agreement import Agreement
+from explainer.export.hub import short_card
+from explainer.export.sample import SAMPLE
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.card import baseline_card, classifier_card, explainer_card

@@ -9,11 +9,12 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from explainer.attributor import Attributor, is_attributor, load_exported
+from explainer.attributor import Attributor
 from explainer.cache import cached_probabilities, cached_scores
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
 from explainer.explained.passes import token_budgeted
+from explainer.export.folder import is_attributor, load_exported
 from explainer.exported import Exported
 from explainer.losses import (
     correlation_matching,

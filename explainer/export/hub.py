@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import HfApi
 
 from explainer.explained import ExplainedModel
-from explainer.folder import write
+from explainer.export.folder import write
 from explainer.models import AbstractMaskExplainer
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from explainer.explained import ExplainedModel
 from explainer.explained.loading import own_state_dict, quiet
-from explainer.export_config import CONFIG, MERGED, ExportConfig
+from explainer.export.config import CONFIG, MERGED, ExportConfig
 from explainer.models import AbstractMaskExplainer
 
 WEIGHTS = "model.safetensors"

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from explainer.attributor import Attributor
+from explainer.export.program import ExportableAttributor, check, example, inputs_of
 from explainer.methods import SIG
-from explainer.portable.program import ExportableAttributor, check, example, inputs_of
 from tests.explainer.tools import fresh, hook_count
 from tests.families import TEXTS, explained
 

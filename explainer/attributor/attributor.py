@@ -10,24 +10,22 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from explainer.compilation import CompiledBlocks
+from explainer.attributor.compilation import CompiledBlocks
+from explainer.attributor.inputs import Classes, Item, amount, classes, encode, rows
+from explainer.attributor.locking import alone_with
+from explainer.attributor.trust import Fallback, trusted
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation
-from explainer.folder import is_attributor as is_attributor
-from explainer.folder import load_exported as load_exported
-from explainer.folder import read, write
-from explainer.hub import push
-from explainer.inputs import Classes, Item, amount, classes, encode, rows
-from explainer.locking import alone_with
+from explainer.export.folder import read, write
+from explainer.export.hub import push
+from explainer.export.onnx import write_onnx
+from explainer.export.program import exported_program
+from explainer.export.sample import SAMPLE
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
 from explainer.methods.refined import Refined
 from explainer.methods.run import predictions_and_scores
 from explainer.models import AbstractMaskExplainer
-from explainer.portable.onnx import write_onnx
-from explainer.portable.program import exported_program
-from explainer.portable.sample import SAMPLE
-from explainer.trust import Fallback, trusted
 
 
 class Attributor:
@@ -97,7 +95,7 @@ class Attributor:
             target: "predicted", a label, a class index, or a list of one of these a text.
             targets: several classes for every text instead: a list of labels and indices, or "all".
             is_split_into_words: texts are lists of words; offsets are then characters of the words joined by spaces.
-            trust: also measure each map's agreement with its prediction (`explainer.trust`): one more batched pass.
+            trust: also measure each map's agreement with its prediction (one more batched pass).
             fallback: a method (its name or settings) for texts whose trust is below `min_faithfulness`.
             min_faithfulness: comprehensiveness minus sufficiency, between -1 and 2.
             progress: show a progress bar.

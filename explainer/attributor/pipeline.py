@@ -21,14 +21,14 @@ from transformers import AutoConfig, Pipeline, PreTrainedConfig, PreTrainedModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from explainer.attributor import Attributor
+from explainer.attributor.inputs import amount, encode, rows
+from explainer.attributor.locking import alone_with
+from explainer.attributor.trust import Fallback
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explanation import Explanation, check_aggregation
-from explainer.export_config import ExportConfig
-from explainer.inputs import amount, encode, rows
-from explainer.locking import alone_with
+from explainer.export.config import ExportConfig
 from explainer.methods import AbstractMethod
 from explainer.methods import method as method_named
-from explainer.trust import Fallback
 
 TASK = "token-attribution"
 FORWARD = ("target", "targets", "trust", "fallback")

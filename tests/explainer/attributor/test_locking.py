@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from explainer import Attributor
-from explainer.locking import alone_with
+from explainer.attributor.locking import alone_with
 from explainer.methods import SIG, AttnLRP
 from explainer.methods.amortized import Amortized
 from explainer.models import EXPLAINERS

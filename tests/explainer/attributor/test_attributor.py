@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from explainer.attributor import Attributor, is_attributor
+from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
 from explainer.explanation import Explanation
+from explainer.export.folder import is_attributor
 from explainer.methods import METHODS, SIG
 from explainer.methods.amortized import Amortized
 from explainer.metrics import spearman

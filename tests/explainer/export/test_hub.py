@@ -10,7 +10,7 @@ import yaml
 
 from explainer import hub
 from explainer.attributor import Attributor
-from explainer.hub import base_model
+from explainer.export.hub import base_model
 from tests.explainer.test_attributor import exported
 from tests.families import TEXTS
 

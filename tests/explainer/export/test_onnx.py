@@ -14,9 +14,9 @@ import torch
 from tokenizers import Tokenizer
 
 from explainer.attributor import Attributor
-from explainer.portable import onnx as portable
-from explainer.portable.agreement import Agreement, agreement
-from explainer.portable.program import ExportableAttributor
+from explainer.export import onnx as portable
+from explainer.export.agreement import Agreement, agreement
+from explainer.export.program import ExportableAttributor
 from tests.families import TEXTS
 
 pytestmark = [

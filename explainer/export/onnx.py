@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from explainer.explained import ExplainedModel
+from explainer.export.agreement import agreement
+from explainer.export.program import Run, check, example, exported_program, reason
+from explainer.export.sample import SAMPLE
 from explainer.methods.amortized import Amortized
-from explainer.portable.agreement import agreement
-from explainer.portable.program import Run, check, example, exported_program, reason
-from explainer.portable.sample import SAMPLE
 
 OUTPUTS = ["logits", "scores"]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from explainer import Attributor
+from explainer.attributor.trust import Fallback, top_tokens, trusts
 from explainer.explanation import Explanation, Trust
 from explainer.methods import METHODS, SIG, AttnLRP, Random
-from explainer.trust import Fallback, top_tokens, trusts
 from tests.explainer.tools import bit_equal_logits, fresh
 from tests.families import TEXTS, explained
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from explainer.attributor.inputs import amount, classes, encode, rows
 from explainer.explained.base import PREDICTED
-from explainer.inputs import amount, classes, encode, rows
 from tests.families import FAMILIES, explained
 
 WORDS = ["The", "goodly", "film", "isn't", "New York", "dull!"]

@@ -9,10 +9,10 @@ import torch
 from explainer.explained import ExplainedModel
 from explainer.explained.base import PREDICTED
 from explainer.explained.passes import token_budgeted
+from explainer.export.program import Run, inputs_of
 from explainer.methods.amortized import Amortized
 from explainer.methods.run import predictions_and_scores
 from explainer.metrics import spearman, top_k_overlap
-from explainer.portable.program import Run, inputs_of
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from explainer import folder as module
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
-from explainer.export_config import ExportConfig
+from explainer.export.config import ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.models import EXPLAINERS
 from tests.explainer.test_attributor import exported, save_model

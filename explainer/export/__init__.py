@@ -1,0 +1,1 @@
+"""Exported explainers: folders, the hub, and programs that run elsewhere (torch.export, ONNX)."""

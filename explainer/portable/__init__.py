@@ -1,1 +1,0 @@
-"""Programs of an attributor that run without this package: torch.export, ONNX, int8."""
