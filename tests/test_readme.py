@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from explainer.shards import read_explanations
 from lightning_modules.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +18,7 @@ BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
 # What makes a shown training run small enough for a test; nothing else is changed.
 _FEW = ["--data.limit", "{train: 16, validation: 4, test: 4}", "--trainer.enable_progress_bar", "false"]
-SMALL = {"fit": [*_FEW, "--trainer.max_epochs", "1"], "test": _FEW, "compare": ["--n", "4"]}
+SMALL = {"fit": [*_FEW, "--trainer.max_epochs", "1"], "test": _FEW, "compare": ["--n", "4"], "predict": ["--n", "4"]}
 PARSED = """# text = A witty film delights audiences.
 1\tA\ta\tDET\tDT\t_\t3\tdet\t_\t_
 2\twitty\twitty\tADJ\tJJ\t_\t3\tamod\t_\t_
@@ -43,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_the_commands_it_should() -> None:
     shown = {command[1] for command in COMMANDS if command[0] == "explainer"}
-    assert shown == {"fit", "test", "export", "attribute", "evaluate", "compare", "heads"}
+    assert shown == {"fit", "test", "export", "attribute", "evaluate", "compare", "heads", "predict"}
     assert [command for command in COMMANDS if command[0] == "make"] == [["make", "demo"], ["make", "test"]]
 
 
@@ -57,14 +58,18 @@ def test_every_explainer_command_runs(place: Path, monkeypatch: pytest.MonkeyPat
     assert (place / "heads.json").is_file()
     assert "<html" in (place / "runs/compare/report.html").read_text()
     assert (place / "runs/demo/attributor/model.safetensors").is_file()
+    assert len(list(read_explanations(place / "runs/imdb"))) == 4
+    assert (place / "runs/self-contained/explained").is_dir()
+    assert (place / "runs/model.onnx").is_file()
 
 
 def test_the_python_shown_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    (code,) = [block for kind, block in BLOCKS if kind == "python"]
     names: dict[str, object] = {}
-    exec(code, names)
+    for code in [block for kind, block in BLOCKS if kind == "python"]:
+        exec(code, names)
     assert names["explanation"].target_label == "positive"  # type: ignore[attr-defined]
+    assert "<html" in (place / "classes.html").read_text()
 
 
 def test_make_names_the_targets_and_the_demo_s_steps() -> None:
