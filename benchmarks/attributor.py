@@ -10,22 +10,27 @@ model stands a random one of BERT-base's size. The explainers have random weight
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import quantiles
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
+import numpy as np
+import onnxruntime
 import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from explainer import ExplainedModel, TokenBatch, method
+from explainer import Attributor, ExplainedModel, TokenBatch, method
 from explainer.data.catalog import load
+from explainer.explained.base import PREDICTED
 from explainer.methods import AbstractMethod
 from explainer.methods.amortized import Amortized
 from explainer.models import EXPLAINERS
 
-LENGTHS = (32, 128)
+LENGTHS, BASE = (32, 128), "random, of BERT-base's size"
 TEACHERS = {"AttnLRP": "attn_lrp", "exact SIG": "sig", "IG-50": "integrated_gradients", "KernelSHAP": "kernel_shap"}
 SLOW = ("exact SIG", "IG-50", "KernelSHAP")
 Way = Callable[[TokenBatch], object]
@@ -68,14 +73,34 @@ def explaining(explained: ExplainedModel, chosen: AbstractMethod) -> Way:
     return run
 
 
+def in_onnx_runtime(explained: ExplainedModel, chosen: Amortized) -> Way:
+    """The same by ONNX Runtime, from the file that `Attributor.to_onnx` writes."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        Attributor(explained, chosen).to_onnx(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or it slows its rival in turn
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    names = {given.name for given in session.get_inputs()}
+
+    def run(batch: TokenBatch) -> object:
+        inputs = {name: tensor.numpy() for name, tensor in vars(batch).items() if name in names}
+        return session.run(None, {**inputs, "target": np.full(len(batch), PREDICTED)})
+
+    return run
+
+
 def ways(explained: ExplainedModel) -> Iterator[Measured]:
-    """What is compared; another runtime has its place here, beside eager prediction."""
+    """What is compared."""
     alone = predicting(explained)
     yield Measured("prediction", alone, alone, [])
     for kind in ("side", "separate", "lora"):
         own = deepcopy(explained)  # the adapters of one explainer would cost the others time
         chosen = Amortized(EXPLAINERS[kind](own).eval())
         yield Measured(f"+ {kind} explainer", explaining(own, chosen), alone, [])
+        if explained.name != BASE:
+            yield Measured(f"+ {kind} explainer, ONNX Runtime", in_onnx_runtime(own, chosen), alone, [])
     for name, registered in TEACHERS.items():
         yield Measured(f"+ {name}", explaining(explained, method(registered)), alone, [])
 
@@ -93,9 +118,7 @@ def texts_of(explained: ExplainedModel, n: int, length: int) -> TokenBatch:
 def base_sized(explained: ExplainedModel) -> ExplainedModel:
     """A random classifier of BERT-base's size with the tokenizer of `explained`."""
     config = BertConfig(vocab_size=len(explained.tokenizer), num_labels=2)
-    return ExplainedModel(
-        AutoModelForSequenceClassification.from_config(config), explained.tokenizer, name="base-sized"
-    )
+    return ExplainedModel(AutoModelForSequenceClassification.from_config(config), explained.tokenizer, name=BASE)
 
 
 def measure(explained: ExplainedModel, batch: TokenBatch, slow_texts: int, rounds: int, slow: bool) -> list[Measured]:

@@ -79,8 +79,9 @@ class SideExplainer(AbstractMaskExplainer):
         """What gives the scores of the batch for any labels, from the states of its layers as `states_of` has them."""
         aligned, order = batch.aligned()
         read = self.read(states)
-        # Without padding there is nothing to mask, and attention is faster.
-        attended = None if bool(aligned.attention_mask.all()) else aligned.attention_mask.bool()[:, None, None]
+        # Without padding there is nothing to mask, and attention is faster; a program is traced for any padding.
+        whole = not torch.compiler.is_exporting() and bool(aligned.attention_mask.all())
+        attended = None if whole else aligned.attention_mask.bool()[:, None, None]
 
         def score(labels: LabelWeights) -> Scores:
             return in_place(batch, self.explain(read, labels.to(read.dtype), attended), order)

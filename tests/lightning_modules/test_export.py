@@ -7,13 +7,13 @@ import pytest
 import torch
 import yaml
 
-from explainer import hub
 from explainer.attributor import Attributor
+from explainer.export import hub
 from lightning_modules.card import baseline_card, classifier_card, explainer_card
 from lightning_modules.cli import main
 from lightning_modules.export import export
-from tests.explainer.test_attributor import exported
-from tests.explainer.test_hub import StandIn
+from tests.explainer.attributor.test_attributor import exported
+from tests.explainer.export.test_hub import StandIn
 from tests.families import TEXTS
 
 pytestmark = [

@@ -434,6 +434,6 @@ def test_the_package_never_imports_lightning() -> None:
     roots = "{name.split('.')[0] for name in sys.modules}"
     code = f"import sys, {', '.join(MODULES)}; print({roots} & {{'lightning', 'pytorch_lightning'}} or 'none')"
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
     )
     assert found.stdout.strip() == "none"

@@ -157,6 +157,6 @@ def test_a_classifier_needs_a_method_and_its_tokenizer() -> None:
 
 def test_importing_explainer_is_enough() -> None:
     code = "import explainer; from transformers.pipelines import check_task; print(check_task('token-attribution')[0])"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert found.stdout.strip() == "token-attribution"

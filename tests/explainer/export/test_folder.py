@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from explainer import folder as module
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
+from explainer.export import folder as module
 from explainer.export.config import ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.models import EXPLAINERS
-from tests.explainer.test_attributor import exported, save_model
+from tests.explainer.attributor.test_attributor import exported, save_model
 from tests.explainer.tools import fresh
 from tests.families import FAMILIES, TEXTS, explained
 
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("kind", EXPLAINERS)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from explainer import hub
 from explainer.attributor import Attributor
+from explainer.export import hub
 from explainer.export.hub import base_model
-from tests.explainer.test_attributor import exported
+from tests.explainer.attributor.test_attributor import exported
 from tests.families import TEXTS
 
 pytestmark = [

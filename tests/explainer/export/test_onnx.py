@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
-CASES = [("bert", "separate"), *((f, "lora") for f in ("roberta", "modernbert", "gpt2", "llama"))]
+CASES = [("bert", "separate"), ("bert", "side"), *((f, "lora") for f in ("roberta", "modernbert", "gpt2", "llama"))]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_words.py"
 Make = Callable[..., Attributor]
 

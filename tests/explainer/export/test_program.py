@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
 # Tracing takes seconds: here one family of each reading direction, in test_onnx.py the others.
-CASES = [("bert", "lora"), ("llama", "separate")]
+CASES = [("bert", "lora"), ("llama", "separate"), ("bert", "side"), ("llama", "side")]
 Make = Callable[..., Attributor]
 
 
