@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,6 @@ def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 def listed(stored: dict[str, Tensor]) -> list[Tensor]:
     """The list that `numbered` wrote, whatever else is beside it."""
     return [stored[str(i)] for i in range(len(stored)) if str(i) in stored]
-
-
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of named tensors: equal means equal weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def cache_folder() -> Path:

@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from explainer.attributor import Attributor
-from explainer.cache import digest_of
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
+from explainer.provenance import digest_of
 from explainer.typing import Scores, Target
 
 

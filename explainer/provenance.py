@@ -1,5 +1,6 @@
-"""How a result was made: the command, the versions, the device."""
+"""How a result was made: the command, the versions, the device, the weights."""
 
+import hashlib
 import inspect
 import json
 import platform
@@ -9,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 PACKAGES = ("amortex", "torch", "transformers", "captum")
 
@@ -32,6 +34,15 @@ def versions() -> str:
 def device_name(device: torch.device) -> str:
     """The accelerator's name, or how many threads the processor was given."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of named tensors: equal means equal weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from explainer.cache import cached_effects, digest_of
+from explainer.cache import cached_effects
 from explainer.comparison import targets
 from explainer.evaluation import faithfulness, summary
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_attention_maps
@@ -26,6 +26,7 @@ from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.models.diffusion import AttentionDiffusion, Condition
 from explainer.models.diffusion.attention import FLOOR, centred
+from explainer.provenance import digest_of
 from explainer.rendering.attention import attention_figure
 from explainer.typing import Logits, Scores
 from lightning_modules.base import TrainingModule

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from explainer.cache import digest_of
 from explainer.explained import ExplainedModel
 from explainer.methods.baselines import AbstractBaseline, AttentionState, Maps, white_noise
 from explainer.models.diffusion import AttentionDiffusion, Condition
 from explainer.models.diffusion.attention import logarithms
+from explainer.provenance import digest_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 KIND = "rpi_baseline"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from explainer.cache import digest_of
 from explainer.explained import ExplainedModel, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods import RPI, method
 from explainer.methods.baselines import AttentionState, sampler
 from explainer.methods.learned import Learned
 from explainer.models.diffusion import AttentionDiffusion
+from explainer.provenance import digest_of
 from tests.explainer.tools import batch_of, bit_equal_logits, predicted, relative_error
 from tests.families import FAMILIES, TEXTS, explained
 
