@@ -145,6 +145,7 @@ def main(
     slow_texts: int = 2,
     slow: bool = True,
     base: bool = True,
+    base_texts: int = 8,
 ) -> None:
     """Measure and print.
 
@@ -156,12 +157,13 @@ def main(
         slow_texts: how many texts the slow ways explain, against the prediction of as many.
         slow: whether exact SIG, IG-50 and KernelSHAP are measured.
         base: whether a random model of BERT-base's size is measured too.
+        base_texts: how many texts make its batch.
     """
     torch.set_num_threads(threads)
     named = ExplainedModel.from_pretrained(model)
     for explained in (named, base_sized(named)) if base else (named,):
         for length in LENGTHS:
-            batch = texts_of(explained, texts, length)
+            batch = texts_of(explained, texts if explained is named else base_texts, length)
             title = f"{explained.name}: over the prediction of the same {len(batch)} texts of {length} tokens"
             table = Table("way", "median", "quartiles", title=title)
             for way in measure(explained, batch, slow_texts, rounds, slow):
