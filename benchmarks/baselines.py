@@ -31,7 +31,7 @@ from explainer.metrics.bootstrap import bootstrap_mean
 
 K = (1, 4, 8, 24)
 COMPREHENSIVENESS, SUFFICIENCY = "aopc_comprehensiveness", "aopc_sufficiency"
-PUBLISHED = {"preset": "paper", "n_baselines": 1}
+PUBLISHED = {"preset": "paper", "n_baselines": 1, "rows": "pooled", "formula": "paper", "n_steps": 31}
 BEST: dict[str, dict[str, Any]] = {
     "gaussian": {"layers": -1, "rows": "all", "formula": "gradient", "n_steps": 4, "n_baselines": 1},
     "all_reference": {"layers": [-3, -2, -1], "rows": "all", "formula": "gradient", "n_steps": 4, "n_baselines": 1},
