@@ -15,6 +15,12 @@ def prediction_kept(logits: Logits, probabilities: Float[Tensor, "batch labels"]
     return F.cross_entropy(logits, probabilities)
 
 
+def aim_of_kept(probabilities: Float[Tensor, "batch labels"], target: Target) -> Float[Tensor, "batch labels"]:
+    """What the kept tokens should give: the whole text's prediction, or the target alone where it was not predicted."""
+    predicted = (probabilities.argmax(dim=1) == target)[:, None]
+    return torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).to(probabilities))
+
+
 def prediction_destroyed(logits: Logits, target: Target, eps: float = 1e-6) -> Loss:
     """-log(1 - p_c(keep(1 - a)) + eps): without the kept tokens the target should be gone (AML, equation 4)."""
     probability = logits.softmax(dim=-1).gather(1, target[:, None])[:, 0]

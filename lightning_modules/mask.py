@@ -17,6 +17,7 @@ from explainer.explained.passes import token_budgeted
 from explainer.export.folder import is_attributor, load_exported
 from explainer.exported import Exported
 from explainer.losses import (
+    aim_of_kept,
     correlation_matching,
     prediction_destroyed,
     prediction_kept,
@@ -258,9 +259,7 @@ class _Known:
     def rows(self, index: list[int], explained: ExplainedModel) -> _Rows:
         batch = explained.collate([self.texts[i] for i in index])
         target, probabilities = self.target[index], self.probabilities[index]
-        # For a class that was not predicted the kept tokens should give that class.
-        predicted = (probabilities.argmax(dim=1) == target)[:, None]
-        aim = torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).float())
+        aim = aim_of_kept(probabilities, target)
         scorable, device = batch.scorable.cpu(), explained.device
         teachers = {
             label: standardized(pad([scores[i] for i in index], 0.0), scorable).to(device)

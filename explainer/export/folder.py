@@ -1,4 +1,4 @@
-"""The folder of an exported explainer: written, read back from a path or the hub, and sent to the hub."""
+"""The folder of an exported explainer: written, and read back from a path or the hub."""
 
 from pathlib import Path
 from typing import Any

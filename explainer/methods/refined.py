@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, TokenBatch
-from explainer.losses import prediction_destroyed, prediction_kept, sparsity
+from explainer.losses import aim_of_kept, prediction_destroyed, prediction_kept, sparsity
 from explainer.methods.amortized import Amortized
 from explainer.methods.base import AbstractMethod
 from explainer.methods.best_of import best_of
@@ -81,7 +81,8 @@ class Refined(AbstractMethod):
         with self._training(explained) as parameters, torch.enable_grad():
             maps = [amortized(explained, one, target)] if self.select is not None or self.steps == 0 else []
             optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-            aim = _aim(explained, one, target)
+            with torch.no_grad():
+                aim = aim_of_kept(explained(one).softmax(dim=1), target)
             for step in range(self.steps):
                 gradients = torch.autograd.grad(self._loss(explained, one, target, aim), parameters, allow_unused=True)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -121,11 +122,3 @@ class Refined(AbstractMethod):
                     parameter.copy_(values)
                     parameter.grad = gradient
                     parameter.requires_grad_(required)
-
-
-def _aim(explained: ExplainedModel, one: TokenBatch, target: Target) -> Logits:
-    """The probabilities that the kept tokens should give: the whole text's, or the target's alone, if not predicted."""
-    with torch.no_grad():
-        probabilities = explained(one).softmax(dim=1)
-    predicted = (probabilities.argmax(dim=1) == target)[:, None]
-    return torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).to(probabilities))

@@ -6,16 +6,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.methods import Random
+from explainer.models import EXPLAINERS, AbstractMaskExplainer
 from explainer.typing import Target
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
+
+# What building a LoRA explainer warns of; it has a test of its own in models/test_lora.py.
+LORA_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
 
 
 def fresh(family: str) -> ExplainedModel:
@@ -73,6 +83,16 @@ def bit_equal_logits(model: ExplainedModel) -> Iterator[None]:
 
 def hook_count(model: ExplainedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def moved(model: ExplainedModel, kind: str = "separate", **settings: Any) -> AbstractMaskExplainer:
+    """An explainer of that kind, every trained weight of it moved off its start."""
+    torch.manual_seed(1)
+    explainer = EXPLAINERS[kind](model, **settings).eval()
+    with torch.no_grad():
+        for parameter in explainer.trained(model).values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return explainer
 
 
 def saved(model: ExplainedModel, folder: Path) -> str:

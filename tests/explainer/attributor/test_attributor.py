@@ -20,16 +20,10 @@ from explainer.methods import METHODS, SIG
 from explainer.methods.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.models import EXPLAINERS
-from tests.explainer.tools import fresh
+from tests.explainer.tools import LORA_WARNINGS, fresh, moved
 from tests.families import TEXTS, explained
 
-# What building a LoRA explainer warns of has a test of its own in models/test_lora.py.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
 
 
@@ -46,12 +40,7 @@ def save_model(model: ExplainedModel, folder: Path) -> Path:
 def exported(root: Path, kind: str = "separate", family: str = "bert") -> Attributor:
     """root/model and, referring to it, root/attributor: what was exported."""
     model = ExplainedModel.from_pretrained(save_model(explained(family), root / "model"))
-    torch.manual_seed(1)
-    explainer = EXPLAINERS[kind](model).eval()
-    with torch.no_grad():
-        for parameter in explainer.trained(model).values():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    attributor = Attributor(model, Amortized(explainer))
+    attributor = Attributor(model, Amortized(moved(model, kind)))
     attributor.save_pretrained(root / "attributor")
     return attributor
 

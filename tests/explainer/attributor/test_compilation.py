@@ -6,8 +6,7 @@ import torch
 from explainer import Attributor
 from explainer.methods import SIG, AttnLRP
 from explainer.methods.amortized import Amortized
-from explainer.models import EXPLAINERS
-from tests.explainer.tools import batch_of, fresh
+from tests.explainer.tools import batch_of, fresh, moved
 from tests.families import TEXTS, explained
 
 pytestmark = [
@@ -19,12 +18,7 @@ SHAPES = (TEXTS, TEXTS[:1], TEXTS[1:3])
 
 def attributor(kind: str) -> Attributor:
     model = fresh("bert")
-    torch.manual_seed(1)
-    explainer = EXPLAINERS[kind](model).eval()
-    with torch.no_grad():
-        for parameter in explainer.trained(model).values():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return Attributor(model, Amortized(explainer))
+    return Attributor(model, Amortized(moved(model, kind)))
 
 
 @pytest.mark.parametrize(("kind", "backend"), [("lora", "eager"), ("separate", "aot_eager")])

@@ -16,15 +16,10 @@ from explainer.export.config import ExportConfig
 from explainer.methods.amortized import Amortized
 from explainer.models import EXPLAINERS
 from tests.explainer.attributor.test_attributor import exported, save_model
-from tests.explainer.tools import fresh
+from tests.explainer.tools import LORA_WARNINGS, fresh
 from tests.families import FAMILIES, TEXTS, explained
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 ROOT = Path(__file__).parents[3]
 
 

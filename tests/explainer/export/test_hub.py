@@ -12,14 +12,10 @@ from explainer.attributor import Attributor
 from explainer.export import hub
 from explainer.export.hub import base_model
 from tests.explainer.attributor.test_attributor import exported
+from tests.explainer.tools import LORA_WARNINGS
 from tests.families import TEXTS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 
 
 class StandIn:

@@ -17,14 +17,10 @@ from explainer.attributor import Attributor
 from explainer.export import onnx as portable
 from explainer.export.agreement import Agreement, agreement
 from explainer.export.program import ExportableAttributor
+from tests.explainer.tools import LORA_WARNINGS
 from tests.families import TEXTS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 CASES = [("bert", "separate"), ("bert", "side"), *((f, "lora") for f in ("roberta", "modernbert", "gpt2", "llama"))]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_words.py"
 Make = Callable[..., Attributor]

@@ -11,15 +11,10 @@ import torch
 from explainer.attributor import Attributor
 from explainer.export.program import ExportableAttributor, check, example, inputs_of
 from explainer.methods import SIG
-from tests.explainer.tools import fresh, hook_count
+from tests.explainer.tools import LORA_WARNINGS, fresh, hook_count
 from tests.families import TEXTS, explained
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 # Tracing takes seconds: here one family of each reading direction, in test_onnx.py the others.
 CASES = [("bert", "lora"), ("llama", "separate"), ("bert", "side"), ("llama", "side")]
 Make = Callable[..., Attributor]

@@ -12,27 +12,17 @@ from explainer.methods.amortized import Amortized
 from explainer.methods.refined import Refined
 from explainer.methods.run import scores_of
 from explainer.models import EXPLAINERS
-from tests.explainer.tools import batch_of, bit_equal_logits, fresh
+from tests.explainer.tools import LORA_WARNINGS, batch_of, bit_equal_logits, fresh, moved
 from tests.families import TEXTS
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-]
+pytestmark = LORA_WARNINGS
 every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
 RATE = 0.01
 
 
 def attributor(kind: str = "separate", family: str = "bert", **settings: object) -> Attributor:
     model = fresh(family)
-    torch.manual_seed(1)
-    explainer = EXPLAINERS[kind](model, **settings).eval()
-    with torch.no_grad():
-        for parameter in explainer.trained(model).values():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return Attributor(model, Amortized(explainer))
+    return Attributor(model, Amortized(moved(model, kind, **settings)))
 
 
 def state(attributor: Attributor) -> dict[str, torch.Tensor]:
