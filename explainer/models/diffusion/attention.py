@@ -67,18 +67,20 @@ class AttentionDiffusion(nn.Module):
         """Attention: rows sum to one over the valid entries, 0 elsewhere."""
         there = valid[:, :, None]
         shut = torch.where(there | ~there.any(dim=-1, keepdim=True), 0.0, -torch.inf).to(z)  # of an empty row: nothing
-        return (z * self.scale + shut).softmax(dim=-1) * there
+        return (z * self.scale).add_(shut).softmax(dim=-1) * there
 
     def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Tensor | None = None) -> LayerHeads:
         """The network's word about z_t: noise or v, in the space of the data."""
         share = t.to(z) / self.schedule.n_timesteps
         return centred(self.denoiser(z.flatten(1, 2), share, condition, known).view_as(z), condition.valid)
 
-    def sampled(self, z: LayerHeads, noise: LayerHeads, condition: Condition, n_steps: int, start: float) -> LayerHeads:
-        """Attention, by DDIM from z noised to start * T."""
-        highest = torch.full((len(z),), self.schedule.times(n_steps, start)[0], device=z.device)
-        noised = self.schedule.noised(z, highest, centred(noise, condition.valid))
-        known = self.denoiser.known(condition, z.dtype)
+    def sampled(
+        self, logs: LayerHeads, noise: LayerHeads, condition: Condition, n_steps: int, start: float
+    ) -> LayerHeads:
+        """Attention, by DDIM from the logarithms of a text's own, noised to start * T."""
+        highest = torch.full((len(logs),), self.schedule.times(n_steps, start)[0], device=logs.device)
+        noised = centred(self.schedule.noised(logs / self.scale, highest, noise), condition.valid)
+        known = self.denoiser.known(condition, logs.dtype)
         end = self.schedule.ddim(lambda z, t: self.predicted(z, t, condition, known), noised, n_steps, start)
         return self.decoded(end, condition.valid)
 
@@ -88,7 +90,7 @@ def centred(values: LayerHeads, valid: Valid) -> LayerHeads:
     there = valid[:, :, None].to(values)  # a product is several times as fast as a masked fill
     values = values * there
     mean = values.sum(dim=-1, keepdim=True) / there.sum(dim=-1, keepdim=True).clamp(min=1)
-    return (values - mean) * there
+    return values.sub_(mean).mul_(there)
 
 
 def logarithms(maps: Float[Tensor, "*shape seq seq"]) -> Float[Tensor, "*shape seq seq"]:

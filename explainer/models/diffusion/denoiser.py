@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from explainer.typing import Embeddings
 
 _WAVES = 8
+_ENTRIES = 2**14  # that a block widens at once
 
 Pairs = Float[Tensor, "batch seq seq width"]
 
@@ -76,11 +77,12 @@ class Denoiser(nn.Module):
         """`t` as a share of T; `known` as `self.known` gives it, for who asks of several t."""
         pairs = condition.pairs[..., None]
         known = self.known(condition, z.dtype) if known is None else known
-        x = self.maps(z.movedim(1, -1)) + known
+        x = torch.einsum("bcqk,wc->bqkw", z, self.maps.weight) + (known + self.maps.bias)
         time = self.time(_waves(t * 1000).to(z.dtype))[:, None, None]
         for block in self.blocks:
             x = block(x, time, pairs)
-        return self.out(self.norm(x)).movedim(-1, 1)
+        entries, weight = self.norm(x).flatten(1, 2).transpose(1, 2), self.out.weight.expand(len(x), -1, -1)
+        return torch.baddbmm(self.out.bias[:, None], weight, entries).view_as(z)  # laid out as softmax wants it
 
     def known(self, condition: Condition, dtype: torch.dtype) -> Pairs:
         """What an entry knows apart from the maps: its places, what is replaced there, and what stands there."""
@@ -93,11 +95,11 @@ class Denoiser(nn.Module):
         distance = self.relative(_waves(torch.arange(-seq + 1, seq, device=at.device)).to(dtype))
         relative = distance[at[:, None] - at + seq - 1]
         if self.content is None:
-            return query[:, :, None] + (key[:, None] + relative)
+            return (key[:, None] + relative).add_(query[:, :, None])
         added_query, added_key, factor_query, factor_key = self.content(condition.hidden).chunk(4, dim=-1)
         query, key = query + added_query, key + added_key
-        places = query[:, :, None] + (key[:, None] + relative)
-        return torch.addcmul(places, factor_query[:, :, None], factor_key[:, None])
+        places = (key[:, None] + relative).add_(query[:, :, None])
+        return places.addcmul_(factor_query[:, :, None], factor_key[:, None])
 
 
 class _Block(nn.Module):
@@ -112,10 +114,12 @@ class _Block(nn.Module):
     def forward(
         self, x: Pairs, time: Float[Tensor, "batch 1 1 width"], pairs: Bool[Tensor, "batch seq seq 1"]
     ) -> Pairs:
-        y = self.norm(x) * pairs
+        y = self.norm(x).mul_(pairs)
         rows, columns = (y.sum(dim, keepdim=True) / pairs.sum(dim, keepdim=True).clamp(min=1) for dim in (2, 1))
-        mixed = self.inward(y) + (self.row(rows) + self.time(time)) + self.column(columns)
-        return x + self.outward(F.gelu(mixed))
+        rows, columns = self.row(rows) + self.time(time), self.column(columns)
+        # In place and a few rows at a time: of vectors for n^2 entries, twice as wide in between, memory is the cost.
+        parts = zip(*(of.split(max(_ENTRIES // (len(x) * x.shape[2]), 1), dim=1) for of in (x, y, rows)), strict=True)
+        return torch.cat([x + self.outward(F.gelu(self.inward(y).add_(row).add_(columns))) for x, y, row in parts], 1)
 
 
 def _waves(values: Tensor) -> Float[Tensor, "*shape waves"]:

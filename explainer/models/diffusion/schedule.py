@@ -61,19 +61,12 @@ class Schedule(nn.Module):
     def noised(self, clean: State, t: Times, noise: State) -> State:
         """A sample of q(z_t | z_0), one t a row."""
         signal, sigma = self._scales(t, clean)
-        return signal * clean + sigma * noise
+        return torch.addcmul(signal * clean, sigma, noise)
 
     def aim(self, clean: State, t: Times, noise: State) -> State:
         """What the network should say of z_t."""
         signal, sigma = self._scales(t, clean)
         return noise if self.prediction == "eps" else signal * noise - sigma * clean
-
-    def split(self, z: State, t: Times, predicted: State) -> tuple[State, State]:
-        """z_0 and the noise, as a prediction about z_t has them."""
-        signal, sigma = self._scales(t, z)
-        if self.prediction == "eps":
-            return (z - sigma * predicted) / signal, predicted
-        return signal * z - sigma * predicted, sigma * z + signal * predicted
 
     def times(self, n_steps: int, start: float = 1.0) -> list[int]:
         """The t that DDIM visits, from start * T down to 0, no t twice.
@@ -89,11 +82,22 @@ class Schedule(nn.Module):
 
     def ddim(self, predict: Callable[[State, Times], State], z: State, n_steps: int, start: float = 1.0) -> State:
         """z_0 from z at t = start * T, in `n_steps` steps at most; `predict(z, t)` is the network."""
-        for t, after in itertools.pairwise(self.times(n_steps, start)):
-            now = torch.full((len(z),), t, device=z.device)
-            clean, noise = self.split(z, now, predict(z, now))
-            z = self.noised(clean, torch.full_like(now, after), noise)
+        times = self.times(n_steps, start)
+        for (t, now), (_, after) in itertools.pairwise(zip(times, self.kept[times].tolist(), strict=True)):
+            z = self.step(z, predict(z, torch.full((len(z),), t, device=z.device)), now, after)
         return z
+
+    def step(self, z: State, predicted: State, now: float, after: float) -> State:
+        """From z where abar is `now` to where it is `after`, along what the network says of z.
+
+        z_0_hat and eps_hat are linear in z and the prediction, and so is what DDIM makes of them.
+        """
+        signal, sigma, later, less = (math.sqrt(share) for share in (now, 1 - now, after, 1 - after))
+        if self.prediction == "eps":  # z_0 = (z - sigma eps) / signal
+            of_z, of_predicted = later / signal, less - later * sigma / signal
+        else:  # z_0 = signal z - sigma v, eps = sigma z + signal v
+            of_z, of_predicted = later * signal + less * sigma, less * signal - later * sigma
+        return (z * of_z).add_(predicted, alpha=of_predicted)
 
     def _scales(self, t: Times, like: Tensor) -> tuple[Tensor, Tensor]:
         kept = self.kept[t].view(-1, *[1] * (like.ndim - 1)).to(like)

@@ -1,11 +1,12 @@
 """Whatever the network says, a sample is attention: rows, causality, padding, any size, no company."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from explainer.models.diffusion import AttentionDiffusion, Condition
+from explainer.models.diffusion import AttentionDiffusion, Condition, denoiser
 from explainer.models.diffusion.attention import centred, logarithms
 
 LAYERS, HEADS, HIDDEN = 2, 3, 8
@@ -60,12 +61,20 @@ def test_a_text_s_sample_knows_nothing_of_company_and_padding(lengths: list[int]
     condition, z, noise = texts(lengths, causal, max(lengths) + extra)
     z, noise, hidden = z.double(), noise.double(), condition.hidden.double()
     condition = Condition(condition.valid, condition.replaced, hidden)
-    z = model.encoded(z, condition.valid)
     together = model.sampled(z, noise, condition, 3, 0.8)
     for i, n in enumerate(lengths):
         own = Condition(condition.valid[[i], :, :n, :n], condition.replaced[[i], :n], hidden[[i], :n])
         alone = model.sampled(z[[i], ..., :n, :n], noise[[i], ..., :n, :n], own, 3, 0.8)
         assert torch.allclose(alone[0], together[i, ..., :n, :n], atol=1e-8)
+
+
+def test_rows_widened_a_few_at_a_time_are_rows_widened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = diffusion()
+    condition, z, noise = texts([9, 7], True, 9)
+    once = model.sampled(z, noise, condition, 2, 1.0)
+    monkeypatch.setattr(denoiser, "_ENTRIES", 2 * 9 * 4)
+    split = model.sampled(z, noise, condition, 2, 1.0)
+    assert torch.allclose(split, once, atol=1e-6)
 
 
 @given(SIZES, st.booleans())

@@ -48,13 +48,16 @@ def test_noised_data_have_the_moments_of_the_forward_process(t: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "prediction"), EVERY)
-def test_split_inverts_noised(kind: str, prediction: str) -> None:
+@pytest.mark.parametrize(("t", "after"), [(1, 0), (250, 0), (250, 100), (499, 1), (500, 499)])
+def test_a_step_with_the_true_word_stays_on_the_line_from_data_to_noise(
+    kind: str, prediction: str, t: int, after: int
+) -> None:
     schedule = Schedule(kind, prediction).double()
     clean, noise = torch.randn(5, 2, 3, dtype=torch.float64), torch.randn(5, 2, 3, dtype=torch.float64)
-    t: torch.Tensor = torch.tensor([0, 1, 250, 499, 500])
-    found = schedule.split(schedule.noised(clean, t, noise), t, schedule.aim(clean, t, noise))
-    assert torch.allclose(found[0], clean, atol=1e-6)
-    assert torch.allclose(found[1], noise, atol=1e-6) or prediction == "v"
+    now, later = (torch.full((5,), at) for at in (t, after))
+    z, word = schedule.noised(clean, now, noise), schedule.aim(clean, now, noise)
+    found = schedule.step(z, word, schedule.kept[t].item(), schedule.kept[after].item())
+    assert torch.allclose(found, schedule.noised(clean, later, noise), atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "prediction"), EVERY)

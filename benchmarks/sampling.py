@@ -1,0 +1,58 @@
+"""What a learned RPI baseline costs: one sample over one forward and backward pass of the explained model.
+
+python benchmarks/sampling.py [--learned checkpoints/demo-rpi-baseline]
+
+The pass is the model's own, on the same texts, with the gradient of a logit by the input embeddings.
+"""
+
+import torch
+from attributor import texts_of
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+from teachers import ratio
+
+from explainer import ExplainedModel, TokenBatch, method
+from explainer.explained import edit_attention_maps
+from explainer.explained.resume import LayerMaps, Resumed
+from explainer.methods.baselines import AttentionState
+from explainer.methods.learned import Learned
+
+BATCHES = {32: 16, 128: 4, 256: 1, 448: 1}  # tokens: texts
+
+
+def cost(explained: ExplainedModel, learned: Learned, batch: TokenBatch, rounds: int) -> float:
+    layers, input_gradient = learned.diffusion.layers, method("input_x_gradient")
+    target = torch.zeros(len(batch), dtype=torch.long)
+    maps = LayerMaps(explained, layers)
+    with edit_attention_maps(explained.model, maps):
+        resumed = Resumed(explained, batch, layers[0])
+        state = AttentionState(explained, resumed.batch, layers, maps.maps, resumed.hidden)
+    return ratio(lambda: learned(state, 0, 0), lambda: input_gradient(explained, batch, target), rounds)
+
+
+def main(
+    model: str = "checkpoints/demo-classifier",
+    learned: str = "checkpoints/demo-rpi-baseline",
+    rounds: int = 11,
+    threads: int = 2,
+) -> None:
+    """Measure and print.
+
+    Args:
+        model: the explained model.
+        learned: folder of a baseline learned for it.
+        rounds: paired rounds; the median is shown.
+        threads: of torch.
+    """
+    torch.set_num_threads(threads)
+    explained, baseline = ExplainedModel.from_pretrained(model), Learned.load(learned)
+    table = Table("tokens", "texts", "a sample over a forward and a backward pass")
+    for length, n in BATCHES.items():
+        found = cost(explained, baseline, texts_of(explained, n, length), rounds)
+        table.add_row(str(length), str(n), f"{found:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
