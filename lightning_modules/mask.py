@@ -132,6 +132,8 @@ class MaskTraining(TrainingModule):
         probabilities = cached_probabilities(self.explained, texts)
         share = self.hparams["other_class"] if split == "train" else 0.0
         target = _mixed_targets(probabilities, share, self.hparams["seed"])
+        if split == "train":
+            self.explainer.longest_text = max(self.explainer.longest_text or 0, *map(len, texts))
         states = kept_states(self.explained, texts) if self.hparams["keep_states"] and split == "train" else None
         for teacher in self.teachers.values():
             if isinstance(teacher, Exported):
@@ -223,6 +225,13 @@ class MaskTraining(TrainingModule):
         self.log("validation/faithfulness", comprehensiveness - sufficiency, prog_bar=True)
         self.aopc_comprehensiveness.reset()
         self.aopc_sufficiency.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["longest_text"] = self.explainer.longest_text
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.explainer.longest_text = checkpoint.get("longest_text")
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """The explainer is one of the methods that the callback `MethodComparison` compares."""

@@ -1,5 +1,6 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -156,6 +157,7 @@ class Attributor:
         asked = classes(self.explained, target, targets, len(encoded))
         if len(encoded) == 0:
             return []
+        self._warn_of_length(max(map(len, encoded)))
         with alone_with(self.explained):
             with nullcontext() if self._compiled is None else self._compiled.running():
                 probabilities, chosen, scores = predictions_and_scores(
@@ -194,6 +196,16 @@ class Attributor:
         asked = {name: options.pop(name) for name in names if name in options}
         refined = Refined(self._explainer("refine"), steps=steps, **options)
         return Attributor(self.explained, refined)._explain_rows(list(rows([text], [text_pair])), **asked)[0]
+
+    def _warn_of_length(self, tokens: int) -> None:
+        explainer = self.method.explainer if isinstance(self.method, Amortized) else None
+        if explainer is not None and explainer.reach is not None and tokens > explainer.reach:
+            warnings.warn(
+                f"Texts of more than {explainer.reach} tokens were given, and the longest that this explainer was "
+                f"trained on has {explainer.longest_text}: their scores may be wrong. `trust=True` measures that; "
+                "train on longer texts, or a side explainer.",
+                stacklevel=2,
+            )
 
     def _explainer(self, verb: str) -> AbstractMaskExplainer:
         if not isinstance(self.method, Amortized):

@@ -27,6 +27,7 @@ class ExportConfig:
         baseline_token: that of the explained model in training.
         tokenizer_sha256: of the tokenizer's whole pipeline.
         probe_logits: what the explained model says of a fixed sentence.
+        longest_text: tokens of the longest text that the explainer was trained on, where that is known.
         amortex: version of this format.
         model_type: how transformers knows such a config.json.
     """
@@ -37,6 +38,7 @@ class ExportConfig:
     labels: list[str]
     tokenizer_sha256: str
     probe_logits: list[float]
+    longest_text: int | None = None
     amortex: int = 1
     model_type: str = "amortex"
 
@@ -52,6 +54,7 @@ class ExportConfig:
             labels=explained.labels,
             tokenizer_sha256=explained.text.fingerprint,
             probe_logits=[round(value, 4) for value in _probe(explained)],
+            longest_text=explainer.longest_text,
         )
 
     def write(self, folder: Path) -> None:
@@ -65,6 +68,8 @@ class ExportConfig:
             texts = (config.explained_model, config.baseline_token, config.tokenizer_sha256, config.explainer["kind"])
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("an entry is no string")
+            if not isinstance(config.longest_text, int | None):
+                raise TypeError("`longest_text` is no whole number")
             torch.tensor(config.probe_logits, dtype=torch.float32)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise ValueError(

@@ -70,6 +70,7 @@ def _load(folder: Path, config: ExportConfig, explained: ExplainedModel, explain
     except Exception as error:
         raise ValueError(f"{str(folder / WEIGHTS)!r} is missing or broken: {error}") from error
     explainer.load_trained(explained, weights)
+    explainer.longest_text = config.longest_text
 
 
 def is_attributor(name: str) -> bool:

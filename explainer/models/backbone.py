@@ -12,6 +12,8 @@ from explainer.models.base import AbstractMaskExplainer, LabelWeights, in_place
 from explainer.models.label import LabelEmbedding
 from explainer.typing import Embeddings, Scores
 
+REACH = 3  # measured: docs/attributor.md, long texts
+
 
 class AbstractBackboneExplainer(AbstractMaskExplainer):
     """One pass of a backbone, with the label at an extra position, and a head that reads its last hidden states.
@@ -24,6 +26,11 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
         hidden = explained.backbone.config.hidden_size
         self.label = LabelEmbedding.like_words(explained)
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+
+    @property
+    def reach(self) -> int | None:
+        """The label's position lies behind the text: far behind those of the training, it is not read any more."""
+        return None if self.longest_text is None else REACH * self.longest_text
 
     @abstractmethod
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:

@@ -25,6 +25,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
         label: what tells it the class that is asked.
         settings: the constructor's arguments, as an export keeps them.
         forward_equivalents: what the explanation costs beside the prediction, in forward passes of the explained model.
+        longest_text: tokens of the longest text that it was trained on; None where that is not known.
     """
 
     kind: ClassVar[str]
@@ -34,6 +35,12 @@ class AbstractMaskExplainer(nn.Module, ABC):
         super().__init__()
         self.settings = settings
         self.forward_equivalents = 1.0
+        self.longest_text: int | None = None
+
+    @property
+    def reach(self) -> int | None:
+        """Tokens of the longest text that its scores can be relied on for; None where no limit is known."""
+        return None
 
     @abstractmethod
     def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:

@@ -1,5 +1,6 @@
 """Training mask explainers: every variant learns, checkpoints hold what is trained, and runs resume exactly."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from explainer import Attributor
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.losses import correlation_matching
+from explainer.methods.amortized import Amortized
 from explainer.models.side import states_of
 from lightning_modules.cli import main
 from lightning_modules.export import load_training
@@ -96,8 +98,10 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[
 
 @pytest.mark.parametrize("explainer", SETTINGS)
 def test_exported_attributor_equals_the_checkpoint_to_the_bit(
-    explainer: str, configuration: dict[str, Any], tmp_path: Path
+    explainer: str, configuration: dict[str, Any], files: dict[str, str], tmp_path: Path
 ) -> None:
+    words = [len(json.loads(line)["text"].split()) for line in Path(files["train"]).read_text().splitlines()]
+    longest = max(words) + 2  # a token a word, and the two special ones
     configuration["model"]["init_args"] |= {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
@@ -105,8 +109,11 @@ def test_exported_attributor_equals_the_checkpoint_to_the_bit(
     texts = ["the film was great fun", "bad"]
     assert isinstance(module, MaskTraining)
     expected = [explanation.scores for explanation in module.attributor(texts)]
-    found = [e.scores for e in Attributor.from_pretrained(tmp_path / "exported")(texts)]
+    loaded = Attributor.from_pretrained(tmp_path / "exported")
+    found = [e.scores for e in loaded(texts)]
     assert found == expected
+    assert isinstance(loaded.method, Amortized)
+    assert loaded.method.explainer.longest_text == longest
     assert any(score != 0 for score in found[0])
     assert "exported" in (tmp_path / "exported" / "README.md").read_text()
 

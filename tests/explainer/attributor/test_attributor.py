@@ -276,6 +276,27 @@ def test_another_baseline_token_comes_back(tmp_path: Path) -> None:
     assert loaded.explained.baseline_token_id == model.baseline_token_id
 
 
+# Texts longer than those of the training
+
+
+def test_texts_far_beyond_the_training_s_are_told_after_a_round_trip_too(tmp_path: Path) -> None:
+    """The label's place lies behind the text: an explainer that has only seen it near does not read it far off."""
+    attributor = exported(tmp_path)
+    attributor(["the film " * 8])  # nothing is known: nothing is said
+    attributor.method.explainer.longest_text = 4  # type: ignore[attr-defined]
+    attributor.save_pretrained(tmp_path / "attributor")
+    loaded = Attributor.from_pretrained(tmp_path / "attributor")
+    loaded(["the film was great , but it was not"])  # 12 tokens, with the special ones
+    with pytest.warns(UserWarning, match=r"more than 12 tokens .* trained on has 4: .* `trust=True`"):
+        loaded(["the film", "the film " * 8])
+
+
+def test_an_explainer_that_joins_the_label_to_every_token_has_no_such_limit(tmp_path: Path) -> None:
+    attributor = exported(tmp_path, "side")
+    attributor.method.explainer.longest_text = 4  # type: ignore[attr-defined]
+    assert len(attributor(["the film " * 8])[0].scores) > 12
+
+
 # Refusals
 
 
@@ -361,6 +382,7 @@ BROKEN = {
     "an unknown setting": {"explainer": {"kind": "lora", "depth": 3}},
     "no tokenizer hash": {"tokenizer_sha256": None},
     "no probe": {"probe_logits": None},
+    "a length that is none": {"longest_text": "long"},
 }
 
 
