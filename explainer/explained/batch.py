@@ -132,6 +132,11 @@ class TokenBatch:
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
         ]
 
+    def alone(self) -> list["TokenBatch"]:
+        """Each text as a batch of its own, without padding."""
+        real = self.attention_mask.bool()
+        return [self._map(lambda tensor, i=i: tensor[i : i + 1, real[i]]) for i in range(len(self))]
+
     def split(self, values: Tensor) -> list[Tensor]:
         """Rows of a (batch, seq) tensor without padding, one tensor a text."""
         return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]

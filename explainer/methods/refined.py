@@ -65,10 +65,8 @@ class Refined(AbstractMethod):
 
     def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         scores = torch.zeros(batch.input_ids.shape, device=batch.device)
-        for i in range(len(batch)):
-            real = batch.attention_mask[i].bool()
-            one = batch._map(lambda tensor, i=i, real=real: tensor[i : i + 1, real])
-            scores[i, real] = self._refined(explained, one, target[i : i + 1])[0]
+        for i, one in enumerate(batch.alone()):
+            scores[i, batch.attention_mask[i].bool()] = self._refined(explained, one, target[i : i + 1])[0]
         return scores
 
     def forward_equivalents(self, n_scorable: int) -> float:

@@ -61,6 +61,17 @@ def test_rows_of_a_collated_batch_are_the_rows_given(lengths: list[int], side: s
 
 @settings(deadline=None, max_examples=40)
 @given(LENGTHS, SIDES)
+def test_alone_is_every_text_without_padding(lengths: list[int], side: str) -> None:
+    rows = rows_of(lengths, types=True)
+    for one, row in zip(collate(rows, pad_token_id=0, side=side).alone(), rows, strict=True):
+        assert torch.equal(one.input_ids, row.input_ids[None])
+        assert one.token_type_ids is not None
+        assert torch.equal(one.token_type_ids, row.token_type_ids[None])
+        assert one.attention_mask.bool().all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(LENGTHS, SIDES)
 def test_aligned_puts_padding_right_and_its_order_leads_back(lengths: list[int], side: str) -> None:
     batch = collate(rows_of(lengths), pad_token_id=0, side=side)
     aligned, order = batch.aligned()
