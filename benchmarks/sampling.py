@@ -15,8 +15,7 @@ from teachers import ratio
 from explainer import ExplainedModel, TokenBatch, method
 from explainer.explained import edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed
-from explainer.methods.baselines import AttentionState
-from explainer.methods.learned import Learned
+from explainer.methods.baselines import AttentionState, Learned
 
 BATCHES = {32: 16, 128: 4, 256: 1, 448: 1}  # tokens: texts
 

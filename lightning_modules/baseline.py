@@ -1,4 +1,4 @@
-"""Train the diffusion that RPI's baselines are drawn from (`explainer.methods.learned`)."""
+"""Train the diffusion that RPI's baselines are drawn from (`explainer.methods.baselines.learned`)."""
 
 import copy
 import math
@@ -21,7 +21,7 @@ from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.losses import additivity, prediction_destroyed
 from explainer.methods import RPI
 from explainer.methods.baselines import AttentionState
-from explainer.methods.learned import Learned, drawn
+from explainer.methods.baselines.learned import Learned, drawn
 from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.models.diffusion import AttentionDiffusion, Condition

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from explainer.explained import ExplainedModel
 from explainer.methods import RPI
-from explainer.methods.learned import Learned
+from explainer.methods.baselines import Learned
 from lightning_modules.baseline import BaselineTraining, neutrality, sample_checks, scale_of
 from lightning_modules.cli import main
 from lightning_modules.data.attention import ReferenceMaps

@@ -1,4 +1,4 @@
-"""A diffusion over attention maps: learned baselines of RPI (`explainer.methods.learned`)."""
+"""A diffusion over attention maps: learned baselines of RPI (`explainer.methods.baselines.learned`)."""
 
 from explainer.models.diffusion.attention import AttentionDiffusion as AttentionDiffusion
 from explainer.models.diffusion.denoiser import Condition as Condition

@@ -12,7 +12,8 @@ from explainer.explained import ExplainedModel, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods import RPI, AbstractBaseline, method
 from explainer.methods.base import logit_of
-from explainer.methods.baselines import AllReference, AttentionState, Gaussian, Zero
+from explainer.methods.baselines import AttentionState
+from explainer.methods.baselines.untrained import AllReference, Gaussian, Zero
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS, explained
 

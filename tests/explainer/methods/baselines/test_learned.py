@@ -10,8 +10,7 @@ import torch
 from explainer.explained import ExplainedModel, edit_attention_maps
 from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods import RPI, method
-from explainer.methods.baselines import AttentionState, sampler
-from explainer.methods.learned import Learned
+from explainer.methods.baselines import AttentionState, Learned, sampler
 from explainer.models.diffusion import AttentionDiffusion
 from explainer.provenance import digest_of
 from tests.explainer.tools import batch_of, bit_equal_logits, predicted, relative_error

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explainer.explained import ExplainedModel
-from explainer.methods.baselines import AbstractBaseline, AttentionState, Maps, white_noise
+from explainer.methods.baselines.base import AbstractBaseline, AttentionState, Maps, white_noise
 from explainer.models.diffusion import AttentionDiffusion, Condition
 from explainer.models.diffusion.attention import logarithms
 from explainer.provenance import digest_of
