@@ -18,9 +18,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 
 from explainer import ExplainedModel
 from explainer.data.catalog import load
-from explainer.explained import edit_attention_maps
-from explainer.explained.resume import LayerMaps, Resumed
-from explainer.methods.baselines import AttentionState, sampler
+from explainer.methods.baselines import recorded, sampler
 from lightning_modules.cli import main as command
 
 SPECIALS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -83,12 +81,9 @@ def future(folder: Path, baseline: Path) -> Tensor:
     """The largest attention to the future in samples for 64 test texts."""
     explained = ExplainedModel.from_pretrained(folder)
     learned = sampler(str(baseline))
-    layers = learned.path["layers"]
-    maps = LayerMaps(explained, layers)
-    with edit_attention_maps(explained.model, maps):
-        batch = explained.collate(explained.encode(load(DATA)["test"]["text"][:64]))
-        resumed = Resumed(explained, batch, layers[0])
-        sample = learned(AttentionState(explained, resumed.batch, layers, maps.maps, resumed.hidden), 0, 0)
+    batch = explained.collate(explained.encode(load(DATA)["test"]["text"][:64]))
+    with recorded(explained, batch, learned.path["layers"]) as (state, *_):
+        sample = learned(state, 0, 0)
     return sample.triu(diagonal=1).abs().max()
 
 

@@ -13,20 +13,15 @@ from rich.table import Table
 from teachers import ratio
 
 from explainer import ExplainedModel, TokenBatch, method
-from explainer.explained import edit_attention_maps
-from explainer.explained.resume import LayerMaps, Resumed
-from explainer.methods.baselines import AttentionState, Learned
+from explainer.methods.baselines import Learned, recorded
 
 BATCHES = {32: 16, 128: 4, 256: 1, 448: 1}  # tokens: texts
 
 
 def cost(explained: ExplainedModel, learned: Learned, batch: TokenBatch, rounds: int) -> float:
-    layers, input_gradient = learned.diffusion.layers, method("input_x_gradient")
-    target = torch.zeros(len(batch), dtype=torch.long)
-    maps = LayerMaps(explained, layers)
-    with edit_attention_maps(explained.model, maps):
-        resumed = Resumed(explained, batch, layers[0])
-        state = AttentionState(explained, resumed.batch, layers, maps.maps, resumed.hidden)
+    input_gradient, target = method("input_x_gradient"), torch.zeros(len(batch), dtype=torch.long)
+    with recorded(explained, batch, learned.diffusion.layers) as (state, *_):
+        pass  # outside, the pass is the model's own
     return ratio(lambda: learned(state, 0, 0), lambda: input_gradient(explained, batch, target), rounds)
 
 

@@ -2,8 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +14,11 @@ from torch import Tensor
 from explainer.cache import cached_effects
 from explainer.comparison import targets
 from explainer.evaluation import faithfulness, summary
-from explainer.explained import EncodedText, ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained import EncodedText, ExplainedModel
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.losses import additivity, prediction_destroyed
 from explainer.methods import RPI
-from explainer.methods.baselines import AttentionState
+from explainer.methods.baselines import AttentionState, recorded
 from explainer.methods.baselines.learned import Learned, drawn
 from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
@@ -174,7 +172,7 @@ class BaselineTraining(TrainingModule):
         """The terms of the loss that have a weight, each unweighted."""
         batch = self.explained.collate([self.texts["train"][i] for i in index])
         losses: dict[str, Tensor] = {}
-        with self._recorded(batch) as (state, resumed, maps):
+        with recorded(self.explained, batch, self.layers) as (state, resumed, maps):
             if self.weights["denoising"]:
                 reference = self.stores["train"](index, variant).to(self.device)
                 losses["denoising"] = self._denoising(reference, state.hidden, generator)
@@ -202,14 +200,6 @@ class BaselineTraining(TrainingModule):
         design = [F.pad(each.design, (0, scores.shape[1] - each.design.shape[1])) for each in effects]
         return additivity(scores, torch.stack(design).to(scores), torch.stack([e.value for e in effects]).to(scores))
 
-    @contextmanager
-    def _recorded(self, batch: TokenBatch) -> Iterator[tuple[AttentionState, Resumed, LayerMaps]]:
-        """The texts' own attention, and the model from the lowest layer up, ready for other maps."""
-        maps = LayerMaps(self.explained, self.layers)
-        with edit_attention_maps(self.explained.model, maps):
-            resumed = Resumed(self.explained, batch, self.layers[0])
-            yield AttentionState(self.explained, resumed.batch, self.layers, maps.maps, resumed.hidden), resumed, maps
-
     def _denoising(self, reference: ReferenceMaps, hidden: Tensor, generator: torch.Generator) -> Tensor:
         """|| aim - prediction ||^2 over the valid entries of reference attention, noised."""
         condition = Condition(reference.valid, reference.replaced, hidden.float())
@@ -235,7 +225,8 @@ class BaselineTraining(TrainingModule):
     @torch.no_grad()
     def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
         texts, reference = self.texts["validation"], self.stores["validation"](examples.index, 0).to(self.device)
-        with self._recorded(self.explained.collate([texts[i] for i in examples.index])) as (state, resumed, maps):
+        batch = self.explained.collate([texts[i] for i in examples.index])
+        with recorded(self.explained, batch, self.layers) as (state, resumed, maps):
             sample = self.baseline(state, 0, self.hparams["seed"])
             maps.supplied = sample
             logits = resumed(torch.arange(len(examples), device=self.device))

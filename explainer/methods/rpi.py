@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.evaluation import METRICS
-from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained import ExplainedModel, TokenBatch
 from explainer.explained.resume import LayerMaps, Resumed, layer_index
 from explainer.methods.base import AbstractMethod, logit_of, scorable_only
-from explainer.methods.baselines import AbstractBaseline, AttentionState, Maps, sampler
+from explainer.methods.baselines import AbstractBaseline, AttentionState, Maps, recorded, sampler
 from explainer.methods.best_of import best_of
 from explainer.perturbation import PERCENTS
 from explainer.typing import Scores, Target
@@ -139,11 +139,7 @@ class RPI(AbstractMethod):
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
     ) -> Float[Tensor, "candidates batch seq"]:
         """One map a baseline."""
-        layers = self._indices(explained)
-        maps = LayerMaps(explained, layers)
-        with edit_attention_maps(explained.model, maps):
-            resumed = Resumed(explained, batch, layers[0])
-            state = AttentionState(explained, resumed.batch, layers, maps.maps, resumed.hidden)
+        with recorded(explained, batch, self._indices(explained)) as (state, resumed, maps):
             found = self._integrals(resumed, maps, state, target)
         order = batch.aligned()[1]
         return torch.stack([scorable_only(batch.restored(scores, order), batch) for scores in found])
@@ -172,7 +168,7 @@ class RPI(AbstractMethod):
     def map_from(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, start: Maps, target: Target) -> Scores:
         """The map (batch, seq), right-padded, whose path starts from `start`, in the graph of `start`: to learn it.
 
-        Inside `edit_attention_maps(explained.model, maps)`, on whose layers `resumed` and `state` are.
+        Inside `recorded`, which gave `state`, `resumed` and `maps`.
         """
         points, weights = (values.to(start) for values in self._points())
         texts = torch.arange(start.shape[1], device=start.device)

@@ -15,6 +15,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.methods import Random
+from explainer.methods.baselines import AttentionState, recorded
 from explainer.models import EXPLAINERS, AbstractMaskExplainer
 from explainer.typing import Target
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
@@ -83,6 +84,12 @@ def bit_equal_logits(model: ExplainedModel) -> Iterator[None]:
 
 def hook_count(model: ExplainedModel) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def state_of(model: ExplainedModel, batch: TokenBatch, layers: tuple[int, ...] = (0, 1)) -> AttentionState:
+    """What RPI hands to a sampler."""
+    with recorded(model, batch, layers) as (state, *_):
+        return state
 
 
 def moved(model: ExplainedModel, kind: str = "separate", **settings: Any) -> AbstractMaskExplainer:

@@ -5,6 +5,7 @@ from pathlib import Path
 from explainer.methods.baselines.base import AbstractBaseline as AbstractBaseline
 from explainer.methods.baselines.base import AttentionState as AttentionState
 from explainer.methods.baselines.base import Maps as Maps
+from explainer.methods.baselines.base import recorded as recorded
 from explainer.methods.baselines.learned import Learned as Learned
 from explainer.methods.baselines.untrained import AllReference, Gaussian, Zero
 

@@ -1,6 +1,8 @@
 """The contract of RPI's baselines: the attention that a path starts from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods.random import generator_of
 from explainer.typing import Embeddings
 
@@ -34,6 +37,17 @@ class AttentionState:
         """Entries between real tokens that the layer's mask (causal, window) lets through."""
         real = self.batch.attention_mask.bool()
         return (self.maps != 0).any(dim=2) & real[:, :, None] & real[:, None, :]
+
+
+@contextmanager
+def recorded(
+    explained: ExplainedModel, batch: TokenBatch, layers: tuple[int, ...]
+) -> Iterator[tuple[AttentionState, Resumed, LayerMaps]]:
+    """The texts' own attention, and the model from the lowest of the layers up, ready for other maps."""
+    maps = LayerMaps(explained, layers)
+    with edit_attention_maps(explained.model, maps):
+        resumed = Resumed(explained, batch, layers[0])
+        yield AttentionState(explained, resumed.batch, layers, maps.maps, resumed.hidden), resumed, maps
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """RPI against a slow float64 re-derivation, its samplers' contract, what is selected, and what is refused."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, edit_attention_maps
-from explainer.explained.resume import LayerMaps, Resumed
 from explainer.methods import RPI, AbstractBaseline, method
 from explainer.methods.base import logit_of
-from explainer.methods.baselines import AttentionState
-from explainer.methods.baselines.untrained import AllReference, Gaussian, Zero
+from explainer.methods.baselines import AttentionState, recorded
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS, explained
 
@@ -190,56 +187,6 @@ def test_the_sampler_gets_what_a_learned_one_needs() -> None:
     assert torch.equal(state.valid[0], real[:, :, None] & real[:, None, :] & causal)
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "mistral"])
-def test_gaussian_baselines_have_the_diffusion_s_moments_where_attention_may_be(family: str) -> None:
-    model = explained(family)
-    state = state_of(model)
-    kept = math.prod(1 - (1e-4 + (0.02 - 1e-4) * t / 499) for t in range(500))
-    samples = torch.stack([Gaussian()(state, sample, 0) for sample in range(40)])
-    valid = state.valid[:, :, None].expand_as(state.maps)
-    noise = ((samples - math.sqrt(kept) * state.maps) / math.sqrt(1 - kept))[:, valid]
-    assert abs(float(noise.mean())) < 0.02
-    assert abs(float(noise.std()) - 1) < 0.02
-    assert torch.equal(samples[:, ~valid], state.maps[~valid].expand(40, -1))
-    assert not torch.equal(samples[0], samples[1])
-    assert not torch.equal(samples[1], Gaussian()(state, 0, 1))
-
-
-def test_all_reference_is_the_attention_of_the_replaced_text() -> None:
-    model = explained("bert")
-    state = state_of(model)
-    baseline = AllReference()(state, 0, 0)
-    replaced = model.collate(model.encode([" ".join(["[MASK]"] * text.n_scorable) for text in model.encode(TEXTS)]))
-    expected = state_of(model, replaced).maps
-    assert relative_error(baseline, expected) < 1e-6
-    assert torch.allclose(baseline.sum(dim=-1), torch.ones(()), atol=1e-5)
-
-
-def test_the_zero_baseline_lets_nothing_through_between_real_tokens() -> None:
-    state = state_of(explained("llama"))
-    baseline = Zero()(state, 0, 0)
-    valid = state.valid[:, :, None].expand_as(baseline)
-    assert (baseline[valid] == 0).all()
-    assert torch.equal(baseline[~valid], state.maps[~valid])
-
-
-def state_of(model: ExplainedModel, batch: Any = None) -> AttentionState:
-    """The state that RPI would hand to a sampler, for both layers."""
-    found: list[AttentionState] = []
-
-    @dataclass(frozen=True)
-    class Keep(AbstractBaseline):
-        name: ClassVar[str] = "keep"
-
-        def __call__(self, state: AttentionState, sample: int, seed: int) -> Tensor:
-            found.append(state)
-            return state.maps
-
-    batch = batch_of(model) if batch is None else batch
-    RPI(baseline=Keep(), layers=(0, 1))(model, batch, predicted(model, batch))
-    return found[0]
-
-
 @pytest.mark.parametrize("batch_tokens", [1, 100, 300, 100_000])
 def test_the_token_budget_changes_no_score(batch_tokens: int) -> None:
     model = double("bert")
@@ -333,10 +280,7 @@ def test_a_map_in_the_graph_of_its_start_is_the_same_map(family: str, formula: s
     batch = batch_of(model, [TEXT])
     target = predicted(model, batch)
     rpi = RPI(layers=(0, 1), rows="all", formula=formula, baseline=Shifted(), n_steps=2)
-    maps = LayerMaps(model, (0, 1))
-    with edit_attention_maps(model.model, maps):
-        resumed = Resumed(model, batch, 0)
-        state = AttentionState(model, resumed.batch, (0, 1), maps.maps, resumed.hidden)
+    with recorded(model, batch, (0, 1)) as (state, resumed, maps):
         start = Shifted()(state, 0, 0)
 
         def weighed(start: Tensor) -> Tensor:

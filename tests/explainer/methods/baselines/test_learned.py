@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from explainer.explained import ExplainedModel, edit_attention_maps
-from explainer.explained.resume import LayerMaps, Resumed
+from explainer.explained import ExplainedModel
 from explainer.methods import RPI, method
-from explainer.methods.baselines import AttentionState, Learned, sampler
+from explainer.methods.baselines import Learned, sampler
 from explainer.models.diffusion import AttentionDiffusion
 from explainer.provenance import digest_of
-from tests.explainer.tools import batch_of, bit_equal_logits, predicted, relative_error
+from tests.explainer.tools import batch_of, bit_equal_logits, predicted, relative_error, state_of
 from tests.families import FAMILIES, TEXTS, explained
 
 
@@ -28,18 +27,11 @@ def learned(model: ExplainedModel, layers: tuple[int, ...] = (0, 1), **settings:
     return Learned(diffusion, digest_of(diffusion.state_dict())[:16], model.text.fingerprint, **settings)
 
 
-def state_of(model: ExplainedModel, texts: list[str], layers: tuple[int, ...] = (0, 1)) -> AttentionState:
-    maps = LayerMaps(model, layers)
-    with edit_attention_maps(model.model, maps):
-        resumed = Resumed(model, batch_of(model, texts), layers[0])
-    return AttentionState(model, resumed.batch, layers, maps.maps, resumed.hidden)
-
-
 @pytest.mark.parametrize("start", [0.3, 1.0])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_samples_keep_the_contract_of_baselines(family: str, start: float) -> None:
     model = explained(family)
-    state, baseline = state_of(model, TEXTS), learned(model, start=start)
+    state, baseline = state_of(model, batch_of(model)), learned(model, start=start)
     sample = baseline(state, 0, 0)
     valid = state.valid[:, :, None].expand_as(sample)
     assert torch.equal(sample[~valid], state.maps[~valid])
@@ -51,7 +43,7 @@ def test_samples_keep_the_contract_of_baselines(family: str, start: float) -> No
     assert not torch.equal(sample, baseline(state, 1, 0))
     assert not torch.equal(sample, baseline(state, 0, 1))
     for i, text in enumerate(TEXTS):
-        alone = baseline(state_of(model, [text]), 0, 0)
+        alone = baseline(state_of(model, batch_of(model, [text])), 0, 0)
         n = alone.shape[-1]
         assert torch.allclose(alone[:, 0], sample[:, i, :, :n, :n], atol=1e-4)
 
@@ -71,7 +63,7 @@ def test_rpi_with_a_learned_baseline(family: str) -> None:
 
 def test_a_start_near_the_data_stays_nearer_to_the_text_s_own_attention() -> None:
     model = explained("bert")
-    state = state_of(model, TEXTS)
+    state = state_of(model, batch_of(model))
     valid = state.valid[:, :, None].expand_as(state.maps)
     near, far = ((learned(model, start=start)(state, 0, 0) - state.maps)[valid].abs().mean() for start in (0.01, 1.0))
     assert near < 0.5 * far
@@ -81,7 +73,7 @@ def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Pat
     model = explained("bert")
     baseline = learned(model, (1,), n_steps=3, start=0.7, reading={"formula": "difference", "n_steps": 4})
     baseline.save(tmp_path, model)
-    state = state_of(model, TEXTS, (1,))
+    state = state_of(model, batch_of(model), (1,))
     loaded = Learned.load(tmp_path)
     assert loaded == baseline
     assert loaded.key == baseline.key
@@ -146,7 +138,7 @@ def test_weights_can_be_stored_in_half_and_are_loaded_in_float32(dtype: torch.dt
     baseline.save(tmp_path / "half", model, dtype)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
     assert sizes[1] < 0.75 * sizes[0]
-    loaded, state = Learned.load(tmp_path / "half"), state_of(model, TEXTS)
+    loaded, state = Learned.load(tmp_path / "half"), state_of(model, batch_of(model))
     assert {parameter.dtype for parameter in loaded.diffusion.parameters()} == {torch.float32}
     for (name, mine), theirs in zip(baseline.diffusion.named_buffers(), loaded.diffusion.buffers(), strict=True):
         assert torch.equal(mine, theirs), name
