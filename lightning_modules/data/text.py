@@ -40,7 +40,7 @@ class TextData(pl.LightningDataModule):
         label: column of the label number in `files`, if there is one.
         limit: at most so many texts of a split, such as {train: 1000}; always the same ones.
         batch_size: texts in a batch.
-        seed: of the order of the training texts.
+        shuffle_seed: of the order of the training texts; what a module calls `seed` is its own.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TextData(pl.LightningDataModule):
         label: str | None = "label",
         limit: dict[str, int] | None = None,
         batch_size: int = 32,
-        seed: int = 0,
+        shuffle_seed: int = 0,
     ) -> None:
         super().__init__()
         if (name is None) == (files is None):
@@ -100,7 +100,8 @@ class TextData(pl.LightningDataModule):
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         examples = self.examples(split)
         lengths = [len(text) + len(pair or "") for text, pair in zip(examples.texts, examples.text_pairs, strict=True)]
-        sampler = LengthBuckets(lengths, self.hparams["batch_size"], shuffle=shuffle, seed=self.hparams["seed"])
+        batch_size, seed = self.hparams["batch_size"], self.hparams["shuffle_seed"]
+        sampler = LengthBuckets(lengths, batch_size, shuffle=shuffle, seed=seed)
         # One index list a batch, so that a batch is one look-up in the table.
         return DataLoader(_Batches(self, split), sampler=sampler, batch_size=None)
 

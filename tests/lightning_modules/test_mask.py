@@ -102,7 +102,11 @@ def test_exported_attributor_equals_the_checkpoint_to_the_bit(
 ) -> None:
     words = [len(json.loads(line)["text"].split()) for line in Path(files["train"]).read_text().splitlines()]
     longest = max(words) + 2  # a token a word, and the two special ones
-    configuration["model"]["init_args"] |= {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
+    configuration["model"]["init_args"] |= {
+        "explainer": explainer,
+        "explainer_settings": SETTINGS[explainer],
+        "seed": 1,
+    }
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
     module, _ = load_training(checkpoint(tmp_path))

@@ -1,5 +1,6 @@
 """TextData and its batches: every text once, similar lengths together, the same order for the same epoch."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_modules.baseline import BaselineTraining
+from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.data.text import LengthBuckets, TextData
+from lightning_modules.mask import MaskTraining
 
 
 @given(st.lists(st.integers(1, 200), max_size=120), st.integers(1, 9), st.booleans(), st.integers(0, 3))
@@ -92,3 +96,11 @@ def test_a_missing_split_is_named(files: dict[str, str]) -> None:
     data.setup()
     with pytest.raises(ValueError, match="no validation split"):
         data.val_dataloader()
+
+
+@pytest.mark.parametrize("module", [MaskTraining, BaselineTraining, ClassifierTraining])
+def test_no_argument_has_a_module_s_name(module: type) -> None:
+    """Lightning logs both as one table, and refuses a name that has two values: a module's `seed: 1` must train."""
+    ours, theirs = (set(inspect.signature(kind).parameters) for kind in (TextData, module))
+    assert "seed" in theirs or module is ClassifierTraining
+    assert not ours & theirs
