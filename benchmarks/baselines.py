@@ -153,8 +153,8 @@ def _best(settings: dict[str, dict[str, Any]], texts: Texts, output: Path, n_bes
     title = "The best of k maps of a text, chosen by the reported metric"
     table = Table("baseline, setting", "n", "metric", *(f"k = {k}" for k in K), title=title)
     rows = {name: given for name, given in settings.items() if "all_reference" not in name}
+    few = texts.first(n_best)
     for name in ("random", *rows):
-        few = texts.first(n_best)
         if name == "random":
             maps: Any = partial(random_candidates, n=max(K))
         else:
