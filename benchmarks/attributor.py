@@ -26,9 +26,9 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 from explainer import Attributor, ExplainedModel, TokenBatch, method
 from explainer.data.catalog import load
 from explainer.explained.base import PREDICTED
+from explainer.explainers import EXPLAINERS
 from explainer.methods import AbstractMethod
-from explainer.methods.amortized import Amortized
-from explainer.models import EXPLAINERS
+from explainer.methods.trained.amortized import Amortized
 
 LENGTHS, BASE = (32, 128), "random, of BERT-base's size"
 TEACHERS = {"AttnLRP": "attn_lrp", "exact SIG": "sig", "IG-50": "integrated_gradients", "KernelSHAP": "kernel_shap"}

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from explainer import EncodedText, ExplainedModel, method
 from explainer.data.catalog import load
-from explainer.evaluation import faithfulness
 from explainer.explained.passes import token_budgeted
+from explainer.faithfulness.measures import faithfulness
 from explainer.methods import RPI
 from explainer.methods.run import scores_of
 from explainer.metrics.bootstrap import bootstrap_mean

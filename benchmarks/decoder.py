@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 
 from explainer import ExplainedModel
 from explainer.data.catalog import load
-from explainer.methods.baselines import recorded, sampler
+from explainer.methods.rpi.baselines import recorded, sampler
 from lightning_modules.cli import main as command
 
 SPECIALS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}

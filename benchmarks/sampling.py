@@ -13,7 +13,7 @@ from rich.table import Table
 from teachers import ratio
 
 from explainer import ExplainedModel, TokenBatch, method
-from explainer.methods.baselines import Learned, recorded
+from explainer.methods.rpi.baselines import Learned, recorded
 
 BATCHES = {32: 16, 128: 4, 256: 1, 448: 1}  # tokens: texts
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from explainer import AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
 from explainer.data.catalog import load
 from explainer.explained import EncodedText, edit_attention_maps
-from explainer.explained.resume import LayerMaps
+from explainer.explained.upper_layers import LayerMaps
 from explainer.methods import RPI
 from explainer.methods.base import logit_of
 

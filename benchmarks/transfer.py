@@ -19,9 +19,9 @@ import torch
 from jsonargparse import auto_cli
 
 from explainer import ExplainedModel
-from explainer.compare import compare
-from explainer.comparison import SUMMARY
+from explainer.commands.compare import compare
 from explainer.data.catalog import CATALOG, load
+from explainer.evaluation.comparison import SUMMARY
 from explainer.metrics import bootstrap_mean
 
 METHODS = "random,attn_lrp,rpi,gae,deep_lift,checkpoints/demo-attributor"

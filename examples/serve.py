@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 from starlette.responses import JSONResponse
 
 from explainer import Attributor, Explanation
-from explainer.commands import load
+from explainer.commands.attribute import load
 
 
 class Request(BaseModel):

@@ -1,4 +1,4 @@
-"""Train the diffusion that RPI's baselines are drawn from (`explainer.methods.baselines.learned`)."""
+"""Train the diffusion that RPI's baselines are drawn from (`explainer.methods.rpi.baselines.learned`)."""
 
 import copy
 import math
@@ -11,21 +11,21 @@ from jaxtyping import Float
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from explainer.cache import cached_effects
-from explainer.comparison import targets
-from explainer.evaluation import faithfulness, summary
+from explainer.evaluation.comparison import targets
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.explained.resume import LayerMaps, Resumed, layer_index
-from explainer.losses import additivity, prediction_destroyed
+from explainer.explained.upper_layers import LayerMaps, Resumed, layer_index
+from explainer.explainers.losses import additivity, prediction_destroyed
+from explainer.faithfulness.measures import faithfulness, summary
 from explainer.methods import RPI
-from explainer.methods.baselines import AttentionState, recorded
-from explainer.methods.baselines.learned import Learned, drawn
+from explainer.methods.rpi.baselines import AttentionState, recorded
+from explainer.methods.rpi.baselines.learned import Learned, drawn
+from explainer.methods.rpi.diffusion import AttentionDiffusion, Condition
+from explainer.methods.rpi.diffusion.attention import FLOOR, centred
+from explainer.methods.rpi.figure import attention_figure
 from explainer.methods.run import scores_of
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
-from explainer.models.diffusion import AttentionDiffusion, Condition
-from explainer.models.diffusion.attention import FLOOR, centred
-from explainer.provenance import digest_of
-from explainer.rendering.attention import attention_figure
+from explainer.storage.cache import cached_effects
+from explainer.storage.provenance import digest_of
 from explainer.typing import Logits, Scores
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.attention import AttentionStore, ReferenceMaps

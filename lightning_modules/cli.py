@@ -30,12 +30,12 @@ Use:
 
 # The commands that are functions of the same name, and the modules they are in.
 FUNCTIONS = {
-    "export": "lightning_modules.export",
-    "attribute": "explainer.commands",
-    "predict": "lightning_modules.predict",
-    "evaluate": "explainer.commands",
-    "compare": "explainer.compare",
-    "heads": "explainer.heads.command",
+    "export": "lightning_modules.commands.export",
+    "attribute": "explainer.commands.attribute",
+    "predict": "lightning_modules.commands.predict",
+    "evaluate": "explainer.commands.evaluate",
+    "compare": "explainer.commands.compare",
+    "heads": "explainer.commands.heads",
 }
 
 

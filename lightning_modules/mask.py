@@ -10,13 +10,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from explainer.attributor import Attributor
-from explainer.cache import cached_probabilities, cached_scores
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.batch import pad
 from explainer.explained.passes import token_budgeted
-from explainer.export.folder import is_attributor, load_exported
-from explainer.exported import Exported
-from explainer.losses import (
+from explainer.explainers import EXPLAINERS, SideExplainer
+from explainer.explainers.folder import is_attributor, load_exported
+from explainer.explainers.losses import (
     aim_of_kept,
     correlation_matching,
     prediction_destroyed,
@@ -24,13 +23,14 @@ from explainer.losses import (
     sparsity,
     standardized,
 )
+from explainer.explainers.side import states_of
+from explainer.faithfulness.perturbation import blend, curves
 from explainer.methods import METHODS, AbstractMethod
-from explainer.methods.amortized import Amortized
+from explainer.methods.loading import methods_named
+from explainer.methods.trained.amortized import Amortized
+from explainer.methods.trained.exported import Exported
 from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency, spearman
-from explainer.models import EXPLAINERS, SideExplainer
-from explainer.models.side import states_of
-from explainer.named import methods_named
-from explainer.perturbation import blend, curves
+from explainer.storage.cache import cached_probabilities, cached_scores
 from explainer.typing import Scores
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextData, TextExamples

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from explainer.shards import read_explanations
+from explainer.storage.shards import read_explanations
 from lightning_modules.cli import main
 
 ROOT = Path(__file__).parent.parent

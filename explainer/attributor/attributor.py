@@ -16,17 +16,17 @@ from explainer.attributor.inputs import Classes, Item, amount, classes, encode, 
 from explainer.attributor.locking import alone_with
 from explainer.attributor.trust import Fallback, trusted
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.explainers import AbstractMaskExplainer
+from explainer.explainers.folder import read, write
 from explainer.explanation import Explanation
-from explainer.export.folder import read, write
 from explainer.export.hub import push
 from explainer.export.onnx import write_onnx
 from explainer.export.program import exported_program
-from explainer.export.sample import SAMPLE
-from explainer.methods.amortized import Amortized
+from explainer.export.sentences import SAMPLE
 from explainer.methods.base import AbstractMethod
-from explainer.methods.refined import Refined
 from explainer.methods.run import predictions_and_scores
-from explainer.models import AbstractMaskExplainer
+from explainer.methods.trained.amortized import Amortized
+from explainer.methods.trained.refined import Refined
 
 
 class Attributor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from explainer.explained import ExplainedModel
-from explainer.models import AbstractMaskExplainer
+from explainer.explainers import AbstractMaskExplainer
 
 
 class CompiledBlocks:

@@ -25,8 +25,8 @@ from explainer.attributor.inputs import amount, encode, rows
 from explainer.attributor.locking import alone_with
 from explainer.attributor.trust import Fallback
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.explainers.config import ExportConfig
 from explainer.explanation import Explanation, check_aggregation
-from explainer.export.config import ExportConfig
 from explainer.methods import AbstractMethod
 from explainer.methods import method as method_named
 

@@ -17,9 +17,9 @@ import torch
 
 from explainer.explained import EncodedText, ExplainedModel, Tokens
 from explainer.explanation import Explanation, Trust
+from explainer.faithfulness.perturbation import keep, of_target, remove, top_k
 from explainer.methods import AbstractMethod, method
 from explainer.methods.run import scores_of
-from explainer.perturbation import keep, of_target, remove, top_k
 from explainer.typing import TokenMask, TokenScores
 
 PERCENT = 20.0

@@ -10,8 +10,8 @@ from explainer.explained import ExplainedModel
 from explainer.explained.base import PREDICTED
 from explainer.explained.passes import token_budgeted
 from explainer.export.program import Run, inputs_of
-from explainer.methods.amortized import Amortized
 from explainer.methods.run import predictions_and_scores
+from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman, top_k_overlap
 
 

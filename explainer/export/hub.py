@@ -9,8 +9,8 @@ import yaml
 from huggingface_hub import HfApi
 
 from explainer.explained import ExplainedModel
-from explainer.export.folder import write
-from explainer.models import AbstractMaskExplainer
+from explainer.explainers import AbstractMaskExplainer
+from explainer.explainers.folder import write
 
 
 def push(

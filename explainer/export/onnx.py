@@ -19,8 +19,8 @@ from torch.export import ExportedProgram
 from explainer.explained import ExplainedModel
 from explainer.export.agreement import agreement
 from explainer.export.program import Run, check, example, exported_program, reason
-from explainer.export.sample import SAMPLE
-from explainer.methods.amortized import Amortized
+from explainer.export.sentences import SAMPLE
+from explainer.methods.trained.amortized import Amortized
 
 OUTPUTS = ["logits", "scores"]
 

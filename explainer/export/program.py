@@ -10,8 +10,8 @@ from torch.export import Dim, ExportedProgram
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
 from explainer.explained.base import PREDICTED, chosen_or_predicted
-from explainer.export.sample import SAMPLE
-from explainer.methods.amortized import Amortized
+from explainer.export.sentences import SAMPLE
+from explainer.methods.trained.amortized import Amortized
 from explainer.typing import Logits, Scores, Target
 
 Run = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]]

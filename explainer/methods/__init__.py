@@ -2,26 +2,26 @@
 
 from typing import Any
 
-from explainer.methods.attcat import AttCAT as AttCAT
-from explainer.methods.attention_rollout import AttentionRollout as AttentionRollout
-from explainer.methods.attn_lrp import AttnLRP as AttnLRP
+from explainer.methods.attention.attcat import AttCAT as AttCAT
+from explainer.methods.attention.attention_rollout import AttentionRollout as AttentionRollout
+from explainer.methods.attention.gae import GAE as GAE
 from explainer.methods.base import AbstractMethod as AbstractMethod
-from explainer.methods.baselines import AbstractBaseline as AbstractBaseline
 from explainer.methods.captum import GradientShap as GradientShap
 from explainer.methods.captum import InputTimesGradient as InputTimesGradient
 from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGradientsMethod
 from explainer.methods.captum import KernelShap as KernelShap
 from explainer.methods.captum import Lime as Lime
 from explainer.methods.captum import Occlusion as Occlusion
-from explainer.methods.cp_lrp import CPLRP as CPLRP
-from explainer.methods.deep_lift import DeepLift as DeepLift
-from explainer.methods.gae import GAE as GAE
+from explainer.methods.deep_lift.deep_lift import DeepLift as DeepLift
 from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
 from explainer.methods.greedy import GreedyKeeping as GreedyKeeping
 from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
-from explainer.methods.mask_lrp import MaskLRP as MaskLRP
+from explainer.methods.lrp.attn_lrp import AttnLRP as AttnLRP
+from explainer.methods.lrp.cp_lrp import CPLRP as CPLRP
+from explainer.methods.lrp.mask_lrp import MaskLRP as MaskLRP
 from explainer.methods.random import Random as Random
-from explainer.methods.rpi import RPI as RPI
+from explainer.methods.rpi.baselines import AbstractBaseline as AbstractBaseline
+from explainer.methods.rpi.rpi import RPI as RPI
 from explainer.methods.sig import SIG as SIG
 from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 

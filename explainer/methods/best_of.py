@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.evaluation import HIGHER_IS_BETTER, faithfulness
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.faithfulness.measures import HIGHER_IS_BETTER, faithfulness
 from explainer.typing import Scores, Target
 
 

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.methods.attn_lrp import AttnLRP
 from explainer.methods.base import AbstractMethod, scorable_only
+from explainer.methods.lrp.attn_lrp import AttnLRP
 from explainer.methods.random import generator_of
 from explainer.typing import Scores, Target
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.metrics.mean import MeanOverTexts
+from explainer.metrics.base import MeanOverTexts
 
 PerText = Float[Tensor, " n"]
 Perturbed = Float[Tensor, "n percents"]

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from explainer.metrics.base import MeanOverDefined, MeanOverTexts
 from explainer.metrics.faithfulness import PerText, Perturbed, log_odds
-from explainer.metrics.mean import MeanOverDefined, MeanOverTexts
 from explainer.typing import RaggedMasks, RaggedScores, TokenMask, TokenScores
 
 

@@ -6,8 +6,8 @@ How far a probability can fall at all differs between texts and models; between 
 
 import torch
 
+from explainer.metrics.base import MeanOverDefined
 from explainer.metrics.faithfulness import PerText
-from explainer.metrics.mean import MeanOverDefined
 
 SMALLEST_SPAN = 1e-5  # below it, the rounding of single-precision probabilities shows in the quotient
 

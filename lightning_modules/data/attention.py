@@ -18,13 +18,13 @@ from rich.progress import track
 from safetensors import safe_open
 from torch import Tensor
 
-from explainer.cache import Cache, cache_folder
 from explainer.explained import EncodedText, ExplainedModel, edit_attention_maps
 from explainer.explained.batch import collate, pad
 from explainer.explained.passes import token_budgeted
-from explainer.explained.resume import LayerMaps
+from explainer.explained.upper_layers import LayerMaps
 from explainer.methods.random import generator_of
-from explainer.models.diffusion.attention import logarithms
+from explainer.methods.rpi.diffusion.attention import logarithms
+from explainer.storage.cache import Cache, cache_folder
 from explainer.typing import Logits, TokenMask
 
 CHUNK = 128
@@ -57,7 +57,7 @@ class AttentionStore:
         layers: indices of the blocks, from the lowest up.
         n_variants: reference inputs a text: 1 for all tokens replaced alone.
         seed: of the subsets, which depend on the text's own tokens beside it.
-        folder: where the files are; that of `explainer.cache` by default.
+        folder: where the files are; that of `explainer.storage.cache` by default.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ import pytest
 
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
-from explainer.methods.amortized import Amortized
-from explainer.models import EXPLAINERS
+from explainer.explainers import EXPLAINERS
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import saved
 from tests.families import WORDS, explained
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.methods import Random
-from explainer.methods.baselines import AttentionState, recorded
-from explainer.models import EXPLAINERS, AbstractMaskExplainer
+from explainer.methods.rpi.baselines import AttentionState, recorded
 from explainer.typing import Target
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
 

@@ -11,11 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from explainer.explained import ExplainedModel
 from explainer.methods import RPI
-from explainer.methods.baselines import Learned
+from explainer.methods.rpi.baselines import Learned
 from lightning_modules.baseline import BaselineTraining, neutrality, sample_checks, scale_of
 from lightning_modules.cli import main
+from lightning_modules.commands.export import load_training
 from lightning_modules.data.attention import ReferenceMaps
-from lightning_modules.export import load_training
 from tests.explainer.tools import batch_of, predicted, saved
 from tests.families import explained
 from tests.lightning_modules.conftest import write

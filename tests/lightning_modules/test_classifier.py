@@ -8,8 +8,8 @@ import torch
 from explainer import ExplainedModel
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.cli import main
+from lightning_modules.commands.export import load_training
 from lightning_modules.data.text import TextExamples
-from lightning_modules.export import load_training
 from tests.lightning_modules.conftest import write
 
 

@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from explainer import Attributor
 from explainer.explained import ExplainedModel, TokenBatch
-from explainer.losses import correlation_matching
-from explainer.methods.amortized import Amortized
-from explainer.models.side import states_of
+from explainer.explainers.losses import correlation_matching
+from explainer.explainers.side import states_of
+from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
-from lightning_modules.export import load_training
+from lightning_modules.commands.export import load_training
 from lightning_modules.mask import MaskTraining, _mixed_targets, _Rows, kept_states
 from tests.lightning_modules.conftest import write
 

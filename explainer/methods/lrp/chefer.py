@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from explainer.methods.interception import Operation, Table, intercepted
+from explainer.methods.modified_backward import Operation, Table, intercepted
 
 EPSILON = 1e-9
 

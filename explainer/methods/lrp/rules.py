@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from explainer.explained import edit_attention
-from explainer.methods.interception import Interception, Table, by_table, intercepted
+from explainer.methods.modified_backward import Interception, Table, by_table, intercepted
 
 Variant = Literal["attn_lrp", "cp_lrp"]
 

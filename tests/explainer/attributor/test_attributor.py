@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
+from explainer.explainers import EXPLAINERS
+from explainer.explainers.folder import is_attributor
 from explainer.explanation import Explanation
-from explainer.export.folder import is_attributor
 from explainer.methods import METHODS, SIG
-from explainer.methods.amortized import Amortized
+from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
-from explainer.models import EXPLAINERS
 from tests.explainer.tools import LORA_WARNINGS, fresh, moved
 from tests.families import TEXTS, explained
 
@@ -434,10 +434,10 @@ def test_to_moves_model_and_explainer(tmp_path: Path) -> None:
 MODULES = [
     "explainer",
     "explainer.attributor",
-    "explainer.commands",
+    "explainer.commands.attribute",
     "explainer.rendering.plot",
     "explainer.rendering.terminal",
-    "explainer.losses",
+    "explainer.explainers.losses",
 ]
 
 

@@ -5,7 +5,7 @@ import torch
 
 from explainer import Attributor
 from explainer.methods import SIG, AttnLRP
-from explainer.methods.amortized import Amortized
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import batch_of, fresh, moved
 from tests.families import TEXTS, explained
 

@@ -7,9 +7,9 @@ import torch
 
 from explainer import Attributor
 from explainer.attributor.locking import alone_with
+from explainer.explainers import EXPLAINERS
 from explainer.methods import SIG, AttnLRP
-from explainer.methods.amortized import Amortized
-from explainer.models import EXPLAINERS
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import fresh
 from tests.families import TEXTS, explained
 

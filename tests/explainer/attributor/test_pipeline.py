@@ -12,9 +12,9 @@ import torch
 from transformers import pipeline
 
 from explainer import Attributor, TokenAttributionPipeline
+from explainer.explainers import EXPLAINERS
 from explainer.methods import SIG, Random
-from explainer.methods.amortized import Amortized
-from explainer.models import EXPLAINERS
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import saved
 from tests.families import TEXTS, explained
 

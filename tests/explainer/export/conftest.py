@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from explainer.attributor import Attributor
-from explainer.methods.amortized import Amortized
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import fresh, moved
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from explainer.evaluation import HIGHER_IS_BETTER, METRICS, faithfulness
+from explainer.faithfulness.measures import HIGHER_IS_BETTER, METRICS, faithfulness
 from explainer.methods.best_of import best_of
 from tests.explainer.tools import batch_of, encoded, predicted
 from tests.families import explained

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from explainer.evaluation import faithfulness
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.faithfulness.measures import faithfulness
+from explainer.faithfulness.perturbation import top_k
 from explainer.methods import SIG, GreedyDeletion, GreedyKeeping, LeaveOneOut, Random
 from explainer.methods.run import scores_of
-from explainer.perturbation import top_k
 from tests.explainer.tools import batch_of, double, encoded
 from tests.families import TEXTS, explained
 

@@ -7,7 +7,7 @@ import torch
 
 from explainer.explained import edit_attention_maps
 from explainer.explained.batch import collate
-from explainer.explained.resume import LayerMaps
+from explainer.explained.upper_layers import LayerMaps
 from lightning_modules.data import attention
 from lightning_modules.data.attention import AttentionStore, replaced_of
 from tests.families import TEXTS, explained

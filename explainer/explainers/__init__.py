@@ -1,0 +1,9 @@
+"""What has weights: the mask explainers."""
+
+from explainer.explainers.base import AbstractMaskExplainer as AbstractMaskExplainer
+from explainer.explainers.lora import LoraExplainer as LoraExplainer
+from explainer.explainers.separate import SeparateExplainer as SeparateExplainer
+from explainer.explainers.side import SideExplainer as SideExplainer
+
+_ALL: tuple[type[AbstractMaskExplainer], ...] = (SeparateExplainer, LoraExplainer, SideExplainer)
+EXPLAINERS: dict[str, type[AbstractMaskExplainer]] = {explainer.kind: explainer for explainer in _ALL}

@@ -1,0 +1,131 @@
+"""An explainer beside the prediction: a narrow network on the hidden states of the pass that the prediction takes.
+
+Ladder side-tuning (Sung, Cho and Bansal, NeurIPS 2022) lets a small network read a frozen backbone's states layer by
+layer; AutoGnothi (Wang et al., "Bridging the Gap between Prediction and Explanation", 2024) explains by one, beside a
+prediction that stays what it was. Here, with h_l the state of layer l (l = 0: what enters the first), frozen,
+
+    z = W [norm(h_0 D_0); ...; norm(h_L D_L)] + sum_c w_c (E_c + E_0)     D_l: hidden x rank
+    s = sum_c w_c head_c(norm(blocks(z)))                                 w: the class that is asked
+
+The blocks are pre-norm transformer blocks that look both ways, whatever the explained model does. The label joins
+after the states are read, so that one pass serves any number of classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained.passes import layer_states
+from explainer.explainers.base import AbstractMaskExplainer, LabelWeights, in_place
+from explainer.explainers.conditioning import LabelEmbedding
+from explainer.typing import Embeddings, Logits, Scores
+
+Read = Float[Tensor, "batch seq width"]
+Attended = Bool[Tensor, "batch 1 1 seq"]
+
+
+class SideExplainer(AbstractMaskExplainer):
+    """A narrow transformer on the states of every layer; the explained model runs once for prediction and explanation.
+
+    Args:
+        width: of the side network.
+        depth: how many blocks it has.
+        rank: how many directions of each layer's states it reads.
+        heads: of its attention; they divide the width.
+        dropout: on what it reads and on each block's updates, in training.
+    """
+
+    kind: ClassVar[str] = "side"
+
+    def __init__(
+        self,
+        explained: ExplainedModel,
+        width: int = 64,
+        depth: int = 2,
+        rank: int = 24,
+        heads: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
+        if width % heads:
+            raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
+        hidden, classes = explained.backbone.config.hidden_size, len(explained.labels)
+        states = len(explained.layers) + 1
+        self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
+        self.mix = nn.Linear(states * rank, width)
+        self.label = LabelEmbedding(classes, width)
+        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
+        self.dropout = nn.Dropout(dropout)
+        # A token costs about two operations a weight, in this network as in the backbone's layers.
+        layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
+        self.forward_equivalents = sum(parameter.numel() for parameter in self.parameters()) / layers
+
+    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:
+        return self.predicting(explained, batch)[1](labels)
+
+    def predicting(
+        self, explained: ExplainedModel, batch: TokenBatch
+    ) -> tuple[Logits, Callable[[LabelWeights], Scores]]:
+        logits, states = states_of(explained, batch)
+        return logits, self.scoring(batch, states)
+
+    def scoring(self, batch: TokenBatch, states: Sequence[Embeddings]) -> Callable[[LabelWeights], Scores]:
+        """What gives the scores of the batch for any labels, from the states of its layers as `states_of` has them."""
+        aligned, order = batch.aligned()
+        read = self.read(states)
+        # Without padding there is nothing to mask, and attention is faster; a program is traced for any padding.
+        whole = not torch.compiler.is_exporting() and bool(aligned.attention_mask.all())
+        attended = None if whole else aligned.attention_mask.bool()[:, None, None]
+
+        def score(labels: LabelWeights) -> Scores:
+            return in_place(batch, self.explain(read, labels.to(read.dtype), attended), order)
+
+        return score
+
+    def read(self, states: Sequence[Embeddings]) -> Read:
+        """What the side network sees: of each layer the same number of directions, normed, mixed."""
+        down = self.down
+        read = torch.stack([state.to(down.dtype) @ weight for state, weight in zip(states, down, strict=True)], dim=2)
+        return self.dropout(self.mix(F.layer_norm(read, read.shape[-1:]).flatten(2)))
+
+    def explain(self, read: Read, labels: LabelWeights, attended: Attended | None = None) -> Scores:
+        """Scores of every position; `attended` is false at padding."""
+        states = read + self.label(labels)[:, None]
+        for block in self.blocks:
+            states = block(states, attended)
+        return (self.head(states) @ labels[..., None])[..., 0]
+
+
+def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Logits, list[Embeddings]]:
+    """The model's logits, and of the same pass the states of its layers, detached; their padding is on the right."""
+    with torch.no_grad(), layer_states(explained.layers) as states:
+        return explained(batch), states
+
+
+class _Block(nn.Module):
+    """Attention and a feed-forward layer of twice the width, each normed before and added to the state."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attended, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Read, attended: Attended | None) -> Read:
+        states = states + self.dropout(self.attention(self.attention_norm(states), attended))
+        return states + self.dropout(self.down(F.gelu(self.up(self.forward_norm(states)))))
+
+    def attention(self, states: Read, attended: Attended | None) -> Read:
+        batch, seq, width = states.shape
+        parts = self.attended(states).view(batch, seq, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (batch, heads, seq, width of a head)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        return self.joined(found.transpose(1, 2).reshape(batch, seq, width))

@@ -1,0 +1,5 @@
+"""Methods that read attention, with and without gradients."""
+
+from explainer.methods.attention.attcat import AttCAT as AttCAT
+from explainer.methods.attention.attention_rollout import AttentionRollout as AttentionRollout
+from explainer.methods.attention.gae import GAE as GAE

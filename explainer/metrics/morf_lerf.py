@@ -1,0 +1,34 @@
+"""The area between the curves of removing the least and the most relevant tokens first.
+
+Achtibat et al., AttnLRP, ICML 2024 (after Bach et al. 2015, pixel flipping): the target's logit falls at
+once under most-relevant-first (MoRF) removal and late under least-relevant-first (LeRF) removal. The difference of the
+two areas does not depend on where the logits lie, and is 0 for scores that tell no token from another.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from explainer.metrics.base import MeanOverTexts
+from explainer.metrics.faithfulness import PerText
+
+LogitCurve = Float[Tensor, "n points"]
+
+
+def morf_lerf_area(most_first: LogitCurve, least_first: LogitCurve) -> PerText:
+    """Area of LeRF minus area of MoRF over the share of tokens removed, 0 to 1, by trapezoids; in logits.
+
+    Both curves start at the whole text, at equally spaced shares. They meet at both ends, so that this is the mean
+    difference over all points but the first, too.
+
+    >>> morf_lerf_area(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[3.0, 2.0, 0.0]]))
+    tensor([0.5000])
+    """
+    return torch.trapezoid(least_first - most_first, dx=1 / (most_first.shape[1] - 1), dim=1)
+
+
+class MoRFLeRFArea(MeanOverTexts):
+    """Mean of `morf_lerf_area` over texts; update(most_first (n, points), least_first (n, points))."""
+
+    higher_is_better = True
+    function = staticmethod(morf_lerf_area)

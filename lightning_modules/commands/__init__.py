@@ -1,0 +1,1 @@
+"""The commands that need Lightning: exporting a checkpoint, explaining a whole data set on several devices."""

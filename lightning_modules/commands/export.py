@@ -1,0 +1,136 @@
+"""`explainer export`: a training checkpoint becomes a folder that can be loaded, shared and served."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from explainer.attributor import Attributor
+from explainer.data.catalog import load_files
+from explainer.export.agreement import Agreement
+from explainer.export.hub import short_card
+from explainer.export.sentences import SAMPLE
+from lightning_modules.base import TrainingModule
+from lightning_modules.baseline import BaselineTraining
+from lightning_modules.classifier import ClassifierTraining
+from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
+from lightning_modules.mask import MaskTraining
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def export(
+    ckpt: Path | None = None,
+    attributor: str | None = None,
+    output: Path | None = None,
+    onnx: Path | None = None,
+    pt2: Path | None = None,
+    push: str | None = None,
+    dtype: str = "float32",
+    merge: bool = False,
+    int8: bool = False,
+    texts: Path | None = None,
+    scores: Path | None = None,
+    private: bool = False,
+    license: str = "apache-2.0",
+) -> None:
+    """Write what was trained as a folder, as an ONNX file, as a torch.export program, or to the hub.
+
+    From `--ckpt` or from `--attributor`, to one or several of `--output`, `--onnx`, `--pt2` and `--push`.
+
+    Args:
+        ckpt: a checkpoint that `explainer fit` wrote.
+        attributor: folder or hub id of an exported attributor, instead of a checkpoint.
+        output: the folder to write config, weights (only what was trained) and a model card to.
+        onnx: the ONNX file to write, with its tokenizer and a JSON of facts beside it.
+        pt2: the torch.export program to write.
+        push: hub id to upload the folder to.
+        dtype: of the stored weights of an explainer or a baseline: float32 (equal to the bit), bfloat16 or float16
+            (half the size).
+        merge: put the explained classifier and its tokenizer into the folder, so that it loads anywhere.
+        int8: quantise the ONNX file to int8; its agreement with PyTorch is told.
+        texts: .jsonl, .csv or .parquet with a column `text`: what a program is checked on, and int8 compared on;
+            built-in sentences by default.
+        scores: comparison.json of `explainer test`, to be told in the card.
+        private: whether a hub repository that is made is private.
+        license: for the card.
+    """
+    _check(ckpt, attributor, {"output": output, "onnx": onnx, "pt2": pt2, "push": push}, dtype, scores)
+    comparison = None if scores is None else json.loads(scores.read_text())
+    if ckpt is None:
+        made, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
+    else:
+        module, checkpoint = load_training(ckpt)
+        if not isinstance(module, MaskTraining):
+            _export_other(module, checkpoint, output, DTYPES[dtype], license)
+            return
+        made, card = module.attributor, explainer_card(checkpoint, str(push or output), comparison, license)
+    if output is not None:
+        made.save_pretrained(output, DTYPES[dtype], merge)
+        (output / "README.md").write_text(card or short_card(str(output), made.explained, license))
+    sample = SAMPLE if texts is None else load_files({"all": str(texts)}, "text", None, None)["all"]["text"][:]
+    if onnx is not None:
+        _tell(made.to_onnx(onnx, int8=int8, texts=sample))
+    if pt2 is not None:
+        made.to_exported_program(pt2, sample)
+    if push is not None:
+        print(made.push_to_hub(push, merge=merge, dtype=DTYPES[dtype], card=card, private=private))
+
+
+def _check(
+    ckpt: Path | None, attributor: str | None, goals: dict[str, Path | str | None], dtype: str, scores: Path | None
+) -> None:
+    if (ckpt is None) == (attributor is None):
+        raise ValueError("Give `--ckpt CKPT`, or `--attributor DIR` of one that is exported already.")
+    if not any(goals.values()):
+        raise ValueError(f"Name what to write: {', '.join(f'`--{goal}`' for goal in goals)}.")
+    if dtype not in DTYPES:
+        raise ValueError(f"`--dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    if scores is not None and not scores.is_file():
+        raise ValueError(f"`--scores {scores}` is not there: `explainer test` writes it.")
+
+
+def _export_other(
+    module: TrainingModule, checkpoint: dict[str, Any], output: Path | None, dtype: torch.dtype, license: str
+) -> None:
+    """A learned baseline, or a classifier's adapter: folders only."""
+    if output is None:
+        raise ValueError(f"`--ckpt` is of {type(module).__name__}, which is written by `--output DIR` alone.")
+    output.mkdir(parents=True, exist_ok=True)
+    if isinstance(module, BaselineTraining):
+        module.export(output, dtype)
+        card = baseline_card(checkpoint, output, license)
+    else:
+        assert isinstance(module, ClassifierTraining)
+        module.export(output)
+        card = classifier_card(checkpoint, output, license)
+    (output / "README.md").write_text(card)
+
+
+def _card_of(folder: Path) -> str | None:
+    card = folder / "README.md"
+    return card.read_text() if card.is_file() else None
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    print(f"ONNX Runtime differs from PyTorch by at most {facts['largest_difference']:.1e}", file=sys.stderr)
+    if "int8" in facts:
+        print(f"int8: {Agreement(**facts['int8'])}", file=sys.stderr)
+
+
+def load_training(ckpt: Path) -> tuple[TrainingModule, dict[str, Any]]:
+    """The module of a checkpoint with its trained weights, in eval mode, and the checkpoint itself.
+
+    Raises:
+        ValueError: when the file is missing, broken, or not of `explainer fit`.
+    """
+    try:
+        checkpoint = torch.load(ckpt, map_location="cpu", weights_only=True)
+        path, _, name = checkpoint["amortex_module"].rpartition(".")
+    except Exception as error:
+        raise ValueError(f"`--ckpt {ckpt}` is missing, broken, or no checkpoint of `explainer fit`: {error}") from error
+    kind: type[TrainingModule] = getattr(importlib.import_module(path), name)
+    return kind.load_from_checkpoint(ckpt, map_location="cpu", weights_only=True).eval(), checkpoint

@@ -1,0 +1,222 @@
+"""`explainer compare`: what it writes, that it goes on where it was, and what wrong arguments get."""
+
+import csv
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from explainer import Attributor, ExplainedModel, LoraExplainer
+from explainer.commands import compare
+from explainer.explained import TokenBatch
+from explainer.methods import METHODS, AbstractMethod
+from explainer.methods.trained.amortized import Amortized
+from explainer.typing import Scores, Target
+from lightning_modules.cli import main
+from tests.explainer.rendering.test_html import Balanced
+from tests.explainer.tools import saved
+from tests.families import TEXTS, explained
+
+ROWS = [*TEXTS, "a <script>alert('fun')</script> & a good film", "good " * 35]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return saved(explained("bert"), tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("data") / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ROWS))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def attributor(model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An exported explainer, untrained."""
+    tiny = ExplainedModel.from_pretrained(model)
+    folder = tmp_path_factory.mktemp("attributor")
+    Attributor(tiny, Amortized(LoraExplainer(tiny, rank=2).eval())).save_pretrained(folder)
+    return str(folder)
+
+
+@dataclass(frozen=True)
+class Counting(AbstractMethod):
+    """Counts the texts it scores; stops at a batch when told to."""
+
+    name: ClassVar[str] = "counting"
+    counts: ClassVar[list[int]] = []
+    stop_at: ClassVar[int | None] = None
+    factor: float = 1.0
+
+    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        if len(self.counts) == self.stop_at:
+            raise KeyboardInterrupt
+        self.counts.append(len(batch))
+        return torch.where(batch.scorable, self.factor * batch.input_ids, 0.0).float()
+
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return 2.0
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    monkeypatch.setitem(METHODS, "counting", Counting)
+    monkeypatch.setattr(Counting, "counts", [])
+    monkeypatch.setattr(compare, "CHUNK", 2)
+    return Counting.counts
+
+
+def run(model: str, data: str, methods: str, output: Path, *more: str) -> list[dict[str, Any]]:
+    main(["compare", "--model", model, "--data", data, "--methods", methods, "--output", str(output), *more])
+    return json.loads((output / "comparison.json").read_text())
+
+
+def test_every_output_is_there_and_tells_the_same(
+    model: str, data: str, attributor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = f"random,sig,fifty=sig,{attributor}"
+    args = json.dumps({"fifty": {"n_steps": 5}, "random": {"seed": 3}})
+    records = run(model, data, methods, tmp_path / "new" / "out", "--n", "6", "--method-args", args, "--n-shown", "5")
+    assert [record["method"] for record in records] == ["random", "sig", "fifty", "explainer"]
+    assert all(record["n"] == 6 for record in records)
+    assert [record["forward_equivalents"] for record in records][0::3] == [0.0, 1.0]
+    assert "Faithfulness on 6 texts" in capsys.readouterr().out
+    output = tmp_path / "new" / "out"
+    values = list(csv.DictReader((output / "comparison.csv").read_text().splitlines()))
+    assert len(values) == 4 * 6
+    mean = sum(float(row["faithfulness"]) for row in values if row["method"] == "sig") / 6
+    assert mean == pytest.approx(records[1]["faithfulness"]["mean"])
+    assert f"{mean:.3f}" in (output / "comparison.md").read_text()
+    made = json.loads((output / "run.json").read_text())
+    assert "fifty: " in made["methods"]
+    assert "the first 6 of 6" in made["texts"]
+    assert (output / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_one_offline_page_with_every_method_and_text(
+    model: str, data: str, attributor: str, tmp_path: Path
+) -> None:
+    methods = ["random", "attn_lrp", f"mine={attributor}"]
+    run(model, data, ",".join(methods), tmp_path, "--n", "6", "--n-shown", "6")
+    html = (tmp_path / "report.html").read_text()
+    page = Balanced.read(html)
+    assert "http" not in html
+    assert not page.seen & {"script", "link", "img", "iframe", "object"}
+    assert "alert('fun')" in page.text
+    assert html.count('<div class="amortex word">') == 6
+    assert {html.count(f'<span class="label" title="{name}">') for name in methods[:2]} == {len(page.heat) // 3}
+    assert len(re.findall(r'<g id="method [^"]*">', html)) == 3
+    for name in ("random", "attn_lrp", "mine", "explainer compare --model", "Python 3", "the first 6 of 6"):
+        assert name in page.text
+
+
+def test_the_command_written_down_gives_the_same_again(model: str, data: str, tmp_path: Path) -> None:
+    args = json.dumps({"a": {"seed": 3}})
+    first = run(model, data, "a=random,sig", tmp_path, "--n", "4", "--seed", "1", "--method-args", args)
+    command = shlex.split(json.loads((tmp_path / "run.json").read_text())["command"])
+    assert command[:2] == ["explainer", "compare"]
+    (tmp_path / "comparison.json").unlink()
+    main(command[1:])
+    assert json.loads((tmp_path / "comparison.json").read_text()) == first
+
+
+def test_an_interrupted_run_continues(
+    model: str, data: str, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counting, "stop_at", 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, data, "counting,random", tmp_path, "--n", "6")
+    assert counts == [2, 2]
+    assert not (tmp_path / "comparison.json").exists()
+    monkeypatch.setattr(Counting, "stop_at", None)
+    continued = run(model, data, "counting,random", tmp_path, "--n", "6")
+    assert counts == [2, 2, 2]
+    # The same command again computes nothing, and gives the same table with the seconds of the first time.
+    assert run(model, data, "counting,random", tmp_path, "--n", "6") == continued
+    assert counts == [2, 2, 2]
+    whole = run(model, data, "counting,random", tmp_path / "whole", "--n", "6")
+    timing = {"milliseconds"}
+    assert [{k: v for k, v in record.items() if k not in timing} for record in whole] == [
+        {k: v for k, v in record.items() if k not in timing} for record in continued
+    ]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_only_what_has_changed_is_computed(model: str, data: str, counts: list[int], tmp_path: Path) -> None:
+    run(model, data, "counting", tmp_path, "--n", "4")
+    run(model, data, "random,other=counting", tmp_path, "--n", "4")  # another label, another method beside it
+    run(model, data, "counting", tmp_path, "--n", "4", "--metrics", '["comprehensiveness"]')
+    assert counts == [2, 2]
+    run(model, data, "counting", tmp_path, "--n", "6")
+    assert counts == [2, 2, 2]
+    run(model, data, "counting", tmp_path, "--n", "4", "--method-args", '{"counting": {"factor": -1.0}}')
+    assert counts == [2, 2, 2, 2, 2]
+
+
+def test_another_model_is_computed_anew(model: str, data: str, counts: list[int], tmp_path: Path) -> None:
+    run(model, data, "counting", tmp_path / "out", "--n", "2")
+    other = ExplainedModel.from_pretrained(model)
+    other.model.classifier.bias.data += 1.0
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    run(str(tmp_path / "other"), data, "counting", tmp_path / "out", "--n", "2")
+    assert counts == [2, 2]
+
+
+def test_a_seed_draws_the_texts(model: str, data: str, tmp_path: Path) -> None:
+    first = run(model, data, "random", tmp_path / "first", "--n", "3")
+    drawn = run(model, data, "random", tmp_path / "drawn", "--n", "3", "--seed", "1")
+    assert first[0]["faithfulness"] != drawn[0]["faithfulness"]
+    assert (
+        run(model, data, "random", tmp_path / "again", "--n", "3", "--seed", "1")[0]["faithfulness"]
+        == (drawn[0]["faithfulness"])
+    )
+
+
+def test_a_method_that_refuses_the_model_is_named(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object) -> Scores:
+        raise ValueError("not on this model, use `sig`.")
+
+    monkeypatch.setattr(METHODS["attn_lrp"], "__call__", refuse)
+    with pytest.raises(SystemExit):
+        run(model, data, "random,rules=attn_lrp", tmp_path, "--n", "2")
+    assert "method 'rules': not on this model, use `sig`." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--methods": "random,lrp"}, "`--methods` must be of random, "),
+        ({"--methods": "random,random"}, "`--methods` names 'random' twice"),
+        ({"--method-args": '{"sgi": {"n_steps": 3}}'}, "`--method-args` are by label, one of sig, got sgi"),
+        ({"--method-args": '{"sig": {"steps": 3}}'}, "`settings` of method 'sig'"),
+        ({"--data": "rotten_tomatos"}, "`--data` must be one of rotten_tomatoes, "),
+        ({"--data": "nothing.jsonl"}, "got 'nothing.jsonl'"),
+        ({"--text": "review"}, "has no column 'review'"),
+        ({"--n": "7"}, "`--n` must be from 1 to 6"),
+        ({"--n": "0"}, "`--n` must be from 1 to 6"),
+        ({"--metrics": '["accuracy"]'}, "`--metrics` must be of comprehensiveness"),
+        ({"--cost": "dollars"}, "dollars"),
+        ({"--model": "./no/model"}, "no/model"),
+        ({"--methods": "./no/attributor"}, "no/attributor"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    changed: dict[str, str], message: str, model: str, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {"--model": model, "--data": data, "--methods": "sig", "--output": str(tmp_path / "out"), "--n": "2"}
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *[part for pair in (arguments | changed).items() for part in pair]])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,189 @@
+"""What every trained explainer promises, of all kinds and on all families."""
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
+from tests.explainer.tools import batch_of, bit_equal_logits, fresh, relative_error
+from tests.families import EXPERTS, FAMILIES, TEXTS
+
+# What building a LoRA explainer warns of has a test of its own in test_lora.py.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
+]
+every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@cache
+def built(family: str, kind: str) -> tuple[ExplainedModel, AbstractMaskExplainer]:
+    """An explained model of its own, in float64, and a random explainer of it that does something."""
+    model = fresh(family).double()
+    if family in EXPERTS:
+        model.model.set_experts_implementation("eager")
+    torch.manual_seed(0)
+    explainer = EXPLAINERS[kind](model).double().eval()
+    model.double()
+    with torch.no_grad():
+        for name, parameter in explainer.trained(model).items():
+            if ".lora_B" in name:
+                parameter.normal_(std=0.3)
+    return model, explainer
+
+
+def one_hot(*classes: int) -> Tensor:
+    return torch.eye(3, dtype=torch.float64)[list(classes)]
+
+
+@every_kind
+@every_family
+def test_scores_do_not_depend_on_padding_side_or_company(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    labels = one_hot(0, 1, 2, 0)
+    with torch.no_grad():
+        alone = [explainer(model, batch_of(model, [text]), labels[i : i + 1])[0] for i, text in enumerate(TEXTS)]
+        for side in ("right", "left"):
+            batch = batch_of(model, side=side)
+            found = batch.split(explainer(model, batch, labels))
+            assert relative_error(torch.cat(found), torch.cat(alone)) < 1e-5
+
+
+@every_kind
+@every_family
+def test_scores_are_float32_and_exactly_0_at_specials_and_padding(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    batch = batch_of(model, side="left")
+    scores = explainer(model, batch, one_hot(0, 1, 2, 0))
+    assert scores.dtype == torch.float32
+    assert scores.requires_grad
+    assert (scores[~batch.scorable] == 0).all()
+    assert (scores[batch.scorable] != 0).all()
+
+
+@every_kind
+@every_family
+def test_the_explained_model_is_bit_equal_after_use_and_after_an_exception(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    with bit_equal_logits(model):
+        explainer(model, batch_of(model), one_hot(0, 1, 2, 0))
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("inside the explainer")
+
+    with bit_equal_logits(model):
+        broken_part = explainer.head if kind == "side" else explainer.backbone(model).get_input_embeddings()
+        handle = broken_part.register_forward_hook(broken)
+        with pytest.raises(RuntimeError, match="inside the explainer"):
+            explainer(model, batch_of(model), one_hot(0, 1, 2, 0))
+        handle.remove()
+
+
+@every_kind
+@every_family
+def test_another_class_has_other_scores(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    if FAMILIES[family][0] == "decoder":
+        assert not model.is_encoder  # it reads both ways here all the same, or the label would not be seen
+    batch = batch_of(model)
+    with torch.no_grad():
+        first, second = (explainer(model, batch, one_hot(*[c] * 4)) for c in (0, 1))
+    assert all((one - two).abs().max() > 1e-6 for one, two in zip(batch.split(first), batch.split(second), strict=True))
+
+
+@every_kind
+@every_family
+def test_a_text_of_the_maximum_length_works_beside_a_short_one(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    n = 40 - model.tokenizer.num_special_tokens_to_add()
+    long = batch_of(model, [" ".join(["fun"] * n), "bad film"])
+    assert long.input_ids.shape[1] == 40
+    with torch.no_grad():
+        scores = explainer(model, long, one_hot(0, 1))
+        assert scores.shape == (2, 40)
+        assert scores.isfinite().all()
+        assert (scores[long.scorable] != 0).all()
+        other = explainer(model, long, one_hot(1, 1))
+    assert not torch.allclose(scores[0], other[0])  # the label is still told
+    alone = explainer(model, batch_of(model, ["bad film"]), one_hot(1))[0]
+    assert relative_error(long.split(scores)[1], alone) < 1e-5
+
+
+@every_kind
+def test_gradients_reach_everything_that_is_trained_and_nothing_else(kind: str) -> None:
+    for family in FAMILIES:
+        model, explainer = built(family, kind)
+        explainer(model, batch_of(model), one_hot(0, 1, 2, 0)).pow(2).sum().backward()
+        trained = explainer.trained(model)
+        without = [name for name, parameter in trained.items() if parameter.grad is None]
+        # A key's bias does not change a softmax, and a final layer may end unread; but nothing is out of the graph.
+        assert without == []
+        mine = {id(parameter) for parameter in trained.values()}
+        assert all(p.grad is None for p in model.parameters() if id(p) not in mine)
+        for parameter in trained.values():
+            parameter.grad = None
+
+
+@every_kind
+def test_trained_weights_go_round_by_load_trained(kind: str) -> None:
+    model, explainer = built("bert", kind)
+    other_model = fresh("bert").double()
+    torch.manual_seed(5)
+    other = EXPLAINERS[kind](other_model).double().eval()
+    other_model.double()
+    batch = batch_of(model)
+    expected = explainer(model, batch, one_hot(0, 1, 2, 0))
+    assert not torch.allclose(other(other_model, batch, one_hot(0, 1, 2, 0)), expected)
+    other.load_trained(other_model, {name: p.detach() for name, p in explainer.trained(model).items()})
+    assert torch.equal(other(other_model, batch, one_hot(0, 1, 2, 0)), expected)
+
+
+@every_kind
+def test_load_trained_refuses_missing_and_unknown_names(kind: str) -> None:
+    model, explainer = built("bert", kind)
+    weights = {name: parameter.detach() for name, parameter in explainer.trained(model).items()}
+    missing = dict(weights)
+    missing.pop("head.1.bias" if kind == "side" else "head.0.bias")
+    with pytest.raises(ValueError, match=r"differ in 1 names, such as 'head\.[01]\.bias'"):
+        explainer.load_trained(model, missing)
+    with pytest.raises(ValueError, match="differ in 1 names, such as 'stray'"):
+        explainer.load_trained(model, weights | {"stray": torch.zeros(1)})
+
+
+@every_kind
+def test_load_trained_refuses_another_shape(kind: str) -> None:
+    model, explainer = built("bert", kind)
+    weights = {name: parameter.detach().clone() for name, parameter in explainer.trained(model).items()}
+    width = weights["label.classes"].shape[1]
+    weights["label.classes"] = torch.zeros(5, width)
+    with pytest.raises(ValueError, match=rf"'label\.classes' has shape \(5, {width}\) in the file, \(3, {width}\)"):
+        explainer.load_trained(model, weights)
+
+
+def test_kinds_are_the_table_s_keys() -> None:
+    assert set(EXPLAINERS) == {"lora", "separate", "side"}
+    assert all(explainer.kind == kind for kind, explainer in EXPLAINERS.items())
+
+
+@every_kind
+@every_family
+def test_predicting_gives_the_model_s_own_logits_and_the_scores_of_every_class(family: str, kind: str) -> None:
+    model, explainer = built(family, kind)
+    batch = batch_of(model, side="left")
+    with torch.no_grad():
+        logits, score = explainer.predicting(model, batch)
+        assert torch.equal(logits, model(batch))
+        for c in range(3):
+            assert torch.equal(score(one_hot(*[c] * 4)), explainer(model, batch, one_hot(*[c] * 4)))
+
+
+@every_kind
+def test_scores_of_an_empty_text_are_0(kind: str) -> None:
+    model, explainer = built("bert", kind)
+    batch: TokenBatch = batch_of(model, [""])
+    assert (explainer(model, batch, one_hot(0)) == 0).all()

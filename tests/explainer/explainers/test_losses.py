@@ -1,0 +1,135 @@
+"""Training losses in closed form, and finite where a score, a mask or a text is extreme."""
+
+import math
+
+import pytest
+import scipy.stats
+import torch
+import torch.nn.functional as F
+
+from explainer.explainers.losses import (
+    additivity,
+    correlation_matching,
+    prediction_destroyed,
+    prediction_kept,
+    sparsity,
+    standardized,
+)
+
+SCORABLE = torch.tensor([[True, True, True, False], [False, True, True, True]])
+SCORES = torch.tensor([[1.0, -2.0, 0.5, 99.0], [99.0, 3.0, 3.5, -1.0]])
+
+
+def test_prediction_kept_is_the_soft_cross_entropy() -> None:
+    logits, p = torch.randn(5, 3), torch.randn(5, 3).softmax(dim=-1)
+    expected = -(p * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+    assert torch.allclose(prediction_kept(logits, p), expected)
+
+
+def test_prediction_kept_is_least_at_the_prediction_itself() -> None:
+    logits = torch.randn(5, 3)
+    p = logits.softmax(dim=-1)
+    assert prediction_kept(logits, p) < prediction_kept(logits + torch.randn(5, 3), p)
+    leaf = logits.clone().requires_grad_()
+    prediction_kept(leaf, p).backward()
+    assert leaf.grad is not None
+    assert leaf.grad.abs().max() < 1e-6
+
+
+def test_prediction_destroyed_in_closed_form() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
+    found = prediction_destroyed(logits, torch.tensor([1, 0]), eps=0.0)
+    assert found.item() == pytest.approx((-math.log(0.5) - math.log(0.25)) / 2)
+
+
+def test_prediction_destroyed_is_finite_at_certainty() -> None:
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    loss = prediction_destroyed(logits, torch.tensor([0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(1e-6), rel=1e-3)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_sparsity_is_the_mean_of_each_text_s_mean() -> None:
+    terms = [[-math.log(1 - 1 / (1 + math.exp(-s))) for s in row] for row in ((1.0, -2.0, 0.5), (3.0, 3.5, -1.0))]
+    expected = sum(sum(row) / 3 for row in terms) / 2
+    assert sparsity(SCORES, SCORABLE).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_sparsity_does_not_overflow_and_ignores_texts_without_tokens() -> None:
+    assert sparsity(torch.full((1, 2), 1e4), torch.ones(1, 2, dtype=torch.bool)).item() == pytest.approx(1e4)
+    assert sparsity(SCORES, torch.zeros_like(SCORABLE)).item() == 0
+
+
+def test_correlation_matching_is_one_less_pearson_a_text() -> None:
+    teacher = torch.randn(2, 4)
+    expected = [1 - scipy.stats.pearsonr(SCORES[i][SCORABLE[i]], teacher[i][SCORABLE[i]]).statistic for i in range(2)]
+    assert correlation_matching(SCORES, teacher, SCORABLE).item() == pytest.approx(sum(expected) / 2, rel=1e-5)
+
+
+def test_correlation_matching_does_not_see_scale_shift_or_other_positions() -> None:
+    teacher = torch.randn(2, 4)
+    expected = correlation_matching(SCORES, teacher, SCORABLE)
+    moved = (7 * SCORES + 3).where(SCORABLE, torch.tensor(-50.0))
+    assert torch.allclose(correlation_matching(moved, teacher, SCORABLE), expected, atol=1e-6)
+    assert correlation_matching(SCORES, 2 * SCORES - 1, SCORABLE).item() == pytest.approx(0, abs=1e-6)
+    assert correlation_matching(SCORES, -SCORES, SCORABLE).item() == pytest.approx(2, abs=1e-6)
+
+
+def test_a_text_of_one_token_counts_0_and_gives_no_gradient() -> None:
+    scores = torch.randn(1, 3, requires_grad=True)
+    loss = correlation_matching(scores, torch.randn(1, 3), torch.tensor([[False, True, False]]))
+    loss.backward()
+    assert loss.item() == 0
+    assert scores.grad is not None
+    assert (scores.grad == 0).all()
+
+
+@pytest.mark.parametrize("scores", [torch.zeros(2, 4), torch.full((2, 4), 3.0)])
+def test_constant_scores_have_finite_gradients(scores: torch.Tensor) -> None:
+    leaf = scores.clone().requires_grad_()
+    correlation_matching(leaf, torch.randn(2, 4), SCORABLE).backward()
+    assert leaf.grad is not None
+    assert leaf.grad.isfinite().all()
+
+
+def test_standardized_has_mean_0_and_deviation_1_over_its_tokens() -> None:
+    found = standardized(SCORES, SCORABLE)
+    assert (found[~SCORABLE] == 0).all()
+    for row, mask in zip(found, SCORABLE, strict=True):
+        assert row[mask].mean().item() == pytest.approx(0, abs=1e-6)
+        assert row[mask].std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_standardized_constant_scores_are_0() -> None:
+    assert (standardized(torch.full((2, 4), 5.0), SCORABLE) == 0).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3])
+def test_standardized_constant_scores_are_not_rounding_noise(value: float) -> None:
+    scorable = torch.ones(1, 7, dtype=torch.bool)
+    assert standardized(torch.full((1, 7), value), scorable).abs().max().item() < 1e-3
+
+
+def test_additivity_is_one_less_the_correlation_written_out() -> None:
+    torch.manual_seed(0)
+    design, scores = torch.randn(2, 6, 4), torch.randn(2, 4)
+    effects = torch.stack([design[0] @ scores[0] * 3, torch.randn(6)])
+    said = design[1] @ scores[1]
+    expected = 1 - said @ effects[1] / (said.norm() * effects[1].norm())
+    assert torch.allclose(additivity(scores, design, effects), expected / 2, atol=1e-6)
+    assert torch.allclose(additivity(-5 * scores, design, effects), (2 + 2 - expected) / 2, atol=1e-6)
+
+
+def test_additivity_teaches_the_scores_that_made_the_effects() -> None:
+    torch.manual_seed(0)
+    design, true = torch.randn(1, 64, 5), torch.randn(1, 5)
+    scores = torch.zeros(1, 5) + 0.1
+    scores.requires_grad_()
+    optimizer = torch.optim.Adam([scores], lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        additivity(scores, design, torch.einsum("bms,bs->bm", design, true)).backward()
+        optimizer.step()
+    assert F.cosine_similarity(scores, true).item() > 0.999

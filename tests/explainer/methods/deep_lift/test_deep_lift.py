@@ -1,0 +1,134 @@
+"""DeepLIFT: complete on every family it serves, and captum's wherever captum's is complete."""
+
+import pytest
+import torch
+from captum.attr import DeepLift as CaptumDeepLift
+from torch import Tensor, nn
+
+from explainer.evaluation.robustness import completeness_gap
+from explainer.methods import DeepLift, IntegratedGradientsMethod
+from explainer.methods.deep_lift.rules import RULES, chords
+from explainer.methods.modified_backward import Interception
+from explainer.methods.run import scores_of
+from tests.explainer.tools import batch_of, deberta, double, encoded, relative_error
+from tests.families import EXPERTS, FAMILIES, explained
+
+TARGET = torch.tensor([0, 1, 2, 0])
+SERVED = [family for family in FAMILIES if family not in EXPERTS]
+
+
+@pytest.mark.parametrize("family", SERVED)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_scores_sum_to_the_logit_s_change(family: str, precision: str) -> None:
+    model = double(family) if precision == "float64" else explained(family)
+    texts = encoded(model)
+    scores = scores_of(DeepLift(), model, texts, TARGET)
+    scale = torch.stack([score.abs().sum() for score in scores])
+    gaps = completeness_gap(DeepLift(), model, texts, scores, TARGET)
+    # Norms are taken in float32 whatever the model's precision.
+    assert (gaps <= (1e-6 if precision == "float64" else 1e-3) * scale + 1e-7).all()
+
+
+class Net(nn.Module):
+    """Activations as modules, each used once: captum's DeepLift is right here."""
+
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), activation(), nn.Linear(8, 8), activation(), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*Setting forward, backward hooks.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients:UserWarning")
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+def test_multipliers_are_captum_s_where_activations_are_modules(activation: type[nn.Module]) -> None:
+    torch.manual_seed(1)
+    net = Net(activation).double().requires_grad_(False)
+    x, r = torch.randn(2, 5, 6, dtype=torch.float64)
+    expected, delta = CaptumDeepLift(net).attribute(x, r, target=1, return_convergence_delta=True)
+    assert delta.abs().max() < 1e-6
+    pair = torch.cat([x, r]).requires_grad_()
+    with Interception(chords):
+        value = net(pair)[:5, 1].sum()
+    (multipliers,) = torch.autograd.grad(value, pair)
+    assert relative_error((x - r) * multipliers[:5], expected) < 1e-6
+
+
+def change_of(function, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """What the multipliers of one operation share out, and the change of its (weighted, summed) output."""
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    with Interception(chords):
+        y = function(*leaves)
+    weight = torch.linspace(-1, 2, y[: len(y) // 2].numel()).view_as(y[: len(y) // 2]).double()
+    half = len(y) // 2
+    gradients = torch.autograd.grad((y[:half] * weight).sum(), leaves)
+    plain = function(*inputs)
+    assert relative_error(y, plain) < 1e-12
+    shared = sum(((x[:half] - x[half:]) * g[:half]).sum() for x, g in zip(inputs, gradients, strict=True))
+    return shared, ((plain[:half] - plain[half:]) * weight).sum()
+
+
+OPERATIONS = {
+    "gelu": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "cube": lambda x: x.pow(3),
+    "square": lambda x: x**2,
+    "rsqrt": lambda x: torch.rsqrt(x.abs().detach() * 0 + x * 0.1 + 5),
+    "softmax": lambda x: torch.softmax(x * 3, dim=-1),
+    "masked softmax": lambda x: x.masked_fill(torch.arange(4) == 2, -torch.inf).softmax(dim=-1),
+    "layer_norm": lambda x: torch.nn.functional.layer_norm(x, (4,), torch.arange(4.0).double(), eps=1e-3),
+    "product with itself": lambda x: x * x.flip(-1),
+    "matrix product": lambda x: x.view(6, 2, 2) @ x.view(6, 2, 2).transpose(1, 2),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_rule_shares_out_the_whole_change(name: str) -> None:
+    x = torch.randn(6, 4, dtype=torch.float64)
+    shared, change = change_of(OPERATIONS[name], x)
+    assert shared.item() == pytest.approx(change.item(), rel=1e-9)
+
+
+def test_where_text_and_reference_agree_the_multiplier_is_the_derivative() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64).repeat(2, 1)
+    for function in OPERATIONS.values():
+        found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+        weight = torch.randn_like(function(x)[:3])
+        with Interception(chords):
+            y = function(found)
+        (y[:3] * weight).sum().backward()
+        (function(expected)[:3] * weight).sum().backward()
+        assert torch.allclose(found.grad, expected.grad, atol=1e-9)
+
+
+def test_it_is_no_gradient_and_close_to_integrated_gradients() -> None:
+    model = double("gpt2")
+    batch = batch_of(model)
+    found = DeepLift()(model, batch, TARGET)[batch.scorable]
+    other = IntegratedGradientsMethod(n_steps=32)(model, batch, TARGET)[batch.scorable]
+    assert 1e-4 < relative_error(found, other) < 0.2
+
+
+def test_a_mixture_of_experts_is_refused() -> None:
+    batch = batch_of(explained("mixtral"))
+    with pytest.raises(ValueError, match=r"mixture of experts.*`integrated_gradients`"):
+        DeepLift()(explained("mixtral"), batch, TARGET)
+
+
+def test_attention_off_the_interface_is_refused() -> None:
+    batch = batch_of(deberta())
+    with pytest.raises(ValueError, match="attention interface"):
+        DeepLift()(deberta(), batch, TARGET)
+
+
+def test_an_operation_without_a_rule_is_refused_rather_than_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in (torch.mul, Tensor.mul, Tensor.__mul__):
+        monkeypatch.delitem(RULES, function)
+    batch = batch_of(explained("llama"))
+    with pytest.raises(ValueError, match=r"`deep_lift` gave scores that sum to .* operation without a rule"):
+        DeepLift()(explained("llama"), batch, TARGET)
+
+
+def test_the_cost_is_a_forward_and_a_backward_pass_of_text_and_reference() -> None:
+    assert DeepLift().forward_equivalents(9) == 6

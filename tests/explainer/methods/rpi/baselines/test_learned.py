@@ -1,0 +1,147 @@
+"""The learned baseline as a sampler of RPI: its contract on every family, its folder, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from explainer.explained import ExplainedModel
+from explainer.methods import RPI, method
+from explainer.methods.rpi.baselines import Learned, sampler
+from explainer.methods.rpi.diffusion import AttentionDiffusion
+from explainer.storage.provenance import digest_of
+from tests.explainer.tools import batch_of, bit_equal_logits, predicted, relative_error, state_of
+from tests.families import FAMILIES, TEXTS, explained
+
+
+def learned(model: ExplainedModel, layers: tuple[int, ...] = (0, 1), **settings: Any) -> Learned:
+    """A diffusion with random weights for the tiny models."""
+    torch.manual_seed(2)
+    config = model.backbone.config
+    diffusion = AttentionDiffusion(list(layers), config.num_attention_heads, config.hidden_size, 8, 2)
+    torch.nn.init.normal_(diffusion.denoiser.out.weight)
+    torch.nn.init.uniform_(diffusion.scale, 0.5, 3.0)
+    diffusion = diffusion.requires_grad_(False).eval()
+    return Learned(diffusion, digest_of(diffusion.state_dict())[:16], model.text.fingerprint, **settings)
+
+
+@pytest.mark.parametrize("start", [0.3, 1.0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_samples_keep_the_contract_of_baselines(family: str, start: float) -> None:
+    model = explained(family)
+    state, baseline = state_of(model, batch_of(model)), learned(model, start=start)
+    sample = baseline(state, 0, 0)
+    valid = state.valid[:, :, None].expand_as(sample)
+    assert torch.equal(sample[~valid], state.maps[~valid])
+    assert (sample[valid] >= 0).all()
+    assert torch.allclose(sample.sum(dim=-1)[valid.any(dim=-1)], torch.ones(()), atol=1e-5)
+    if family in ("gpt2", "llama", "gemma"):
+        assert (sample.triu(diagonal=1)[:, :, :, : int(state.batch.attention_mask.sum(dim=1).min())] == 0).all()
+    assert torch.equal(sample, baseline(state, 0, 0))
+    assert not torch.equal(sample, baseline(state, 1, 0))
+    assert not torch.equal(sample, baseline(state, 0, 1))
+    for i, text in enumerate(TEXTS):
+        alone = baseline(state_of(model, batch_of(model, [text])), 0, 0)
+        n = alone.shape[-1]
+        assert torch.allclose(alone[:, 0], sample[:, i, :, :n, :n], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+def test_rpi_with_a_learned_baseline(family: str) -> None:
+    model = explained(family)
+    with bit_equal_logits(model):
+        rpi = RPI(baseline=learned(model, (1,)), n_baselines=2)
+        assert rpi.layers == (1,)
+        target = predicted(model, batch_of(model))
+        right, left = (rpi(model, batch_of(model, side=side), target) for side in ("right", "left"))
+    assert right.isfinite().all()
+    found = [batch_of(model, side=side).split(s) for side, s in (("right", right), ("left", left))]
+    assert relative_error(torch.cat(found[1]), torch.cat(found[0])) < 1e-4
+
+
+def test_a_start_near_the_data_stays_nearer_to_the_text_s_own_attention() -> None:
+    model = explained("bert")
+    state = state_of(model, batch_of(model))
+    valid = state.valid[:, :, None].expand_as(state.maps)
+    near, far = ((learned(model, start=start)(state, 0, 0) - state.maps)[valid].abs().mean() for start in (0.01, 1.0))
+    assert near < 0.5 * far
+
+
+def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Path) -> None:
+    model = explained("bert")
+    baseline = learned(model, (1,), n_steps=3, start=0.7, reading={"formula": "difference", "n_steps": 4})
+    baseline.save(tmp_path, model)
+    state = state_of(model, batch_of(model), (1,))
+    loaded = Learned.load(tmp_path)
+    assert loaded == baseline
+    assert loaded.key == baseline.key
+    assert torch.equal(loaded(state, 0, 0), baseline(state, 0, 0))
+    assert sampler(str(tmp_path)) == baseline
+    assert Learned.load(tmp_path).diffusion is loaded.diffusion  # read once
+    assert Learned.load(tmp_path, n_steps=1).n_steps == 1
+    by_name = method("rpi", baseline=str(tmp_path))
+    assert isinstance(by_name, RPI)
+    assert by_name.layers == (1,)
+    assert by_name.settings["baseline"] == baseline.key
+    assert (by_name.formula, by_name.n_steps) == ("difference", 4)  # what it was trained for
+    assert method("rpi", baseline=str(tmp_path), formula="gradient").formula == "gradient"
+    assert baseline.digest in baseline.key
+    batch = batch_of(model)
+    assert torch.equal(
+        by_name(model, batch, predicted(model, batch)), RPI(baseline=baseline)(model, batch, predicted(model, batch))
+    )
+
+
+def test_other_weights_under_the_same_name_are_read_anew(tmp_path: Path) -> None:
+    model = explained("bert")
+    baseline = learned(model)
+    baseline.save(tmp_path, model)
+    first = Learned.load(tmp_path)
+    with torch.no_grad():
+        baseline.diffusion.scale.mul_(2)
+    baseline.save(tmp_path, model)
+    assert Learned.load(tmp_path).digest != first.digest
+
+
+def test_other_layers_and_other_models_are_refused() -> None:
+    model = explained("bert")
+    batch = batch_of(model)
+    target = predicted(model, batch)
+    with pytest.raises(ValueError, match=r"`layers` must be \(1,\).* got \(0, 1\)"):
+        RPI(baseline=learned(model, (1,)), layers="all")(model, batch, target)
+    other = explained("llama")
+    with pytest.raises(ValueError, match="`baseline` was trained for another model than 'tiny-llama'"):
+        RPI(baseline=learned(model, (1,)))(other, batch_of(other), predicted(other, batch_of(other)))
+
+
+@pytest.mark.parametrize("settings", [{"n_steps": 0}, {"n_steps": 51}, {"start": 0.0}, {"start": 1.5}])
+def test_wrong_settings_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"`n_steps` must lie between 1 and 50 and `start` in \(0, 1\]"):
+        learned(explained("bert"), **settings)
+
+
+def test_folders_that_hold_no_baseline_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`baseline` 'no/such' is no exported baseline"):
+        RPI(baseline="no/such")
+    (tmp_path / "config.json").write_text(json.dumps({"explainer": {"kind": "lora"}}))
+    with pytest.raises(ValueError, match="is no exported baseline"):
+        RPI(baseline=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_can_be_stored_in_half_and_are_loaded_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = explained("bert")
+    baseline = learned(model)
+    baseline.save(tmp_path / "whole", model)
+    baseline.save(tmp_path / "half", model, dtype)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.75 * sizes[0]
+    loaded, state = Learned.load(tmp_path / "half"), state_of(model, batch_of(model))
+    assert {parameter.dtype for parameter in loaded.diffusion.parameters()} == {torch.float32}
+    for (name, mine), theirs in zip(baseline.diffusion.named_buffers(), loaded.diffusion.buffers(), strict=True):
+        assert torch.equal(mine, theirs), name
+    sample, exact = loaded(state, 0, 0), baseline(state, 0, 0)
+    assert torch.allclose(sample, exact, atol=0.05)
+    assert not torch.equal(sample, exact)

@@ -1,0 +1,97 @@
+"""From an exported attributor to other folders, programs and the hub; and what cannot be exported."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from explainer.attributor import Attributor
+from explainer.export import hub
+from lightning_modules.cli import main
+from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
+from lightning_modules.commands.export import export
+from tests.explainer.attributor.test_attributor import exported
+from tests.explainer.export.test_hub import StandIn
+from tests.families import TEXTS
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+
+
+def texts_file(folder: Path) -> str:
+    path = folder / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return str(path)
+
+
+def test_a_merged_copy_and_programs_of_an_exported_attributor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attributor = exported(tmp_path)
+    (tmp_path / "attributor" / "README.md").write_text("# its card\n")
+    source, folder = ["--attributor", str(tmp_path / "attributor")], tmp_path / "out"
+    files = ["--onnx", str(folder / "m.onnx"), "--pt2", str(folder / "m.pt2"), "--texts", texts_file(tmp_path)]
+    main(["export", *source, "--output", str(folder), "--merge", "--int8", *files])
+    assert Attributor.from_pretrained(folder)(TEXTS) == attributor(TEXTS)
+    assert (folder / "README.md").read_text() == "# its card\n"
+    assert {"explained", "m.onnx", "m.tokenizer.json", "m.json", "m.pt2"} <= {path.name for path in folder.iterdir()}
+    told = capsys.readouterr().err
+    assert "ONNX Runtime differs from PyTorch by at most" in told
+    assert f"int8: on {len(TEXTS)} texts: Spearman" in told
+
+
+def test_an_exported_attributor_goes_to_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(tmp_path)
+    StandIn.root, StandIn.calls = tmp_path / "hub", []
+    monkeypatch.setattr(hub, "HfApi", StandIn)
+    export(attributor=str(tmp_path / "attributor"), push="me/explainer", merge=True, private=True)
+    assert (tmp_path / "hub" / "me" / "explainer" / "explained" / "model.safetensors").is_file()
+    assert "huggingface.co/me/explainer/commit" in capsys.readouterr().out
+
+
+def test_cards_carry_the_hub_s_metadata(tmp_path: Path) -> None:
+    recipe = {"explained": "someone/classifier", "base": "someone/base", "labels": ["a"], "layers": [-1]}
+    checkpoint = {"hyper_parameters": recipe, "epoch": 0, "global_step": 1}
+    cards = {
+        "someone/classifier": explainer_card(checkpoint, "me/explainer", None, "mit"),
+        "someone/base": classifier_card(checkpoint, tmp_path, "mit"),
+    }
+    cards_and_baseline = [*cards.items(), ("someone/classifier", baseline_card(checkpoint, tmp_path, "mit"))]
+    for base, card in cards_and_baseline:
+        found = yaml.safe_load(card.split("---")[1])
+        assert (found["library_name"], found["license"], found["base_model"]) == ("amortex", "mit", base)
+        assert len(found["tags"]) == 1
+
+
+def test_a_source_and_a_goal_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Give `--ckpt CKPT`, or `--attributor DIR`"):
+        export(output=tmp_path)
+    with pytest.raises(ValueError, match=r"Give `--ckpt CKPT`, or `--attributor DIR`"):
+        export(tmp_path / "x.ckpt", "a-folder", output=tmp_path)
+    with pytest.raises(ValueError, match=r"Name what to write: `--output`, `--onnx`, `--pt2`, `--push`"):
+        export(tmp_path / "x.ckpt")
+
+
+def test_a_missing_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing\.ckpt"):
+        export(tmp_path / "nothing.ckpt", output=tmp_path)
+    (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"broken\.ckpt"):
+        export(tmp_path / "broken.ckpt", output=tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(ValueError, match=r"foreign\.ckpt"):
+        export(tmp_path / "foreign.ckpt", output=tmp_path)
+
+
+def test_wrong_options_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--dtype"):
+        export(tmp_path / "x.ckpt", output=tmp_path, dtype="int4")
+    with pytest.raises(ValueError, match="--scores"):
+        export(tmp_path / "x.ckpt", output=tmp_path, scores=tmp_path / "none.json")
