@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OUT ?= runs/demo
+OUT := runs/demo
+CKPT = $(OUT)/version_0/checkpoints/best.ckpt
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -17,12 +18,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed ## Make .venv and install everything into it
 
 demo: install ## Train an explainer of a real classifier, compare it, export it, ask it (six minutes on two cores)
-	rm -rf $(OUT)
+	@rm -rf $(OUT)
+	@printf '\n== 1 of 4: train an explainer of the demo classifier (four minutes) ==\n'
 	$(BIN)/explainer fit --config configs/demo.yaml
-	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(OUT)/version_0/checkpoints/best.ckpt
-	$(BIN)/explainer export --ckpt $(OUT)/version_0/checkpoints/best.ckpt --output $(OUT)/attributor --scores $(OUT)/comparison.json
+	@printf '\n== 2 of 4: compare it with other methods on texts it has not seen (two minutes) ==\n'
+	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(CKPT)
+	@printf '\n== 3 of 4: export it ==\n'
+	$(BIN)/explainer export --ckpt $(CKPT) --output $(OUT)/attributor --scores $(OUT)/comparison.json
+	@printf '\n== 4 of 4: explain a text ==\n'
 	$(BIN)/explainer attribute --method $(OUT)/attributor --text "The plot is thin, but the acting is simply wonderful."
-	@echo "Curves and heatmaps: $(BIN)/tensorboard --logdir runs"
+	@printf '\nCurves and heatmaps: $(BIN)/tensorboard --logdir runs\n'
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n 2

@@ -1,10 +1,10 @@
-"""What a prediction with its explanation costs, over the prediction alone, measured in one run.
+"""The cost of a prediction with its explanation over the prediction alone, measured in one run.
 
 python benchmarks/attributor.py [--model checkpoints/demo-classifier] [--rounds 9] [--threads 2] [--base false]
 
 Every figure is the median of paired ratios: in each round every way runs once, right after the prediction alone of the
-same texts, so that a busy machine slows both. Texts have one length, 32 and 128 tokens, from IMDB; beside the named
-model stands a random one of BERT-base's size. The explainers have random weights: training changes no cost.
+same texts, so that a busy machine slows both. Texts have one length, 32 and 128 tokens, from IMDB. A random model of
+BERT-base's size is measured too. The explainers have random weights: training changes no cost.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForSequenceClassification, BertConfig
 
-from explainer import Attributor, ExplainedModel, TokenBatch, method
+from explainer import Attributor, ExplainedModel, TokenBatch, load_method
 from explainer.data.catalog import load
-from explainer.explained.base import PREDICTED
+from explainer.explained import PREDICTED, EncodedText, Target
 from explainer.explainers import EXPLAINERS
 from explainer.methods import AbstractMethod
-from explainer.methods.trained.amortized import Amortized
+from explainer.methods.base import AbstractBatchMethod, AbstractTextMethod
+from explainer.methods.trained import Amortized
 
 LENGTHS, BASE = (32, 128), "random, of BERT-base's size"
 TEACHERS = {"AttnLRP": "attn_lrp", "exact SIG": "sig", "IG-50": "integrated_gradients", "KernelSHAP": "kernel_shap"}
@@ -38,7 +39,7 @@ Way = Callable[[TokenBatch], object]
 
 @dataclass
 class Measured:
-    """A way to predict and explain a batch, and its times over the prediction alone, one a round."""
+    """A way to predict and explain a batch, and its times over the prediction alone, one per round."""
 
     name: str
     run: Way
@@ -57,8 +58,8 @@ def _seconds(way: Way, batch: TokenBatch) -> float:
 
 def predicting(explained: ExplainedModel) -> Way:
     @torch.no_grad()
-    def run(batch: TokenBatch) -> object:
-        return explained(batch).argmax(dim=1)
+    def run(batch: TokenBatch) -> Target:
+        return explained(batch).predicted()
 
     return run
 
@@ -67,8 +68,15 @@ def explaining(explained: ExplainedModel, chosen: AbstractMethod) -> Way:
     """The prediction and the explanation of the predicted class, as an attributor asks for them."""
 
     def run(batch: TokenBatch) -> object:
-        logits, score = chosen.predicting(explained, batch)
-        return score(logits.argmax(dim=1))
+        if isinstance(chosen, AbstractBatchMethod):
+            readout, score = chosen.predict_and_attribute(explained, batch)
+            return score(readout.predicted())
+        assert isinstance(chosen, AbstractTextMethod)
+        texts = [
+            EncodedText("", None, tokens, scorable, (), (), ())
+            for tokens, scorable in zip(batch.sequences(), batch.split(batch.scorable), strict=True)
+        ]
+        return chosen.scores(explained, texts, explained(batch).predicted())
 
     return run
 
@@ -80,12 +88,14 @@ def in_onnx_runtime(explained: ExplainedModel, chosen: Amortized) -> Way:
         Attributor(explained, chosen).to_onnx(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or it slows its rival in turn
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # spinning threads would slow the rival
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     names = {given.name for given in session.get_inputs()}
 
     def run(batch: TokenBatch) -> object:
-        inputs = {name: tensor.numpy() for name, tensor in vars(batch).items() if name in names}
+        inputs = {name: tensor.numpy() for name, tensor in vars(batch).items() if name in names and tensor is not None}
         return session.run(None, {**inputs, "target": np.full(len(batch), PREDICTED)})
 
     return run
@@ -102,7 +112,7 @@ def ways(explained: ExplainedModel) -> Iterator[Measured]:
         if explained.name != BASE:
             yield Measured(f"+ {kind} explainer, ONNX Runtime", in_onnx_runtime(own, chosen), alone, [])
     for name, registered in TEACHERS.items():
-        yield Measured(f"+ {name}", explaining(explained, method(registered)), alone, [])
+        yield Measured(f"+ {name}", explaining(explained, load_method(registered)), alone, [])
 
 
 def texts_of(explained: ExplainedModel, n: int, length: int) -> TokenBatch:
@@ -122,19 +132,19 @@ def base_sized(explained: ExplainedModel) -> ExplainedModel:
 
 
 def measure(explained: ExplainedModel, batch: TokenBatch, slow_texts: int, rounds: int, slow: bool) -> list[Measured]:
-    """Every way once a round, interleaved; the slow ones in the first round alone and on the first texts alone."""
-    few = TokenBatch(*(tensor[:slow_texts] for tensor in vars(batch).values()))
-    found = [way for way in ways(explained) if slow or way.name.removeprefix("+ ") not in SLOW]
+    """Every way once per round, interleaved; the slow ones in the first round alone and on the first texts alone."""
+    few = batch[:slow_texts]
+    measured = [way for way in ways(explained) if slow or way.name.removeprefix("+ ") not in SLOW]
     for step in range(rounds + 1):
-        for way in found:
+        for way in measured:
             if way.name.removeprefix("+ ") not in SLOW:
                 way.measure(batch)
             elif step == 1:
                 way.measure(few)
         if step == 0:  # warm-up
-            for way in found:
+            for way in measured:
                 way.ratios.clear()
-    return found
+    return measured
 
 
 def main(

@@ -3,7 +3,7 @@
 python benchmarks/decoder.py [--output runs/decoder]
 
 Trains a tokenizer of whole words and a Llama built from a configuration, then a baseline of its last layers by
-`explainer fit`, and compares what RPI's maps are worth on test texts from each kind of baseline. Checks that samples
+`explainer fit`, and compares the faithfulness of RPI on test texts from each kind of baseline. Checks that samples
 never attend to the future.
 """
 
@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 
 from explainer import ExplainedModel
 from explainer.data.catalog import load
-from explainer.methods.rpi.baselines import recorded, sampler
+from explainer.methods.rpi.baselines import record_attention, sampler
 from lightning_modules.cli import main as command
 
 SPECIALS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -65,7 +65,7 @@ def trained(epochs: int, folder: Path) -> float:
         for index in torch.randperm(len(texts)).split(32):
             batch = tokenizer([texts[i] for i in index.tolist()], padding=True, return_tensors="pt")
             ids, mask = batch["input_ids"], batch["attention_mask"]
-            absent = (torch.rand(ids.shape) < 0.15) & (ids > 3)  # so that the baseline token is no stranger
+            absent = (torch.rand(ids.shape) < 0.15) & (ids > 3)  # so that the model has seen the baseline token
             logits = model(input_ids=ids.masked_fill(absent, tokenizer.unk_token_id), attention_mask=mask).logits
             optimizer.zero_grad()
             F.cross_entropy(logits, labels[index]).backward()
@@ -73,8 +73,8 @@ def trained(epochs: int, folder: Path) -> float:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     explained = ExplainedModel.from_pretrained(folder)
-    logits = explained.predict([text.tokens for text in explained.encode(data["test"]["text"])])
-    return float((logits.argmax(dim=1) == torch.tensor(data["test"]["label"])).float().mean())
+    predicted = explained.predicted(explained.encode(data["test"]["text"])).classes
+    return float((predicted == torch.tensor(data["test"]["label"])).float().mean())
 
 
 def future(folder: Path, baseline: Path) -> Tensor:
@@ -82,7 +82,7 @@ def future(folder: Path, baseline: Path) -> Tensor:
     explained = ExplainedModel.from_pretrained(folder)
     learned = sampler(str(baseline))
     batch = explained.collate(explained.encode(load(DATA)["test"]["text"][:64]))
-    with recorded(explained, batch, learned.path["layers"]) as (state, *_):
+    with record_attention(explained, batch, learned.path["layers"]) as (state, *_):
         sample = learned(state, 0, 0)
     return sample.triu(diagonal=1).abs().max()
 

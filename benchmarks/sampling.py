@@ -1,4 +1,4 @@
-"""What a learned RPI baseline costs: one sample over one forward and backward pass of the explained model.
+"""The cost of a learned RPI baseline: one sample over one forward and backward pass of the explained model.
 
 python benchmarks/sampling.py [--learned checkpoints/demo-rpi-baseline]
 
@@ -12,17 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from teachers import ratio
 
-from explainer import ExplainedModel, TokenBatch, method
-from explainer.methods.rpi.baselines import Learned, recorded
+from explainer import ExplainedModel, TokenBatch
+from explainer.explained import Target
+from explainer.methods import InputXGradient
+from explainer.methods.rpi.baselines import Learned, record_attention
 
 BATCHES = {32: 16, 128: 4, 256: 1, 448: 1}  # tokens: texts
 
 
 def cost(explained: ExplainedModel, learned: Learned, batch: TokenBatch, rounds: int) -> float:
-    input_gradient, target = method("input_x_gradient"), torch.zeros(len(batch), dtype=torch.long)
-    with recorded(explained, batch, learned.diffusion.layers) as (state, *_):
+    input_gradient, target = InputXGradient(), Target.of([0] * len(batch))
+    with record_attention(explained, batch, learned.diffusion.layers) as (state, *_):
         pass  # outside, the pass is the model's own
-    return ratio(lambda: learned(state, 0, 0), lambda: input_gradient(explained, batch, target), rounds)
+    return ratio(lambda: learned(state, 0, 0), lambda: input_gradient.scores(explained, batch, target), rounds)
 
 
 def main(
@@ -43,8 +45,8 @@ def main(
     explained, baseline = ExplainedModel.from_pretrained(model), Learned.load(learned)
     table = Table("tokens", "texts", "a sample over a forward and a backward pass")
     for length, n in BATCHES.items():
-        found = cost(explained, baseline, texts_of(explained, n, length), rounds)
-        table.add_row(str(length), str(n), f"{found:.2f}")
+        times = cost(explained, baseline, texts_of(explained, n, length), rounds)
+        table.add_row(str(length), str(n), f"{times:.2f}")
     Console().print(table)
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/serve.py [--method checkpoints/demo-attributor] [--clients 50] [--seconds 60]
 
-Starts examples/serve.py, waits until it is ready, warms it up, and reports requests a second, latency percentiles and
+Starts examples/serve.py, waits until it is ready, warms it up, and reports requests per second, latency percentiles and
 errors. The texts are the test texts of Rotten Tomatoes. The clients share the processor with the server.
 """
 
@@ -27,7 +27,7 @@ SERVER = Path(__file__).parents[1] / "examples" / "serve.py"
 
 @dataclass
 class Tally:
-    """What one client saw: seconds of every answered request, and what went wrong."""
+    """One client's record: seconds of every answered request, and the errors."""
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

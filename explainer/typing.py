@@ -22,20 +22,17 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Scores = Float[Tensor, "batch seq"]
-"""One real number a token; higher = more evidence for the target; 0 where not scorable."""
-
-Target = Int64[Tensor, " batch"]
-"""The class explained, one index a text."""
+"""One real number per token; higher = more evidence for the target; 0 where not scorable."""
 
 TokenIds = Int64[Tensor, " tokens"]
 TokenMask = Bool[Tensor, " tokens"]
 TokenScores = Float[Tensor, " tokens"]
 
 RaggedScores = Sequence[Float[Tensor, "_"]]
-"""One tensor of scores a text, each as long as its text."""
+"""One tensor of scores per text, each as long as its text."""
 
 RaggedMasks = Sequence[Bool[Tensor, "_"]]
-"""One mask of tokens a text, each as long as its text."""
+"""One mask of tokens per text, each as long as its text."""
 
 Logits = Float[Tensor, "batch labels"]
 Embeddings = Float[Tensor, "batch seq hidden"]

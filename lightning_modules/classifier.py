@@ -1,9 +1,11 @@
-"""Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model worth explaining."""
+"""Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64
 from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
@@ -21,10 +23,14 @@ class ClassifierTraining(TrainingModule):
 
     Args:
         base: hub id or folder of a pretrained model.
-        labels: names of the classes, in the order of the data's label numbers.
+        labels: names of the classes; the data's labels are these names, or their numbers from 0.
         rank: of the LoRA matrices (Hu et al. 2022).
         alpha: their scale; alpha / rank multiplies the update.
+        dropout: on the input of the LoRA matrices, in training.
         target_modules: names of the linear layers that get a LoRA, or "all-linear".
+        learning_rate: the highest one of AdamW.
+        weight_decay: of AdamW.
+        warmup: share of the training during which the learning rate rises.
     """
 
     def __init__(
@@ -48,7 +54,8 @@ class ClassifierTraining(TrainingModule):
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules
         )
         with quiet():
-            self.model = get_peft_model(model, lora).train()  # loaded in eval mode: dropout would stay off
+            # A model is loaded in eval mode, in which its dropout would stay off.
+            self.model = get_peft_model(model, lora).train()
         self.validation_accuracy = MulticlassAccuracy(len(labels), average="micro")
         self.test_accuracy = MulticlassAccuracy(len(labels), average="micro")
 
@@ -57,26 +64,42 @@ class ClassifierTraining(TrainingModule):
         batch = collate([text.tokens for text in encoded], pad_token_id=self.text.tokenizer.pad_token_id)
         return self.model(**model_inputs(self.model.get_base_model(), batch.to(self.device))).logits
 
+    def _classes(self, examples: TextExamples) -> Int64[Tensor, " batch"]:
+        """The index of each text's label.
+
+        Raises:
+            ValueError: when a label is neither one of the names nor a number below their count.
+        """
+        names: list[str] = self.hparams["labels"]
+        index: dict[Any, int] = {number: number for number in range(len(names))} | {n: i for i, n in enumerate(names)}
+        for label in examples.labels:
+            if not isinstance(label, int | float | str) or label not in index:
+                raise ValueError(
+                    f"`labels` must name every label of the data, got {names}, and the data has {label!r}. The labels' "
+                    "column is `--data.label`."
+                )
+        return torch.tensor([index[label] for label in examples.labels], device=self.device)
+
     def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(examples).float(), examples.labels)
+        loss = F.cross_entropy(self(examples).float(), self._classes(examples))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
         return loss
 
     def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.validation_accuracy(self(examples), examples.labels)
+        self.validation_accuracy(self(examples), self._classes(examples))
         self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.test_accuracy(self(examples), examples.labels)
+        self.test_accuracy(self(examples), self._classes(examples))
         self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
 
     def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
         return self(examples).softmax(dim=-1)
 
     def export(self, folder: Path) -> None:
-        """Write the adapter and the configuration with the label names: a folder that MODEL can name.
+        """Write the adapter and the configuration with the label names: a folder that `--model` can name.
 
-        The tokenizer stays where the base is.
+        The tokenizer is that of the base, and is loaded from there.
         """
         self.model.peft_config["default"].base_model_name_or_path = self.hparams["base"]
         self.model.save_pretrained(str(folder), save_embedding_layers=False)

@@ -1,4 +1,4 @@
-"""The command `explainer`: LightningCLI for training runs, jsonargparse functions for the rest."""
+"""The command `explainer`: LightningCLI for training runs, functions read by jsonargparse for the rest."""
 
 import importlib
 import os
@@ -9,6 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 from jsonargparse import auto_cli
+
+from lightning_modules.quiet import silence
 
 USAGE = """usage: explainer COMMAND [options]      (explainer COMMAND --help shows a command's options)
 
@@ -27,8 +29,6 @@ Use:
   heads      parsed texts -> the attention heads that matter
 """
 
-
-# The commands that are functions of the same name, and the modules they are in.
 FUNCTIONS = {
     "export": "lightning_modules.commands.export",
     "attribute": "explainer.commands.attribute",
@@ -37,18 +37,20 @@ FUNCTIONS = {
     "compare": "explainer.commands.compare",
     "heads": "explainer.commands.heads",
 }
+"""The commands that are functions of the same name, and their modules."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one clear line and exit code 2."""
+    silence()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return
-    command, rest = arguments[0], arguments[1:]
+    command, options = arguments[0], arguments[1:]
     try:
         if command in FUNCTIONS:
-            options = _flags([_dashes(argument) for argument in rest])
+            options = _flags([_dashes(option) for option in options])
             auto_cli(_function(command), args=options, as_positional=False, prog=f"explainer {command}")
         elif command in ("fit", "validate", "test"):
             _train(arguments)
@@ -66,23 +68,25 @@ def _function(command: str) -> Callable[..., None]:
 
 
 def _dashes(argument: str) -> str:
-    """--batch-tokens and --batch_tokens are one option; jsonargparse knows it by the parameter's name."""
+    """The option as jsonargparse knows it, by the parameter's name: --batch-tokens becomes --batch_tokens."""
     name, sign, value = argument.partition("=")
     return name.replace("-", "_").replace("__", "--", 1) + sign + value if name.startswith("--") else argument
 
 
 def _flags(options: Sequence[str]) -> list[str]:
-    """An option that no value follows is a switch that is on: --merge for --merge=true."""
+    """The options with those that no value follows switched on: --merge becomes --merge=true."""
     bare = [option.startswith("--") and "=" not in option and option != "--help" for option in options]
     last = [following.startswith("--") for following in [*options[1:], "--"]]
     return [f"{o}=true" if b and end else o for o, b, end in zip(options, bare, last, strict=True)]
 
 
 def _train(arguments: list[str]) -> Any:
+    # Lightning takes seconds to import, and the other commands do without it.
     import pytorch_lightning as pl
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
     from lightning_modules.base import TrainingModule
+    from lightning_modules.callbacks.progress_lines import use_lines
     from lightning_modules.data.text import TextData
 
     class Command(LightningCLI):
@@ -91,16 +95,24 @@ def _train(arguments: list[str]) -> Any:
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.set_defaults({"seed_everything": 0})
 
-        def _parse_ckpt_path(self) -> None:
-            before = dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
-            super()._parse_ckpt_path()
-            after = dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
-            changed = {k: (before[k], after.get(k)) for k in before if k in after and before[k] != after[k]}
-            if changed:
-                told = ", ".join(f"{k}: {theirs!r} instead of {mine!r}" for k, (mine, theirs) in changed.items())
-                warnings.warn(f"The checkpoint's hyper-parameters replace those given: {told}.", stacklevel=2)
+        def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+            trainer = super().instantiate_trainer(**kwargs)
+            use_lines(trainer)
+            return trainer
 
-    # Lightning warns about arguments that its caller gives: they are the process's own here.
+        def _parse_ckpt_path(self) -> None:
+            given = self._model_arguments()
+            super()._parse_ckpt_path()
+            used = self._model_arguments()
+            changed = [name for name in given if name in used and given[name] != used[name]]
+            if changed:
+                changes = ", ".join(f"{name}: {used[name]!r} instead of {given[name]!r}" for name in changed)
+                warnings.warn(f"The checkpoint's hyper-parameters replace those given: {changes}.", stacklevel=2)
+
+        def _model_arguments(self) -> dict[str, Any]:
+            return dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
+
+    # Lightning warns of arguments that its caller hands over: here they are the process's own.
     with patch.object(sys, "argv", ["explainer", *arguments]):
         return Command(
             TrainingModule,

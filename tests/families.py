@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -108,11 +109,12 @@ EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix 
 
 
 @cache
-def explained(family: str, labels: int = 3) -> ExplainedModel:
+def explained(family: str, labels: int = 3, problem_type: str | None = None) -> ExplainedModel:
     """A tiny random classifier; shared between tests, which is itself a test that nothing changes it."""
     kind, config = FAMILIES[family]
     words = tokenizer(kind)
     ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "num_labels": labels}
+    ids |= {} if problem_type is None else {"problem_type": problem_type}
     if kind == "t5":
         ids |= {"eos_token_id": words.eos_token_id, "decoder_start_token_id": words.pad_token_id}
     torch.manual_seed(0)
@@ -123,6 +125,13 @@ def explained(family: str, labels: int = 3) -> ExplainedModel:
                 parameter.mul_(4)
     return ExplainedModel(model, words, name=f"tiny-{family}")
 
+
+# What a classifier's output may mean; the families above are tried under each.
+TASKS: dict[str, dict[str, Any]] = {
+    "classification": {},
+    "multi_label": {"problem_type": "multi_label_classification"},
+    "regression": {"labels": 1},
+}
 
 TEXTS = [
     "the film was great fun",

@@ -1,12 +1,14 @@
-"""Models, inputs and our scores, written to a folder for the other libraries to read: see docs/checks.md.
+"""Models, inputs and our scores, written to a folder for the other libraries to read: see
+docs/results/agreement-with-other-implementations.md.
 
 python benchmarks/independent/export.py FOLDER [--families '[bert, llama]']
 
 FOLDER/NAME/model has the weights, FOLDER/NAME/inputs.safetensors the batch (right-padded), and
-FOLDER/NAME/amortex.safetensors one tensor (texts, tokens) a METHOD/DTYPE. Relevance is taken at
+FOLDER/NAME/amortex.safetensors one tensor (texts, tokens) per METHOD/DTYPE. Relevance is taken at
 every token that is not padding, special ones too, so that the comparison leaves nothing out.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from jsonargparse import auto_cli
 from safetensors.torch import save_file
 from torch import Tensor
 
-from explainer import AbstractMethod, ExplainedModel, TokenBatch, method
+from explainer import AbstractMethod, ExplainedModel, load_method
 from explainer.data.catalog import load
+from explainer.explained import EncodedText, Target
+from explainer.explained.batch import pad
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 12}
@@ -32,9 +36,9 @@ CONFIGS = {
     "gemma3": lambda **k: transformers.Gemma3TextConfig(**GROUPED, query_pre_attn_scalar=12, **k),
 }
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-RELEVANCE = {name: method(name) for name in ("attn_lrp", "cp_lrp")}
-INTEGRALS = {"integrated_gradients": method("integrated_gradients", n_steps=50)}
-SEQUENTIAL = {"sig": method("sig")} | {f"sig_{n}": method("sig", n_steps=n) for n in (2, 5, 10, 20, 50)}
+RELEVANCE = {name: load_method(name) for name in ("attn_lrp", "cp_lrp")}
+INTEGRALS = {"integrated_gradients": load_method("integrated_gradients", n_steps=50)}
+SEQUENTIAL = {"sig": load_method("sig")} | {f"sig_{n}": load_method("sig", n_steps=n) for n in (2, 5, 10, 20, 50)}
 
 
 def random_model(family: str, demo: ExplainedModel) -> ExplainedModel:
@@ -53,28 +57,29 @@ def random_model(family: str, demo: ExplainedModel) -> ExplainedModel:
 def write(explained: ExplainedModel, texts: list[str], folder: Path, chosen: dict[str, AbstractMethod]) -> None:
     """One model's folder."""
     explained.model.save_pretrained(folder / "model")
-    batch = explained.collate(explained.encode(texts))
-    with torch.no_grad():
-        target = explained(batch).argmax(dim=-1)
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "target": target}
+    encoded = explained.encode(texts)
+    batch, target = explained.collate(encoded), explained.predicted(encoded)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "target": target.classes}
     inputs |= {"scorable": batch.scorable, "baseline": torch.tensor(explained.baseline_token_id)}
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     save_file(inputs, folder / "inputs.safetensors")
     scores: dict[str, Tensor] = {}
     for dtype, kind in DTYPES.items():
-        scores |= {f"{key}/{dtype}": value for key, value in all_scores(explained.to(kind), batch, target, chosen)}
+        scores |= {f"{key}/{dtype}": value for key, value in all_scores(explained.to(kind), encoded, target, chosen)}
     save_file(scores, folder / "amortex.safetensors")
 
 
-def all_scores(explained: ExplainedModel, batch: TokenBatch, target: Tensor, chosen: dict[str, AbstractMethod]):
+def all_scores(
+    explained: ExplainedModel, texts: list[EncodedText], target: Target, chosen: dict[str, AbstractMethod]
+) -> Iterator[tuple[str, Tensor]]:
     if hasattr(explained.model, "set_experts_implementation"):
         explained.model.set_experts_implementation("eager")  # the grouped product knows no float64
     with torch.no_grad():
-        yield "logits", explained(batch)
-    everything = replace(batch, scorable=batch.attention_mask.bool())
-    for key, chosen_method in chosen.items():
-        yield key, chosen_method(explained, everything if key in RELEVANCE else batch, target)
+        yield "logits", explained(explained.collate(texts)).logits[:, 0]
+    everything = [replace(text, scorable=torch.ones_like(text.scorable)) for text in texts]
+    for key, method in chosen.items():
+        yield key, pad(method.attribute(explained, everything if key in RELEVANCE else texts, target).scores, 0.0)
 
 
 def main(folder: Path, families: list[str] | None = None, texts: int = 8) -> None:

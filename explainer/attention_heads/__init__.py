@@ -1,4 +1,4 @@
-"""Attention heads by what they look at: statistics over a parsed corpus, and the mask of the important ones."""
+"""Attention heads by the words they attend to: statistics over a parsed corpus, and the mask of the important heads."""
 
 from explainer.attention_heads.alignment import Arc as Arc
 from explainer.attention_heads.alignment import arcs as arcs

@@ -1,4 +1,4 @@
-"""Words of a parse and tokens of a model, matched by their characters."""
+"""The words of a parse and the tokens of a model, matched by their characters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,13 @@ from explainer.explained import EncodedText
 
 @dataclass(frozen=True)
 class Arc:
-    """A dependency in tokens: the dependent's first token, all tokens of its head, and how many words to the right
-    the head is; `relation` is an index.
+    """A dependency in tokens.
+
+    Attributes:
+        relation: an index into the relations that are looked at.
+        token: the dependent's first token.
+        head: all tokens of its head.
+        words: how many words to the right the head is; negative to the left.
     """
 
     relation: int
@@ -29,13 +34,13 @@ def tokens_of(text: EncodedText, start: int, end: int) -> tuple[int, ...]:
 
 
 def arcs(text: EncodedText, parse: Parse, relations: Sequence[str]) -> list[Arc]:
-    """The dependencies of these relations, of whose two words the text holds tokens (a cut text may not)."""
-    found: list[Arc] = []
+    """The dependencies of these relations, without those that have a word outside the text (which may be cut)."""
+    dependencies: list[Arc] = []
     for i, word in enumerate(parse.words):
         if word.relation not in relations or word.head is None:
             continue
         head = parse.words[word.head]
-        here, there = tokens_of(text, word.start, word.end), tokens_of(text, head.start, head.end)
-        if here and there:
-            found.append(Arc(relations.index(word.relation), here[0], there, word.head - i))
-    return found
+        own_tokens, head_tokens = tokens_of(text, word.start, word.end), tokens_of(text, head.start, head.end)
+        if own_tokens and head_tokens:
+            dependencies.append(Arc(relations.index(word.relation), own_tokens[0], head_tokens, word.head - i))
+    return dependencies

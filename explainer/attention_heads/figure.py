@@ -1,4 +1,4 @@
-"""Heads by relation as a matplotlib figure: how often each looks where the relation points."""
+"""Attention heads by relation as a matplotlib figure: how often a head attends to a relation's head word."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ _SMALL = 7  # points
 
 
 def heads_by_relation(heads: HeadMask) -> Figure:
-    """A panel a relation (hits above the most frequent offset's share) and one for the fixed offset's share.
+    """One panel per relation and one for fixed offsets; the heads that are kept have a frame.
 
-    Heads that are kept have a frame.
+    A relation's panel shows the share of hits less the share of its most frequent offset, the last panel the share of
+    the head's own most frequent offset.
     """
     panels = _panels(heads.statistics)
     layers, width = len(heads.mask), len(heads.mask[0])
@@ -33,15 +34,15 @@ def heads_by_relation(heads: HeadMask) -> Figure:
 
 def _panels(statistics: dict[str, Any]) -> dict[str, list[list[float]]]:
     panels = {
-        f"{name}, n = {row['n']}\nhits above {row['baseline']:.2f}": [
-            [hit - row["baseline"] for hit in layer] for layer in row["hits"]
+        f"{name}, n = {relation['n']}\nhits above {relation['baseline']:.2f}": [
+            [hit - relation["baseline"] for hit in layer] for layer in relation["hits"]
         ]
-        for name, row in statistics["relations"].items()
+        for name, relation in statistics["relations"].items()
     }
     return {**panels, f"one offset, n = {statistics['n_tokens']}\nshare": statistics["offset_share"]}
 
 
 def _frame(axes: Axes, mask: list[list[float]]) -> None:
-    for layer, row in enumerate(mask):
-        for head in [head for head, kept in enumerate(row) if kept]:
+    for layer, heads in enumerate(mask):
+        for head in [head for head, kept in enumerate(heads) if kept]:
             axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, linewidth=1.2))

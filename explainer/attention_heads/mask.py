@@ -1,4 +1,4 @@
-"""Which attention heads matter: the mask, how it was made, and the file that holds both."""
+"""The mask of the attention heads that matter, how it was made, and the file that holds both."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,9 +14,14 @@ from explainer.explained import ExplainedModel
 
 @dataclass(frozen=True)
 class HeadMask:
-    """The heads that relevance goes through, and what they were chosen by.
+    """The heads that relevance goes through, and the statistics they were chosen by.
 
-    `mask[layer][head]` is 1 for a head that is kept; `statistics` holds what `HeadStatistics.compute` found.
+    Attributes:
+        mask: `mask[layer][head]` is 1 for a head that is kept.
+        model: name of the explained model; `fingerprint` is that of its weights.
+        thresholds: of the selection.
+        statistics: of every head, by `selection.summary`.
+        note: where the parses come from.
     """
 
     mask: list[list[float]]
@@ -28,8 +33,10 @@ class HeadMask:
 
     @classmethod
     def load(cls, path: str | Path) -> "HeadMask":
-        """Raises:
-        ValueError: when the file is no head mask.
+        """The mask in a file of `explainer heads`.
+
+        Raises:
+            ValueError: when the file is no head mask.
         """
         try:
             return cls(**json.loads(Path(path).read_text()))
@@ -37,6 +44,7 @@ class HeadMask:
             raise ValueError(f"`heads` {str(path)!r} is no file of `explainer heads`: {error}.") from error
 
     def save(self, path: str | Path) -> None:
+        """Write the mask as JSON, one field per line."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in asdict(self).items()]
         Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n")
@@ -47,12 +55,11 @@ class HeadMask:
         Raises:
             ValueError: when the model has another number of layers or heads.
         """
-        found = (len(self.mask), len(self.mask[0]))
-        config = explained.model.config.get_text_config()
-        wanted = (len(explained.layers), config.num_attention_heads)
-        if found != wanted:
+        layers, heads = len(self.mask), len(self.mask[0])
+        of_model = (len(explained.layers), explained.model.config.get_text_config().num_attention_heads)
+        if (layers, heads) != of_model:
             raise ValueError(
-                f"`heads` was made for {self.model}, of {found[0]} layers of {found[1]} heads; this model has "
-                f"{wanted[0]} of {wanted[1]}. Make one with `explainer heads`."
+                f"`heads` was made for {self.model}, of {layers} layers of {heads} heads; this model has "
+                f"{of_model[0]} of {of_model[1]}. Make one with `explainer heads`."
             )
         return torch.tensor(self.mask, device=explained.device)

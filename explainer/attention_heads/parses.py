@@ -8,9 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Word:
-    """Characters [start, end) of the text, the index of the word it depends on (None: a root), and the relation.
+    """A word of a parsed text.
 
-    Relations are universal ones without subtypes, `obj` for spaCy's `dobj`.
+    Attributes:
+        start: its first character in the text; `end` is the one after its last.
+        head: the index of the word it depends on; None for a root.
+        relation: a universal dependency relation without subtype, `obj` for spaCy's `dobj`.
     """
 
     start: int
@@ -28,16 +31,20 @@ class Parse:
 
 
 def relation_named(label: str) -> str:
-    """`nsubj:pass` is a `nsubj`, spaCy's `dobj` an `obj`."""
+    """The universal relation that a parser's label stands for.
+
+    >>> relation_named("nsubj:pass"), relation_named("dobj")
+    ('nsubj', 'obj')
+    """
     plain = label.lower().partition(":")[0]
     return {"dobj": "obj", "nsubjpass": "nsubj"}.get(plain, plain)
 
 
 def read_conllu(path: Path) -> Iterator[Parse]:
-    """The sentences of a CoNLL-U file that say their `# text =`.
+    """The sentences of a CoNLL-U file; each needs a `# text =` line.
 
     Raises:
-        ValueError: when a sentence has no text, or a word is not in it; the message names the line.
+        ValueError: when a sentence has no such line, or a word is not in its text; the message names the line.
     """
     block: list[tuple[int, str]] = []
     with path.open(encoding="utf-8") as lines:
@@ -55,28 +62,32 @@ def _sentence(path: Path, block: list[tuple[int, str]]) -> Parse:
     texts = [line.partition("=")[2].strip() for _, line in block if line.startswith("# text =")]
     if not texts:
         raise ValueError(f"{path}, line {block[0][0]}: a sentence without a `# text =` line.")
-    rows = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
-    spans = _spans(path, texts[0], rows)
-    ids = [row[0] for _, row in rows if row[0].isdigit()]  # 3-4 is a surface token of two words, 3.1 an empty node
-    index = {name: i for i, name in enumerate(ids)}
-    words = [Word(*spans[row[0]], index.get(row[6]), relation_named(row[7])) for _, row in rows if row[0].isdigit()]
-    return Parse(texts[0], tuple(words))
+    lines = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
+    spans = _spans(path, texts[0], lines)
+    # Other ids are 3-4, a surface token of two words, and 3.1, an empty node.
+    words = [columns for _, columns in lines if columns[0].isdigit()]
+    index = {columns[0]: i for i, columns in enumerate(words)}
+    return Parse(texts[0], tuple(Word(*spans[c[0]], index.get(c[6]), relation_named(c[7])) for c in words))
 
 
-def _spans(path: Path, text: str, rows: list[tuple[int, list[str]]]) -> dict[str, tuple[int, int]]:
-    """Where each word lies: forms follow each other in the text, and the words of a surface token share its place."""
+def _spans(path: Path, text: str, lines: list[tuple[int, list[str]]]) -> dict[str, tuple[int, int]]:
+    """The characters of each word, by its id.
+
+    The forms follow each other in the text, and the words of a surface token share its characters.
+    """
     spans: dict[str, tuple[int, int]] = {}
     at = 0
-    for number, row in rows:
-        if len(row) != 10:
-            raise ValueError(f"{path}, line {number}: CoNLL-U has 10 columns between tabs, got {len(row)}.")
-        if "." in row[0] or row[0] in spans:
+    for number, columns in lines:
+        if len(columns) != 10:
+            raise ValueError(f"{path}, line {number}: CoNLL-U has 10 columns between tabs, got {len(columns)}.")
+        identifier, form = columns[:2]
+        if "." in identifier or identifier in spans:
             continue
-        start = text.find(row[1], at)
+        start = text.find(form, at)
         if start < 0:
-            raise ValueError(f"{path}, line {number}: {row[1]!r} is not in the sentence's text after character {at}.")
-        at = start + len(row[1])
-        first, _, last = row[0].partition("-")
+            raise ValueError(f"{path}, line {number}: {form!r} is not in the sentence's text after character {at}.")
+        at = start + len(form)
+        first, _, last = identifier.partition("-")
         for name in range(int(first), int(last or first) + 1):
             spans[str(name)] = (start, at)
     return spans

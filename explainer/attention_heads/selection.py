@@ -1,4 +1,4 @@
-"""Heads that matter: the positional and the syntactic ones, by two thresholds."""
+"""The heads that matter: the positional and the syntactic ones, by two thresholds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +19,14 @@ def positional(shares: HeadShares, xi_pos: float) -> Heads:
 
 def syntactic(shares: HeadShares, xi_synt: float) -> Heads:
     """Heads that hit a relation's head word by more than `xi_synt` above lambda_k, the most frequent offset's share."""
-    return (shares.hits > shares.baseline + xi_synt).any(dim=-1)
+    return (shares.hits > shares.guess + xi_synt).any(dim=-1)
 
 
 def summary(shares: HeadShares, relations: Sequence[str]) -> dict[str, Any]:
-    """What the mask was chosen by, as JSON: all numbers are shares, tables are [layer][head]."""
+    """The statistics as JSON: all numbers are shares, tables are [layer][head].
+
+    A relation's `baseline` is the share of its most frequent offset.
+    """
     share, column = shares.offsets.max(dim=-1)
     return {
         "n_tokens": shares.n_tokens,
@@ -32,7 +35,7 @@ def summary(shares: HeadShares, relations: Sequence[str]) -> dict[str, Any]:
         "relations": {
             name: {
                 "n": int(shares.n_relations[k]),
-                "baseline": _rounded(shares.baseline[k]),
+                "baseline": _rounded(shares.guess[k]),
                 "hits": _rounded(shares.hits[..., k]),
             }
             for k, name in enumerate(relations)

@@ -1,8 +1,8 @@
-"""What attention heads look at, counted over a parsed corpus.
+"""Counts of the positions that attention heads attend to most, over a parsed corpus.
 
-Voita et al., Analyzing Multi-Head Self-Attention, ACL 2019, section 5, and Mask-LRP (EACL Findings 2024), section 3:
-a head's argmax may lie at one fixed offset (positional heads), or at the word that a token depends on (syntactic
-heads), more often than always guessing the relation's most frequent offset would.
+Voita et al., Analyzing Multi-Head Self-Attention, ACL 2019, section 5, and Mask-LRP (EACL Findings 2024), section 3.
+The position that a head attends to most may lie at one fixed offset (positional heads). Or it may be the word that a
+token depends on (syntactic heads), more often than a guess of the relation's most frequent offset would find it.
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,37 @@ from torchmetrics import Metric
 from explainer.attention_heads.alignment import Arc
 
 RELATIONS = ("nsubj", "obj", "amod", "advmod")
-WIDEST = 64  # offsets counted, in tokens and in words; no head looks further at a fixed one
+WIDEST = 64  # the widest offset counted, in tokens and in words; no head attends further at a fixed offset
 COLUMNS = 2 * WIDEST + 1
 
 
 class HeadShares:
-    """What was counted, as shares. No dataclass: torchmetrics would take it apart and squeeze its tensors.
+    """The counts as shares. A relation that does not occur has 0 everywhere.
 
-    `offsets` (layers, heads, offsets) holds -WIDEST ... WIDEST; `hits` (layers, heads, relations) how often the argmax
-    is on the dependent's head; `baseline` (relations,) how often the most frequent offset is; `n_relations`
-    (relations,) the dependents counted. A relation that does not occur has 0 everywhere.
+    This is no dataclass, since torchmetrics would take one apart and squeeze its tensors.
+
+    Attributes:
+        offsets: how often the argmax lies at each offset from -WIDEST to WIDEST.
+        hits: how often the argmax is on the dependent's head.
+        guess: how often a guess of the relation's most frequent offset would be right.
+        n_tokens: the tokens counted.
+        n_relations: the dependents counted.
     """
 
     def __init__(self, counts: "HeadStatistics") -> None:
         number = counts.n_relations.clamp(min=1)
         self.offsets: Float[Tensor, "layers heads offsets"] = counts.offsets / counts.n_tokens.clamp(min=1)
         self.hits: Float[Tensor, "layers heads relations"] = counts.hits / number
-        self.baseline: Float[Tensor, " relations"] = counts.distances.amax(dim=-1) / number
+        self.guess: Float[Tensor, " relations"] = counts.distances.amax(dim=-1) / number
         self.n_tokens = int(counts.n_tokens)
         self.n_relations: Int64[Tensor, " relations"] = counts.n_relations.clone()
 
 
 class HeadStatistics(Metric):
-    """Counts of argmax offsets and of hits by relation, every head's; adds up over batches and processes.
+    """Counts of argmax offsets and of hits by relation, for every head; they add up over batches and processes.
 
     Args:
-        relations: whose dependents are looked at.
+        relations: the dependency relations to look at.
     """
 
     full_state_update = False
@@ -69,11 +74,11 @@ class HeadStatistics(Metric):
     def update(
         self, peaks: Int64[Tensor, "layers heads tokens"], counted: Bool[Tensor, " tokens"], arcs: Sequence[Arc]
     ) -> None:
-        """One text's.
+        """Count one text.
 
         Args:
             peaks: the position that each token attends to most.
-            counted: the tokens whose offsets count: those that are not special.
+            counted: the tokens whose offsets count, which are those that are not special.
             arcs: the text's dependencies.
         """
         peaks = peaks.to(self.offsets.device)

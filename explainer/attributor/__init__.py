@@ -1,3 +1,5 @@
-"""The attributor, and what stands around a call: inputs, locks, compilation, trust, the pipeline."""
+"""The attributor, and the parts of a call: inputs, options, locks, compilation, units, trust, saving, the pipeline."""
 
 from explainer.attributor.attributor import Attributor as Attributor
+from explainer.attributor.options import CallOptions as CallOptions
+from explainer.attributor.trust import Fallback as Fallback

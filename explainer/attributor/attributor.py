@@ -1,43 +1,49 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
-from torch import Tensor
-from torch.export import ExportedProgram
 
 from explainer.attributor.compilation import CompiledBlocks
-from explainer.attributor.inputs import Classes, Item, amount, classes, encode, rows
-from explainer.attributor.locking import alone_with
+from explainer.attributor.inputs import TextInput, encode, read
+from explainer.attributor.locking import model_lock
+from explainer.attributor.options import CallOptions, Options, Targets, WordOptions
+from explainer.attributor.saving import SavingMixin
 from explainer.attributor.trust import Fallback, trusted
-from explainer.explained import EncodedText, ExplainedModel
+from explainer.attributor.units import share_in_units, with_units
+from explainer.explained import Attributions, EncodedText, ExplainedModel, Readout, Target
+from explainer.explained.readout import Score
+from explainer.explained.tasks import FoilLike, TargetLike
 from explainer.explainers import AbstractMaskExplainer
-from explainer.explainers.folder import read, write
+from explainer.explainers.folder import load_folder
 from explainer.explanation import Explanation
-from explainer.export.hub import push
-from explainer.export.onnx import write_onnx
-from explainer.export.program import exported_program
-from explainer.export.sentences import SAMPLE
 from explainer.methods.base import AbstractMethod
-from explainer.methods.run import predictions_and_scores
+from explainer.methods.best_of import BestOf
+from explainer.methods.loading import load_method
 from explainer.methods.trained.amortized import Amortized
 from explainer.methods.trained.refined import Refined
+from explainer.scored_text import Units
+
+Words = list[str] | tuple[str, ...]
+OneText = str | Mapping[str, Any]
+AnyText = TypeVar("AnyText", bound=OneText | Words)
 
 
-class Attributor:
+class Attributor(SavingMixin):
     """An explained model and the method that explains it.
 
     >>> attributor = Attributor.from_pretrained("checkpoints/demo-attributor")  # doctest: +SKIP
     >>> attributor("a gorgeous , witty film").words()  # doctest: +SKIP
 
     The same call gives the same scores, to the bit. Threads may share an attributor, and several attributors of one
-    explained model: each call has the model to itself until it is done (a stream: for a chunk), since explaining edits
-    the model for the time of a pass.
+    explained model: explaining edits the model for the time of a pass, so one call runs at a time (of a stream, one
+    chunk).
     """
 
     def __init__(self, explained: ExplainedModel, method: AbstractMethod) -> None:
@@ -45,10 +51,49 @@ class Attributor:
         self.method = method
         self._compiled: CompiledBlocks | None = None
 
+    @classmethod
+    def of(
+        cls, model: str | Path | ExplainedModel, method: str | AbstractMethod = "attn_lrp", **settings: Any
+    ) -> "Attributor":
+        """An attributor for any classifier: the model and the method, each by its name.
+
+        >>> Attributor.of("your/model", method="sig", n_steps=50)("a witty film").show()  # doctest: +SKIP
+
+        Args:
+            model: hub id, model folder or PEFT adapter folder, or a loaded model.
+            method: a name of `METHODS`, or the folder or hub id of an explainer that was exported for this model.
+            settings: of the method; `foil`, `score` and `best_by` are settings of every method.
+
+        Raises:
+            ValueError: when there is no such model or method, or the method has no such setting.
+        """
+        explained = model if isinstance(model, ExplainedModel) else ExplainedModel.from_pretrained(model)
+        loaded = load_method(method, explained, **settings)
+        if isinstance(loaded, Amortized) and loaded.explained is not None:
+            # An exported explainer comes with a copy of the model, which may hold its adapters: one copy is enough.
+            return cls(loaded.explained, Amortized(loaded.explainer))
+        return cls(explained, loaded)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, model: str | Path | None = None, **options: Any) -> "Attributor":
+        """Load an exported explainer from its folder or hub id, and the model it explains.
+
+        Args:
+            model: the explained model, where it is not at the place the export refers to.
+            options: for `ExplainedModel.from_pretrained` (dtype, batch_tokens).
+
+        Raises:
+            ValueError: when there is no exported explainer, its files are broken, or tokenizer or weights of the
+                explained model are not those it was trained for.
+        """
+        explained, explainer = load_folder(str(name), None if model is None else str(model), **options)
+        return cls(explained, Amortized(explainer))
+
     def to(self, device: torch.device | str) -> "Attributor":
+        """Move the model and the explainer."""
         self.explained.to(device)
         if isinstance(self.method, Amortized):
-            self.method.explainer.to(device)
+            self.method.to(device)
         return self
 
     def compile(self, **options: Any) -> "Attributor":
@@ -58,19 +103,97 @@ class Attributor:
             options: of `torch.compile` (`backend`, `mode`); shapes are dynamic unless `dynamic=False`.
 
         Raises:
-            ValueError: when the method is no trained explainer: the others edit the model in ways that a compiled
-                one would not notice.
+            ValueError: when the method is no trained explainer. The other methods edit the model in ways that a
+                compiled graph ignores.
         """
         self._compiled = CompiledBlocks(self.explained, self._explainer("compile"), **options)
         return self
+
+    # A call: one text -> Explanation, a list -> list, any other iterable -> Iterator; with `targets` of dictionaries.
+    # Overlaps are ignored, since a string is an iterable of strings too; the first overload that fits is the right one.
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        texts: Words,
+        text_pairs: Words | None = None,
+        *,
+        is_split_into_words: Literal[True],
+        targets: None = None,
+        **options: Unpack[WordOptions],
+    ) -> Explanation: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        texts: Words,
+        text_pairs: Words | None = None,
+        *,
+        is_split_into_words: Literal[True],
+        targets: Targets,
+        **options: Unpack[WordOptions],
+    ) -> dict[str, Explanation]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, texts: OneText, text_pairs: str | Words | None = None, *, targets: None = None, **options: Unpack[Options]
+    ) -> Explanation: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, texts: OneText, text_pairs: str | Words | None = None, *, targets: Targets, **options: Unpack[Options]
+    ) -> dict[str, Explanation]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        texts: list[AnyText] | tuple[AnyText, ...],
+        text_pairs: Sequence[str | Words | None] | None = None,
+        *,
+        targets: None = None,
+        **options: Unpack[Options],
+    ) -> list[Explanation]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        texts: list[AnyText] | tuple[AnyText, ...],
+        text_pairs: Sequence[str | Words | None] | None = None,
+        *,
+        targets: Targets,
+        **options: Unpack[Options],
+    ) -> list[dict[str, Explanation]]: ...
+
+    @overload
+    def __call__(
+        self,
+        texts: Iterable[OneText | Words],
+        text_pairs: Iterable[str | Words | None] | None = None,
+        *,
+        targets: None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Explanation]: ...
+
+    @overload
+    def __call__(
+        self,
+        texts: Iterable[OneText | Words],
+        text_pairs: Iterable[str | Words | None] | None = None,
+        *,
+        targets: Targets,
+        **options: Unpack[Options],
+    ) -> Iterator[dict[str, Explanation]]: ...
 
     def __call__(
         self,
         texts: Any,
         text_pairs: Any = None,
         *,
-        target: str | int | Sequence[str | int] = "predicted",
-        targets: Classes | None = None,
+        target: TargetLike | Sequence[TargetLike] = "predicted",
+        targets: Targets | None = None,
+        foil: FoilLike | None = None,
+        score: Score = "logit",
+        units: Units | None = None,
         is_split_into_words: bool = False,
         trust: bool = False,
         fallback: str | AbstractMethod | Fallback | None = None,
@@ -92,110 +215,166 @@ class Attributor:
 
         Args:
             texts: one or more texts.
-            text_pairs: second texts, for classifiers of pairs: one a text.
-            target: "predicted", a label, a class index, or a list of one of these a text.
-            targets: several classes for every text instead: a list of labels and indices, or "all".
+            text_pairs: second texts, for classifiers of pairs: one per text.
+            target: "predicted", a label, an index, or a list with one of these per text. The prediction of a
+                multi-label model is its most probable label; a regression with several values has none.
+            targets: several choices for every text instead: a list of labels and indices, or "all".
+            foil: explain why the target rather than this label or index; "runner_up" is the most probable other one.
+            score: the number that is explained: the target's "logit", its "log_prob" or its "log_odds", less the
+                foil's.
+            units: one score per "word", "sentence" or "paragraph", or per (start, end) characters of one text, where
+                the rest of the text is one more unit. Methods that perturb take whole units away; a unit's score is
+                shared evenly among its tokens.
             is_split_into_words: texts are lists of words; offsets are then characters of the words joined by spaces.
-            trust: also measure each map's agreement with its prediction (one more batched pass).
-            fallback: a method (its name or settings) for texts whose trust is below `min_faithfulness`.
-            min_faithfulness: comprehensiveness minus sufficiency, between -1 and 2.
+            trust: also measure how well each explanation agrees with its prediction (one more batched pass).
+            fallback: a method (its name or settings) for explanations whose faithfulness is below `min_faithfulness`.
+            min_faithfulness: comprehensiveness minus sufficiency, between -1 and 2; in units of the predicted value for
+                a regression.
             progress: show a progress bar.
 
         Raises:
             TypeError: when a text is not a string (or list of words).
             ValueError: when a target is unknown, or arguments do not go together.
         """
-        options: dict[str, Any] = {"target": target, "targets": targets, "is_split_into_words": is_split_into_words}
-        options |= {"trust": trust, "fallback": Fallback.of(fallback, min_faithfulness), "progress": progress}
-        many = amount(texts, is_split_into_words)
-        if many == "stream":
-            return self.stream(texts, text_pairs, **options)
-        if many == "one":
-            return self._explain_rows(list(rows([texts], None if text_pairs is None else [text_pairs])), **options)[0]
-        if text_pairs is not None and len(text_pairs) != len(texts):
-            raise ValueError(f"`text_pairs` must have one entry a text ({len(texts)}), got {len(text_pairs)}.")
-        return self._explain_rows(list(rows(texts, text_pairs)), **options)
+        inputs = read(texts, text_pairs, is_split_into_words)
+        options = CallOptions.of(
+            fallback,
+            min_faithfulness,
+            target=target,
+            targets=targets,
+            foil=foil,
+            score=score,
+            units=units,
+            is_split_into_words=is_split_into_words,
+            trust=trust,
+            progress=progress,
+        )
+        if inputs.kind == "stream":
+            return self._stream(inputs.items, options)
+        if inputs.kind == "list" and not isinstance(units, str | None):
+            raise ValueError("`units` as character ranges are those of one text: call once per text, or name a unit.")
+        explanations = self._explain_items(list(inputs.items), options)
+        return explanations[0] if inputs.kind == "one" else explanations
 
+    @overload
     def stream(
-        self, texts: Iterable[Item], text_pairs: Iterable[Item] | None = None, chunk_size: int = 512, **options: Any
-    ) -> Iterator[Any]:
+        self,
+        texts: Iterable[OneText | Words],
+        text_pairs: Iterable[str | Words | None] | None = None,
+        chunk_size: int = 512,
+        *,
+        targets: None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Explanation]: ...
+
+    @overload
+    def stream(
+        self,
+        texts: Iterable[OneText | Words],
+        text_pairs: Iterable[str | Words | None] | None = None,
+        chunk_size: int = 512,
+        *,
+        targets: Targets,
+        **options: Unpack[Options],
+    ) -> Iterator[dict[str, Explanation]]: ...
+
+    def stream(self, texts: Any, text_pairs: Any = None, chunk_size: int = 512, **options: Any) -> Any:
         """Explain texts of any iterable, a chunk at a time, in order; `options` are those of a call.
 
         Raises:
             ValueError: when `target` is a list: here it is one for all texts.
         """
-        if not isinstance(options.get("target", "predicted"), str | int):
-            raise ValueError("`target` must be one for all texts of a stream; call with lists for one a text.")
-        options["fallback"] = Fallback.of(options.get("fallback"), options.pop("min_faithfulness", None))
-        return self._chunks(rows(texts, text_pairs), chunk_size, options)
+        return self._stream(read(iter(texts), text_pairs).items, CallOptions.of(**options), chunk_size)
 
-    def _chunks(self, remaining: Iterator[tuple[Item, Item]], size: int, options: dict[str, Any]) -> Iterator[Any]:
-        while chunk := list(islice(remaining, size)):
-            yield from self._explain_rows(chunk, **options)
+    def _stream(self, items: Iterator[TextInput], options: CallOptions, chunk_size: int = 512) -> Iterator[Any]:
+        if not isinstance(options.target, str | Integral):
+            raise ValueError("`target` must be one for all texts of a stream; call with lists for one per text.")
+        if not isinstance(options.units, str | None):
+            raise ValueError("`units` as character ranges are those of one text: call once per text, or name a unit.")
+        return self._chunks(items, options, chunk_size)
 
-    def _explain_rows(
+    def _chunks(self, items: Iterator[TextInput], options: CallOptions, chunk_size: int) -> Iterator[Any]:
+        while chunk := list(islice(items, chunk_size)):
+            yield from self._explain_items(chunk, options)
+
+    def refine(
         self,
-        given: list[tuple[Item, Item]],
-        target: str | int | Sequence[str | int] = "predicted",
+        text: Any,
+        text_pair: Any = None,
+        *,
+        steps: int = 10,
+        best_by: str | None = None,
+        target: TargetLike = "predicted",
+        units: Units | None = None,
         is_split_into_words: bool = False,
-        **options: Any,
-    ) -> list[Any]:
-        with alone_with(self.explained):
-            encoded = encode(self.explained, given, is_split_into_words)
-            return self.explain(encoded, target, **options)
-
-    def explain(
-        self,
-        encoded: Sequence[EncodedText],
-        target: str | int | Sequence[str | int] = "predicted",
-        targets: Classes | None = None,
         trust: bool = False,
-        fallback: Fallback | None = None,
-        progress: bool = False,
-    ) -> list[Any]:
-        """The explanations of texts that are encoded already (`explained.encode`), as a call gives those of a list."""
-        asked = classes(self.explained, target, targets, len(encoded))
-        if len(encoded) == 0:
-            return []
-        self._warn_of_length(max(map(len, encoded)))
-        with alone_with(self.explained):
-            with nullcontext() if self._compiled is None else self._compiled.running():
-                probabilities, chosen, scores = predictions_and_scores(
-                    self.method, self.explained, encoded, asked, self.method.label if progress else None
-                )
-            found = [
-                self.explanation(text, score, index, p)
-                for text, p, indices, maps in zip(encoded, probabilities, chosen.tolist(), scores, strict=True)
-                for index, score in zip(indices, maps, strict=True)
-            ]
-            of = [text for text in encoded for _ in range(asked.shape[1])]
-            if fallback is not None:
-                found = fallback(self.explained, of, found)
-            elif trust:
-                found = trusted(self.explained, of, found)
-        if targets is None:
-            return found
-        each = iter(found)
-        return [{e.target_label: e for e in islice(each, asked.shape[1])} for _ in encoded]
-
-    def refine(self, text: Item, text_pair: Item = None, *, steps: int = 10, **options: Any) -> Explanation:
-        """The explanation of one text after `steps` more updates of the explainer on it (AML's fAML); its last map.
+        **settings: Any,
+    ) -> Explanation:
+        """The explanation of one text after `steps` more updates of the explainer on this text (AML's fAML).
 
         The attributor is left as it was, to the bit.
 
         Args:
             text: a string, a list of words, or a mapping with `text` and `text_pair`.
             steps: updates; 0 gives the explanation of a call.
-            options: settings of `Refined` (`learning_rate`, `kept`, `destroyed`, `sparse`, `weight_decay`, `select`),
-                and `target`, `is_split_into_words` and `trust` of a call.
+            best_by: a metric's name: the best of the `steps` + 1 sets of scores by that metric, on the text itself, as
+                the label then says. The last one by default.
+            target: as in a call, and so are `units`, `is_split_into_words` and `trust`.
+            settings: of `Refined` (`learning_rate`, `kept`, `destroyed`, `sparse`, `weight_decay`).
 
         Raises:
             ValueError: when the method is no trained explainer.
         """
-        names = ("target", "is_split_into_words", "trust")
-        asked = {name: options.pop(name) for name in names if name in options}
-        refined = Refined(self._explainer("refine"), steps=steps, **options)
-        return Attributor(self.explained, refined)._explain_rows(list(rows([text], [text_pair])), **asked)[0]
+        refined = Refined(self._explainer("refine"), steps=steps, **settings)
+        method = refined if best_by is None else BestOf(refined, best_by)
+        options = CallOptions(target=target, units=units, is_split_into_words=is_split_into_words, trust=trust)
+        items = list(read([text], [text_pair]).items)
+        return Attributor(self.explained, method)._explain_items(items, options)[0]
+
+    # From texts to explanations
+
+    def explain(self, texts: Sequence[EncodedText], options: CallOptions) -> list[Any]:
+        """The explanations of encoded texts (`explained.encode`), as a call gives those of a list."""
+        with model_lock(self.explained):
+            return self._explanations(texts, options)
+
+    def _explain_items(self, items: Sequence[TextInput], options: CallOptions) -> list[Any]:
+        with model_lock(self.explained):
+            encoded = encode(self.explained, items, options.is_split_into_words)
+            return self._explanations(with_units(encoded, options.units), options)
+
+    def _explanations(self, texts: Sequence[EncodedText], options: CallOptions) -> list[Any]:
+        """One explanation per text, or one dictionary per text where several targets are asked for."""
+        targets = options.asked(self.explained.task, len(texts))
+        if len(texts) == 0:
+            return []
+        self._warn_of_length(max(map(len, texts)))
+        with nullcontext() if self._compiled is None else self._compiled.running():
+            progress = self.method.label if options.progress else None
+            readout, by_target = self.method.explain(self.explained, texts, targets, progress)
+        explanations = self._judged(readout, share_in_units(_by_text(by_target)), options)
+        if options.targets is None:
+            return explanations
+        each = iter(explanations)
+        return [{one.target_label: one for one in islice(each, len(targets))} for _ in texts]
+
+    def _judged(self, readout: Readout, attributions: Attributions, options: CallOptions) -> list[Explanation]:
+        """The explanations of attributions, with trust and fallback where they are asked for."""
+        repeats = len(attributions) // len(readout)
+        explanations = [
+            Explanation.of(
+                self.explained,
+                attributions.texts[i],
+                attributions.scores[i],
+                attributions.target[i : i + 1],
+                readout[i // repeats : i // repeats + 1],
+                self.method.label,
+            )
+            for i in range(len(attributions))
+        ]
+        if options.fallback is not None:
+            return options.fallback(self.explained, attributions, explanations)
+        return trusted(self.explained, attributions, explanations) if options.trust else explanations
 
     def _warn_of_length(self, tokens: int) -> None:
         explainer = self.method.explainer if isinstance(self.method, Amortized) else None
@@ -212,127 +391,17 @@ class Attributor:
             raise ValueError(f"Method {self.method.name!r} is no trained explainer: there is nothing to {verb}.")
         return self.method.explainer
 
-    def explanation(self, text: EncodedText, scores: Tensor, target: int, probabilities: Tensor) -> Explanation:
-        """The explanation of an encoded text from its scores (tokens,) for `target` and probabilities (labels,)."""
-        ids = text.tokens.input_ids.tolist()
-        return Explanation(
-            text=text.text,
-            text_pair=text.text_pair,
-            tokens=list(self.explained.tokenizer.convert_ids_to_tokens(ids)),
-            input_ids=ids,
-            offsets=list(text.offsets),
-            scorable=text.scorable.tolist(),
-            words_of_tokens=list(text.words),
-            segments=list(text.segments),
-            scores=scores.tolist(),
-            target=target,
-            target_label=self.explained.labels[target],
-            probabilities=probabilities.tolist(),
-            method=self.method.label,
-        )
 
-    # Folders and programs
-
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None, merge: bool = False) -> None:
-        """Write config.json and model.safetensors: what was trained, and a reference to the explained model.
-
-        Args:
-            dtype: of the stored weights; that of training by default.
-            merge: put the explained model and its tokenizer into the folder too, so that it loads anywhere.
-        """
-        write(self.explained, self._amortized.explainer, Path(folder), dtype, merge)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, *, model: str | Path | None = None, **options: Any) -> "Attributor":
-        """Load an exported explainer from its folder or hub id, and the model it explains.
-
-        Args:
-            model: the explained model, where it is not at the place the export refers to.
-            options: for `ExplainedModel.from_pretrained` (dtype, batch_tokens).
-
-        Raises:
-            ValueError: when there is no exported explainer, its files are broken, or tokenizer or weights of the
-                explained model are not those it was trained for.
-        """
-        explained, explainer = read(str(name), None if model is None else str(model), **options)
-        return cls(explained, Amortized(explainer))
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        merge: bool = False,
-        dtype: torch.dtype | None = None,
-        card: str | None = None,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        revision: str | None = None,
-        commit_message: str = "Upload attributor",
-    ) -> str:
-        """Upload what `save_pretrained` writes and a model card to the hub; returns the address of the commit.
-
-        Args:
-            repo_id: `owner/name`; made if it is not there.
-            merge: upload the explained model and its tokenizer too. Needed where it is a folder of this machine.
-            dtype: of the stored weights.
-            card: text of README.md; a short one with the hub's metadata by default.
-            private: whether a repository that is made is private.
-            token: of the hub; that of `hf auth login` by default.
-            revision: branch to commit to.
-
-        Raises:
-            ValueError: when others could not load it, because its explained model is a folder of this machine.
-        """
-        return push(
-            self.explained,
-            self._amortized.explainer,
-            repo_id,
-            merge=merge,
-            dtype=dtype,
-            card=card,
-            private=private,
-            token=token,
-            revision=revision,
-            commit_message=commit_message,
-        )
-
-    def to_exported_program(self, path: str | Path | None = None, texts: Sequence[str] = SAMPLE) -> ExportedProgram:
-        """The attributor as a `torch.export` program of any batch and length, checked; written to `path` (.pt2).
-
-        It takes and gives what the ONNX file does (`to_onnx`), the inputs by name, on this attributor's device.
-
-        Raises:
-            ValueError: when the attributor cannot be traced.
-        """
-        program = exported_program(self.explained, self._amortized, texts)
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            torch.export.save(program, path)
-        return program
-
-    def to_onnx(self, path: str | Path, *, int8: bool = False, texts: Sequence[str] = SAMPLE) -> dict[str, Any]:
-        """Write an ONNX file that gives logits and scores, and beside it its tokenizer and a JSON of facts.
-
-        Inputs: int64 `input_ids` and `attention_mask` (batch, seq), padded on the right, `target` (batch,) with a class
-        index or -1 for the predicted class, and `token_type_ids` where the model reads them. Outputs: float32 `logits`
-        (batch, labels) and `scores` (batch, seq), 0 at special tokens and padding. ONNX Runtime's results are compared
-        with PyTorch's at several shapes, to 1e-4, before the file is put in its place.
-
-        Args:
-            int8: quantise the weights to int8; the facts then hold its agreement with PyTorch.
-            texts: what the file is checked on; by default twelve plain English sentences.
-
-        Returns:
-            What the JSON file says: labels, max_tokens, special_token_ids, largest_difference, int8.
-
-        Raises:
-            ImportError: when onnx, onnxscript or onnxruntime is missing.
-            ValueError: when ONNX cannot express the attributor, or gives other results.
-        """
-        return write_onnx(self.explained, self._amortized, Path(path), texts, int8)
-
-    @property
-    def _amortized(self) -> Amortized:
-        if not isinstance(self.method, Amortized):
-            raise ValueError(f"Method {self.method.name!r} has no weights to save; it is named, not exported.")
-        return self.method
+def _by_text(by_target: Sequence[Attributions]) -> Attributions:
+    """The attributions for several targets as one, those of a text next to each other."""
+    if len(by_target) == 1:
+        return by_target[0]
+    n = len(by_target[0])
+    order = [k * n + i for i in range(n) for k in range(len(by_target))]
+    targets = [one.target for one in by_target]
+    foils = [target.foil for target in targets if target.foil is not None]
+    everything = Target(
+        torch.cat([target.choices for target in targets]), torch.cat(foils) if foils else None, targets[0].score
+    )
+    texts, scores = ([item for one in by_target for item in getattr(one, name)] for name in ("texts", "scores"))
+    return Attributions([texts[i] for i in order], everything[order], [scores[i] for i in order])

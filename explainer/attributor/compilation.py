@@ -1,8 +1,9 @@
 """torch.compile for the transformer blocks that a prediction and its explanation run through.
 
-The blocks, not the whole model: what is edited from outside (hooks on the embeddings) lies before them, and a compiled
-graph does not notice hooks that come later. Shapes are dynamic, so that lengths and batches share one graph. The
-compiled blocks are in place only inside `running`: other methods edit inside the blocks, and find them as they were.
+Only the blocks are compiled, not the whole model: edits from outside (hooks on the embeddings) lie before the blocks,
+and a compiled graph ignores hooks that are added after its compilation. Shapes are dynamic, so that all lengths and
+batch sizes share one graph. The compiled blocks are in place only inside `running`: other methods edit inside the
+blocks, and must find them uncompiled.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from explainer.explainers import AbstractMaskExplainer
 
 
 class CompiledBlocks:
-    """The compiled blocks of an explained model, and of the explainer where it has some of its own.
+    """The compiled blocks of an explained model, and of the explainer where it has blocks of its own.
 
     Args:
         options: of `torch.compile`, such as `backend` or `mode`; `dynamic` is true unless given.
@@ -31,8 +32,9 @@ class CompiledBlocks:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The compiled blocks stand for the blocks inside."""
-        # All blocks are compiled from one piece of code: each takes an entry, twice where adapters go on and off.
+        """Run the compiled blocks in place of the blocks, for the time of a `with` block."""
+        # torch counts recompilations per code object, and all blocks share one: each block needs an entry of its own,
+        # and a second one where adapters are switched on and off.
         with torch._dynamo.config.patch(recompile_limit=8 * len(self.blocks)):
             try:
                 for block, compiled in zip(self.blocks, self.compiled, strict=True):

@@ -1,37 +1,62 @@
-"""What an attributor is given: one text or many, pairs, words already split; and their tokens.
+"""The texts of a call, normalised: one or many, pairs, words already split; and their tokens.
 
-An item is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally `text_pair`, as
+A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally `text_pair`, as
 transformers' pipelines take them and as the rows of a `datasets.Dataset` are.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, repeat
-from typing import Any, Literal
-
-import torch
-from jaxtyping import Int64
-from torch import Tensor
+from typing import Any, Literal, NamedTuple
 
 from explainer.explained import EncodedText, ExplainedModel
 
-Item = Any
-"""A string, a list of words, or a mapping of `text` (and `text_pair`)."""
-
-Class = str | int
-"""A label, an index, or "predicted"."""
-
-Classes = str | Sequence[Class]
-"""Several classes, or "all"."""
+InputKind = Literal["one", "list", "stream"]
 
 
-def amount(texts: Any, is_split_into_words: bool = False) -> Literal["one", "list", "stream"]:
-    """Whether this is one text, a list (or tuple) of texts, or any other iterable of them, read as it is needed.
+class TextInput(NamedTuple):
+    """One text and its pair: strings, or lists of words where texts are split into words."""
 
-    >>> amount("a film"), amount(["a film"]), amount(iter(["a film"]))
+    text: Any
+    text_pair: Any = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The texts of a call, and how many were meant: the shape of the call's result.
+
+    Attributes:
+        kind: one text, a list (or tuple) of texts, or a stream: any other iterable, read as its results are taken.
+        items: each text with its pair, read one by one.
+    """
+
+    kind: InputKind
+    items: Iterator[TextInput]
+
+
+def read(texts: Any, text_pairs: Any = None, is_split_into_words: bool = False) -> Inputs:
+    """The texts and pairs of a call.
+
+    Raises:
+        TypeError: when `texts` is neither a text nor an iterable.
+        ValueError: when there are not as many pairs as texts. For a stream, and for a mapping that has no `text` or
+            comes with a pair, the error is raised when the item is read.
+    """
+    kind = input_kind(texts, is_split_into_words)
+    if kind == "one":
+        return Inputs(kind, _items([texts], None if text_pairs is None else [text_pairs]))
+    if kind == "list" and text_pairs is not None and len(text_pairs) != len(texts):
+        raise ValueError(f"`text_pairs` must have one entry per text ({len(texts)}), got {len(text_pairs)}.")
+    return Inputs(kind, _items(texts, text_pairs))
+
+
+def input_kind(texts: Any, is_split_into_words: bool = False) -> InputKind:
+    """Whether this is one text, a list (or tuple) of texts, or any other iterable of them.
+
+    >>> input_kind("a film"), input_kind(["a film"]), input_kind(iter(["a film"]))
     ('one', 'list', 'stream')
-    >>> amount(["a", "film"], is_split_into_words=True), amount([["a", "film"]], is_split_into_words=True)
+    >>> input_kind(["a", "film"], is_split_into_words=True), input_kind([["a", "film"]], is_split_into_words=True)
     ('one', 'list')
 
     Raises:
@@ -46,59 +71,33 @@ def amount(texts: Any, is_split_into_words: bool = False) -> Literal["one", "lis
     raise TypeError(f"`texts` must be a text, a list of texts or an iterable of texts, got {type(texts).__name__}.")
 
 
-def rows(texts: Iterable[Item], text_pairs: Iterable[Item] | None = None) -> Iterator[tuple[Item, Item]]:
-    """Each item as (text, text_pair), read one by one.
-
-    Raises:
-        ValueError: when a mapping has no `text`, its pair comes twice, or texts and pairs are not as many.
-    """
+def _items(texts: Iterable[Any], text_pairs: Iterable[Any] | None) -> Iterator[TextInput]:
+    """Each text with its pair; a mapping is taken apart."""
     pairs, counted = (repeat(None), False) if text_pairs is None else (text_pairs, True)
-    for i, (item, pair) in enumerate(zip(texts, pairs, strict=counted)):
-        if not isinstance(item, Mapping):
-            yield item, pair
+    for i, (text, pair) in enumerate(zip(texts, pairs, strict=counted)):
+        if not isinstance(text, Mapping):
+            yield TextInput(text, pair)
             continue
-        if "text" not in item:
-            raise ValueError(f"`texts[{i}]` is a mapping without a `text`; it has {', '.join(map(str, item))}.")
+        if "text" not in text:
+            raise ValueError(f"`texts[{i}]` is a mapping without a `text`; it has {', '.join(map(str, text))}.")
         if pair is not None:
             raise ValueError(f"`texts[{i}]` is a mapping, whose `text_pair` is its pair: leave `text_pairs` out.")
-        yield item["text"], item.get("text_pair")
-
-
-def classes(
-    explained: ExplainedModel, target: Class | Sequence[Class], targets: Classes | None, n: int
-) -> Int64[Tensor, "texts targets"]:
-    """The classes asked for of each of `n` texts, `PREDICTED` where that is: one by `target`, several by `targets`.
-
-    Raises:
-        ValueError: when there is no such class, or not one `target` a text, or both are given.
-    """
-    index = explained.label_index
-    if targets is None:
-        asked = [target] * n if isinstance(target, str | int) else list(target)
-        if len(asked) != n:
-            raise ValueError(f"`target` must be one target, or one a text ({n}), got {len(asked)}.")
-        return torch.tensor([index(one) for one in asked], dtype=torch.int64)[:, None]
-    if target != "predicted":
-        raise ValueError(f"`target` and `targets` exclude each other, got {target!r} and {targets!r}.")
-    if (isinstance(targets, str) and targets != "all") or len(targets) == 0:
-        raise ValueError(f"`targets` must be 'all' or a list of classes, got {targets!r}.")
-    chosen = range(len(explained.labels)) if targets == "all" else [index(one) for one in targets]
-    return torch.tensor(list(chosen), dtype=torch.int64).repeat(n, 1)
+        yield TextInput(text["text"], text.get("text_pair"))
 
 
 def encode(
-    explained: ExplainedModel, given: Sequence[tuple[Item, Item]], is_split_into_words: bool = False
+    explained: ExplainedModel, items: Sequence[TextInput], is_split_into_words: bool = False
 ) -> list[EncodedText]:
-    """Tokens of (text, text_pair) rows.
+    """The tokens of texts and pairs.
 
     Words already split are joined by single spaces, and that is the text: the model reads what it would read of it,
-    offsets are its characters, and `words` are the given ones. (transformers tokenizes each word by itself, which
-    gives the same tokens wherever a tokenizer never joins or tells apart what a space parts.)
+    offsets count its characters, and `words` are the given ones. (transformers tokenizes each word by itself. That
+    gives the same tokens unless a tokenizer joins characters across a space, or treats a word differently after one.)
 
     Raises:
         TypeError: when a text is not a string, or not a list of words where it should be.
     """
-    texts, pairs = [text for text, _ in given], [pair for _, pair in given]
+    texts, pairs = [item.text for item in items], [item.text_pair for item in items]
     if not is_split_into_words:
         return explained.encode(texts, pairs)
     for name, values in (("texts", texts), ("text_pairs", [pair for pair in pairs if pair is not None])):
@@ -112,12 +111,12 @@ def encode(
 
 
 def _with_words(text: EncodedText, *words: Sequence[str]) -> EncodedText:
-    """The text with its tokens counted to the words given, by the last character of each token."""
+    """The text with each token numbered by the given word that its last character lies in."""
     starts = [list(accumulate((len(word) + 1 for word in part), initial=0)) for part in words]
     places = zip(text.words, text.segments, text.offsets, strict=True)
     # Not by the first character: a byte-level tokenizer may count the space before a word to its first token.
-    counted = [
+    numbers = [
         -1 if word < 0 else bisect_right(starts[segment], max(start, end - 1)) - 1
         for word, segment, (start, end) in places
     ]
-    return replace(text, words=tuple(counted))
+    return replace(text, words=tuple(numbers))

@@ -1,7 +1,7 @@
-"""One lock for each explained model, so that threads may share an attributor.
+"""One lock per explained model, so that threads may share an attributor.
 
-Explaining edits the model for the time of a pass: hooks on the embeddings, adapters switched on, another attention. A
-second thread's pass in between would be edited too. Whatever runs the model while holding its lock is alone with it.
+Explaining edits the model for the time of a pass: hooks on the embeddings, adapters switched on, another attention. If
+a second thread ran the model in between, its pass would be edited too. Every call therefore holds the model's lock.
 """
 
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ _LOCKS: WeakKeyDictionary[object, AbstractContextManager[bool]] = WeakKeyDiction
 _GUARD = Lock()
 
 
-def alone_with(explained: AbstractExplained) -> AbstractContextManager[bool]:
-    """The lock of the wrapped model: the same for all attributors of it; one thread may take it again inside."""
+def model_lock(explained: AbstractExplained) -> AbstractContextManager[bool]:
+    """The lock of the wrapped model, shared by all attributors of it; a thread that holds it may take it again."""
     with _GUARD:
         return _LOCKS.setdefault(explained.model, RLock())

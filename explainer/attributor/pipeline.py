@@ -1,7 +1,7 @@
-"""`transformers.pipeline("token-attribution", model=...)`: attributions as the pipelines give named entities.
+"""`transformers.pipeline("token-attribution", model=...)`: attributions in the form of transformers' named entities.
 
-Registered when `explainer` is imported. MODEL is the folder or hub id of an exported attributor, or an `Attributor`, or
-a classifier (hub id, folder, or loaded with its `tokenizer`) and the name of a `method`:
+The pipeline is registered when `explainer` is imported. `model` is the folder or hub id of an exported attributor, or
+an `Attributor`, or a classifier (hub id, folder, or loaded with its `tokenizer`) together with the name of a `method`:
 
     pipe = pipeline("token-attribution", model="checkpoints/demo-attributor")
     pipe("a witty film")  # [{"word": "a", "score": ..., "start": 0, "end": 1}, ...]
@@ -20,22 +20,22 @@ from torch.utils.data import Dataset
 from transformers import AutoConfig, Pipeline, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from explainer.attributor import Attributor
-from explainer.attributor.inputs import amount, encode, rows
-from explainer.attributor.locking import alone_with
-from explainer.attributor.trust import Fallback
+from explainer.attributor import Attributor, CallOptions, Fallback
+from explainer.attributor.inputs import encode, input_kind, read
+from explainer.attributor.locking import model_lock
+from explainer.attributor.units import with_units
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explainers.config import ExportConfig
-from explainer.explanation import Explanation, check_aggregation
+from explainer.explanation import Explanation
 from explainer.methods import AbstractMethod
-from explainer.methods import method as method_named
+from explainer.scored_text import Aggregation, Units, check_aggregation
 
 TASK = "token-attribution"
-FORWARD = ("target", "targets", "trust", "fallback")
+FORWARD = ("target", "targets", "foil", "score", "trust", "fallback")
 
 
 class AmortexConfig(PreTrainedConfig):
-    """config.json of an exported attributor, as far as transformers has to read it."""
+    """The part of an exported attributor's config.json that transformers reads."""
 
     model_type = ExportConfig.model_type
 
@@ -44,7 +44,7 @@ class AmortexConfig(PreTrainedConfig):
 
 
 class PipelineModel:
-    """What `pipeline` loads by name: an exported attributor, or a classifier whose method is still to be named."""
+    """The loader that `pipeline` calls with a name: an exported attributor's, or that of a classifier."""
 
     @classmethod
     def from_pretrained(
@@ -59,19 +59,20 @@ class PipelineModel:
 
 
 class TokenAttributionPipeline(Pipeline):
-    """Texts in; a list of `word, score, start, end` for each out, or {label: list} where several classes are asked.
+    """Texts in; for each text a list of `word, score, start, end` out, or {label: list} where `targets` are given.
 
-    One text gives one result, a list a list; a generator or data set is read as its results are taken. A text is what
-    it is to an `Attributor`: a string, a list of words with `is_split_into_words=True`, or a mapping with `text` and
+    One text gives one result, a list a list; a generator or data set is read as its results are taken. A text is given
+    as to an `Attributor`: a string, a list of words with `is_split_into_words=True`, or a mapping with `text` and
     `text_pair` (whose words have a `segment`, 0 or 1).
 
     Args:
         model: an `Attributor`, or a classifier, which needs `method`.
         tokenizer: of a classifier that is given loaded.
         method: name or settings of an attribution method.
-        options: `aggregation_strategy` (`sum` by default, `first`, `average`, `max`, `none`; of `Explanation.words`),
-            `is_split_into_words`, and `target`, `targets`, `trust`, `fallback`, `min_faithfulness` of an attributor's
-            call; also to be given by the call. `batch_size` texts go through the model together.
+        options: `aggregation_strategy` (`sum` by default, `first`, `average`, `max`, `none`; of `Explanation.words`;
+            with `units` the default is one entry per unit), and `target`, `targets`, `foil`, `score`, `units`,
+            `is_split_into_words`, `trust`, `fallback` and `min_faithfulness` of an attributor's call. A call of the
+            pipeline takes the same options. `batch_size` texts go through the model together.
     """
 
     _load_tokenizer: Any = False
@@ -93,16 +94,18 @@ class TokenAttributionPipeline(Pipeline):
 
     def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
         split = options.get("is_split_into_words", self._preprocess_params.get("is_split_into_words", False))
-        known = isinstance(inputs, str | list | Mapping | GeneratorType | Dataset)
         if isinstance(inputs, list) and len(inputs) == 0:
             return []
-        if split and amount(inputs, split) == "one" and not isinstance(inputs, Mapping):
+        if split and input_kind(inputs, split) == "one" and not isinstance(inputs, Mapping):
             return super().__call__([inputs], *arguments, **options)[0]
-        return super().__call__(inputs if known else _generator(inputs), *arguments, **options)
+        # transformers takes other iterables, such as a data set's column, for one text.
+        many = isinstance(inputs, str | list | Mapping | GeneratorType | Dataset)
+        return super().__call__(inputs if many else _generator(inputs), *arguments, **options)
 
     def _sanitize_parameters(
         self,
         is_split_into_words: bool | None = None,
+        units: Units | None = None,
         aggregation_strategy: str | None = None,
         min_faithfulness: float | int | None = None,
         **options: Any,
@@ -113,29 +116,39 @@ class TokenAttributionPipeline(Pipeline):
             raise TypeError(f"The pipeline {TASK!r} has no option {', '.join(unknown)}.")
         if "fallback" in options or min_faithfulness is not None:
             options["fallback"] = Fallback.of(options.get("fallback"), min_faithfulness)
-        before = {} if is_split_into_words is None else {"is_split_into_words": is_split_into_words}
-        after = {} if aggregation_strategy is None else {"aggregation": aggregation_strategy}
-        return before, options, after
+        before = {"is_split_into_words": is_split_into_words, "units": units}
+        after = {"aggregation": aggregation_strategy}
+        given = ({name: value for name, value in part.items() if value is not None} for part in (before, after))
+        return next(given), options, next(given)
 
-    def preprocess(self, input_: Any, is_split_into_words: bool = False) -> dict[str, Any]:  # type: ignore[override]
-        with alone_with(self.attributor.explained):
-            return {"text": encode(self.attributor.explained, list(rows([input_])), is_split_into_words)[0]}
+    def preprocess(  # type: ignore[override]
+        self, input_: Any, is_split_into_words: bool = False, units: Units | None = None
+    ) -> dict[str, Any]:
+        explained = self.attributor.explained
+        with model_lock(explained):
+            encoded = encode(explained, list(read([input_]).items), is_split_into_words)
+            return {"text": with_units(encoded, units)[0]}
 
     def _forward(self, input_tensors: dict[str, Any], **options: Any) -> Any:
         text = input_tensors["text"]  # one, or those of a batch
-        found = self.attributor.explain([text] if isinstance(text, EncodedText) else text, **options)
-        return {"explanation": found[0] if isinstance(text, EncodedText) else found}
+        single = isinstance(text, EncodedText)
+        explanations = self.attributor.explain([text] if single else text, CallOptions(**options))
+        return {"explanation": explanations[0] if single else explanations}
 
-    def postprocess(self, model_outputs: Any, aggregation: Any = "sum") -> Any:  # type: ignore[override]
-        found = model_outputs["explanation"]
-        if isinstance(found, Explanation):
-            return _records(found, aggregation)
-        return {label: _records(explanation, aggregation) for label, explanation in found.items()}
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: dict[str, Any], aggregation: Aggregation | None = None
+    ) -> Any:
+        explanation = model_outputs["explanation"]
+        if isinstance(explanation, Explanation):
+            return _records(explanation, aggregation)
+        return {label: _records(one, aggregation) for label, one in explanation.items()}
 
 
-def _records(explanation: Explanation, aggregation: Any) -> list[dict[str, Any]]:
+def _records(explanation: Explanation, aggregation: Aggregation | None) -> list[dict[str, Any]]:
+    in_units = aggregation is None and explanation.units_of_tokens is not None
+    words = explanation.units() if in_units else explanation.words(aggregation or "sum")
     names = ("word", "score", "start", "end", *(["segment"] if explanation.text_pair is not None else []))
-    return [{name: getattr(word, name) for name in names} for word in explanation.words(aggregation)]
+    return [{name: getattr(word, name) for name in names} for word in words]
 
 
 def _attributor(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> Attributor:
@@ -149,7 +162,7 @@ def _attributor(model: Any, tokenizer: Any, method: str | AbstractMethod | None)
         if tokenizer is None:
             raise ValueError("`tokenizer` must come with a model that is loaded already.")
         model = ExplainedModel(model, tokenizer)
-    return Attributor(model, method_named(method) if isinstance(method, str) else method)
+    return Attributor.of(model, method)
 
 
 def _generator(inputs: Iterable[Any]) -> Iterable[Any]:

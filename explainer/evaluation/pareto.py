@@ -1,4 +1,4 @@
-"""Faithfulness against cost: one marker a method, 95 % intervals, the Pareto front, bounds as lines."""
+"""Faithfulness against cost: one marker per method, 95 % intervals, the Pareto front, bounds as lines."""
 
 import io
 import itertools
@@ -14,14 +14,14 @@ from matplotlib.transforms import Bbox
 
 from explainer.rendering.colour import AGAINST, FOR
 
-INK = "#010203"  # text and axes: a page replaces it by its own ink
+INK = "#010203"  # of text and axes; a page replaces this colour by its own
 _FRONT, _OTHER = ("#{:02x}{:02x}{:02x}".format(*colour) for colour in (FOR, AGAINST))
 _SIDES = [(1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One method: its cost a text, its faithfulness with a 95 % interval, and whether it is a bound."""
+    """One method: its cost per text, its faithfulness with a 95 % interval, and whether it is a bound."""
 
     label: str
     cost: float
@@ -32,7 +32,7 @@ class Point:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other method beats in faithfulness at its cost or less, from the cheapest up; bounds are none.
+    """The methods that no other beats in faithfulness at their cost or less, from the cheapest up; bounds are left out.
 
     >>> a, b, c = Point("a", 1.0, 0.1, 0.0, 1.0), Point("b", 2.0, 0.0, 0.0, 1.0), Point("c", 3.0, 0.3, 0.0, 1.0)
     >>> [point.label for point in front([c, b, a])]
@@ -45,8 +45,8 @@ def front(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def pareto(points: Sequence[Point], cost: str = "milliseconds a text", faithfulness: str = "comp − suff") -> Figure:
-    """The picture; costs on a logarithmic axis, which is linear below 1 where a cost is 0."""
+def pareto(points: Sequence[Point], cost: str = "milliseconds per text", faithfulness: str = "comp − suff") -> Figure:
+    """The picture. The axis of costs is logarithmic, and linear below 1 where a cost is 0."""
     figure = Figure(figsize=(10, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -60,14 +60,14 @@ def pareto(points: Sequence[Point], cost: str = "milliseconds a text", faithfuln
             _bound(axes, point, cost)
         else:
             _marker(axes, point, _FRONT if point in best else _OTHER)
-    figure.canvas.draw()  # what has been laid out is where it will be, so that room for labels can be found
+    figure.canvas.draw()  # lays everything out, so that the free room for labels is known
     figure.set_layout_engine("none")
     _label(axes, points)
     return figure
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text, the same for the same figure."""
+    """The figure as SVG text; equal figures give equal text."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -115,7 +115,7 @@ def _bound(axes: Axes, point: Point, cost: str) -> None:
 
 
 def _label(axes: Axes, all_points: Sequence[Point]) -> None:
-    """Each label beside its marker, further out by a line where there is no room: no two overlap."""
+    """Put each label next to its marker, or further out with a line where there is no room, so that no two overlap."""
     points = [point for point in all_points if not point.bound]
     taken = [_box(text) for text in axes.texts]
     taken += [_around(axes, point) for point in points] + _steps(axes, front(points))
@@ -161,7 +161,7 @@ def _is_clear(text: Text, taken: Sequence[Bbox], inside: Bbox) -> bool:
 
 
 def _box(text: Text) -> Bbox:
-    """The pixels of the words alone, without the line to the marker."""
+    """The pixels of the words, without the line to the marker."""
     if isinstance(text, Annotation):
         canvas = cast(FigureCanvasAgg, cast(Figure, text.get_figure(root=True)).canvas)
         text.update_positions(canvas.get_renderer())

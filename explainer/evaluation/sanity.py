@@ -1,24 +1,22 @@
-"""Sanity of a method: does its map move when what it explains changes?
+"""Sanity of a method: whether its scores change when the model or the target does.
 
 Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018. The explained model's weights are randomised in a
-cascade, the head first, then layer after layer down to the embeddings, or another class is explained; the rank
-correlation of the maps before and after is low where the method explains this model and this class. A map that does
-not move is not an explanation. Departure: the entries of each weight are shuffled where the paper draws them anew, so
-that every weight keeps its distribution and activations their size, on any architecture.
+cascade, the head first, then layer after layer down to the embeddings; or another label is explained. The rank
+correlation of the scores before and after is low where the method explains this model and this label. Scores that stay
+the same explain nothing. Departure: the entries of each weight are shuffled where the paper draws new ones, so that
+every weight keeps its distribution and activations their size, on any architecture.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained import Attributions, EncodedText, ExplainedModel, Target
 from explainer.methods.base import AbstractMethod
-from explainer.methods.run import scores_of
 from explainer.metrics import spearman
-from explainer.typing import RaggedScores, Target
 
 PerText = Float[Tensor, " n"]
 
@@ -27,20 +25,20 @@ PerText = Float[Tensor, " n"]
 def cascading_randomisation(
     method: AbstractMethod, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, seed: int = 0
 ) -> dict[str, PerText]:
-    """Spearman's correlation, one a text, with the maps of the model as it is, by the last stage randomised.
+    """Spearman's correlation per text with the scores of the unchanged model, by the last stage randomised.
 
     The stages are `head`, `layer_<n-1>` ... `layer_0`, `embeddings`, each on top of those before it, on a copy of the
-    model. NaN for texts of fewer than two scorable tokens, and where a map is constant.
+    model. NaN for texts of fewer than two scorable tokens, and where scores are constant.
     """
-    before = scores_of(method, explained, texts, target)
+    before = method.attribute(explained, texts, target)
     changed = copy.deepcopy(explained)
     generator = torch.Generator().manual_seed(seed)
-    found: dict[str, PerText] = {}
+    correlations: dict[str, PerText] = {}
     for stage, parameters in stages(changed).items():
         for parameter in parameters:
             _shuffle(parameter, generator)
-        found[stage] = _correlations(texts, before, scores_of(method, changed, texts, target))
-    return found
+        correlations[stage] = _correlations(before, method.attribute(changed, texts, target))
+    return correlations
 
 
 def target_change(
@@ -50,34 +48,31 @@ def target_change(
     target: Target,
     other: Target | None = None,
 ) -> PerText:
-    """Spearman's correlation, one a text, between the maps of `target` and of another class.
+    """Spearman's correlation per text between the scores of `target` and those of another choice.
 
     Args:
-        other: that class, one a text; by default the one of the highest logit that is not `target`.
+        other: by default the choice of the highest logit that is not `target`.
+
+    Raises:
+        ValueError: when the model has one output only.
     """
     if other is None:
-        logits = explained.predict([text.tokens for text in texts])
-        other = logits.scatter(1, target.cpu()[:, None], -torch.inf).argmax(dim=1)
-    return _correlations(texts, *(scores_of(method, explained, texts, c) for c in (target, other)))
+        other = Target(explained.predict([text.tokens for text in texts]).runner_up(target.to("cpu")))
+    return _correlations(*(method.attribute(explained, texts, choice) for choice in (target, other)))
 
 
 def stages(explained: ExplainedModel) -> dict[str, list[nn.Parameter]]:
     """The model's weights from the top down: `head` is all above the last layer, `embeddings` all below the first."""
     layer_of = {p: i for i, layer in enumerate(explained.layers) for p in layer.parameters()}
-    found: dict[str, list[nn.Parameter]] = {name: [] for name in _names(len(explained.layers))}
+    names = ["head", *(f"layer_{i}" for i in reversed(range(len(explained.layers)))), "embeddings"]
+    weights: dict[str, list[nn.Parameter]] = {name: [] for name in names}
     # A model registers its parts in the order in which it runs them.
     below = True
     for parameter in explained.model.parameters():
         below = below and parameter not in layer_of
-        place = f"layer_{layer_of[parameter]}" if parameter in layer_of else "embeddings" if below else "head"
-        found[place].append(parameter)
-    return found
-
-
-def _names(layers: int) -> Iterator[str]:
-    yield "head"
-    yield from (f"layer_{i}" for i in reversed(range(layers)))
-    yield "embeddings"
+        stage = f"layer_{layer_of[parameter]}" if parameter in layer_of else "embeddings" if below else "head"
+        weights[stage].append(parameter)
+    return weights
 
 
 @torch.no_grad()
@@ -86,6 +81,6 @@ def _shuffle(parameter: nn.Parameter, generator: torch.Generator) -> None:
     parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
-def _correlations(texts: Sequence[EncodedText], before: RaggedScores, after: RaggedScores) -> PerText:
-    pairs = zip(texts, before, after, strict=True)
+def _correlations(before: Attributions, after: Attributions) -> PerText:
+    pairs = zip(before.texts, before.scores, after.scores, strict=True)
     return torch.stack([spearman(old[text.scorable], new[text.scorable]) for text, old, new in pairs])

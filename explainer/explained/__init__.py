@@ -1,7 +1,8 @@
-"""The model being explained: frozen, padding-safe, unchanged after use."""
+"""The model being explained: frozen, padding-safe, unchanged after use. Edits a model inside a `with` block only."""
 
 from explainer.explained.attention import edit_attention as edit_attention
-from explainer.explained.attention import edit_attention_maps as edit_attention_maps
+from explainer.explained.attention import edit_attention_weights as edit_attention_weights
+from explainer.explained.attributions import Attributions as Attributions
 from explainer.explained.base import AbstractExplained as AbstractExplained
 from explainer.explained.batch import EncodedText as EncodedText
 from explainer.explained.batch import TokenBatch as TokenBatch
@@ -9,3 +10,11 @@ from explainer.explained.batch import Tokens as Tokens
 from explainer.explained.image import ExplainedImageModel as ExplainedImageModel
 from explainer.explained.image import ImageBatch as ImageBatch
 from explainer.explained.model import ExplainedModel as ExplainedModel
+from explainer.explained.readout import PREDICTED as PREDICTED
+from explainer.explained.readout import RUNNER_UP as RUNNER_UP
+from explainer.explained.readout import Readout as Readout
+from explainer.explained.readout import Target as Target
+from explainer.explained.readout import TargetValues as TargetValues
+from explainer.explained.tasks import AbstractTask as AbstractTask
+from explainer.explained.tasks import ImageClassification as ImageClassification
+from explainer.explained.tasks import TextClassification as TextClassification

@@ -1,4 +1,4 @@
-"""The one attention seam: change what a transformer's attention does, or its maps, inside a `with` block.
+"""The one attention seam: change what a transformer's attention does, or its weights, inside a `with` block.
 
 An attention function registered without a mask function of the same name gets no mask at all, and
 padding and causality vanish silently; so the two are always registered, and removed, together.
@@ -16,12 +16,12 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 Attend = Callable[..., tuple[Tensor, Tensor | None]]
 Edit = Callable[..., tuple[Tensor, Tensor | None]]
-MapEdit = Callable[[nn.Module, Tensor], Tensor]
+WeightsEdit = Callable[[nn.Module, Tensor], Tensor]
 
 
 @contextmanager
 def edit_attention(model: nn.Module, edit: Edit, through: str | None = None) -> Iterator[None]:
-    """Let `edit` stand before every attention of `model`; leaving the block restores the model exactly.
+    """Call `edit` in place of every attention of `model`; leaving the block restores the model exactly.
 
     `edit(attend, module, query, key, value, attention_mask, **kwargs)` gets the attention function that was
     active before (`attend`: sdpa, eager, flash ... or another edit, so that blocks nest) and returns what that
@@ -56,12 +56,12 @@ def edit_attention(model: nn.Module, edit: Edit, through: str | None = None) -> 
 
 
 @contextmanager
-def edit_attention_maps(model: nn.Module, edit: MapEdit) -> Iterator[None]:
+def edit_attention_weights(model: nn.Module, edit: WeightsEdit) -> Iterator[None]:
     """Let `edit(module, weights)` map the probabilities (batch, heads, queries, keys) of every attention of `model`.
 
     Each family's own eager attention computes them, so that soft caps, windows, position biases and grouped keys are
     as they should be. Return `weights` itself to read only: it is in the graph of the output. Batches are right-padded
-    inside the model (`TokenBatch.aligned`), and so are the maps.
+    inside the model (`TokenBatch.right_padded`), and so are the weights.
 
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
@@ -89,26 +89,26 @@ def _configs(model: nn.Module) -> list[Any]:
                 "cannot be read or edited. Use a method that needs forward passes or embedding gradients only: "
                 "`sig`, `integrated_gradients`, `input_x_gradient`, `leave_one_out`, or a trained explainer."
             )
-    found = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "model_type")}
-    return list(found.values())
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "model_type")}
+    return list(configs.values())
 
 
 def _finite(mask: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
-    """An eager mask whose lowest number is finite in float32, in which eager softmax runs.
+    """An eager mask whose lowest number is finite in float32, the precision of eager softmax.
 
-    That of float64 is not: a row without keys would be NaN.
+    The lowest number of float64 is infinite in float32, and a query without any key would then be NaN.
     """
 
     def finite(*args: Any, **kwargs: Any) -> Tensor | None:
-        found = mask(*args, **kwargs)
-        return None if found is None else found.clamp(min=torch.finfo(torch.float32).min)
+        values = mask(*args, **kwargs)
+        return None if values is None else values.clamp(min=torch.finfo(torch.float32).min)
 
     return finite
 
 
 def _edited(edit: Edit, before: str) -> Attend:
     def attention(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-        # Eager attention is no registered function: each modelling file has its own.
+        # Eager attention is not a registered function: each modelling file has its own.
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = AttentionInterface().get_interface(before, eager)
         return edit(attend, module, *args, **kwargs)

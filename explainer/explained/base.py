@@ -1,35 +1,42 @@
-"""What every frozen classifier being explained has, of texts or of images."""
+"""What every frozen model being explained has, of texts or of images."""
 
 from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from explainer.explained.passes import EmbeddingEdit
-from explainer.typing import Logits, Target
-
-PREDICTED = -1
-"""In place of a class index: the class that the model predicts."""
+from explainer.explained.readout import PerText, Readout, Target
+from explainer.explained.tasks import AbstractTask, task_of
 
 
 class AbstractExplained(nn.Module):
-    """A Hugging Face classifier, frozen and in eval mode for good."""
+    """A Hugging Face model and its task, frozen and in eval mode for good.
 
-    def __init__(self, model: PreTrainedModel, name: str | None) -> None:
+    Raises:
+        ValueError: when no task is given and none reads this model's head.
+    """
+
+    def __init__(self, model: PreTrainedModel, name: str | None, task: AbstractTask | None = None) -> None:
         super().__init__()
+        self.task = task_of(model) if task is None else task
         self.model = model.requires_grad_(False).eval()
         self.name = name
 
     @abstractmethod
-    def forward(self, batch: Any, edit: EmbeddingEdit | None = None) -> Logits:
-        """Label logits in float32 (at least); `edit` maps the embeddings (batch, seq, hidden) to those used instead."""
+    def forward(self, batch: Any, edit: EmbeddingEdit | None = None) -> Readout:
+        """What the task reads; `edit` maps the embeddings (batch, seq, hidden) to those used instead."""
+
+    def objective(self, batch: Any, target: Target, edit: EmbeddingEdit | None = None) -> PerText:
+        """The number that is explained, one per text: what gradient methods differentiate."""
+        return self(batch, edit).objective(target)
 
     @property
     def labels(self) -> list[str]:
-        return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+        """The names of the task's choices."""
+        return self.task.labels
 
     @property
     def device(self) -> torch.device:
@@ -37,7 +44,7 @@ class AbstractExplained(nn.Module):
 
     @property
     def backbone(self) -> PreTrainedModel:
-        """The model without its classification head; of an encoder-decoder, the encoder."""
+        """The model without its head; of an encoder-decoder, the encoder."""
         base = self.model.base_model
         return base.get_encoder() if self.model.config.is_encoder_decoder else base
 
@@ -47,45 +54,13 @@ class AbstractExplained(nn.Module):
         depth = self.model.config.get_text_config().num_hidden_layers
         return list(next(m for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth))
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it; of an encoder-decoder, in the encoder."""
+        marked = any(getattr(module, "is_causal", False) is True for module in self.backbone.modules())
+        # Families off the attention interface do not mark their attention; their causal classifiers have a `score`.
+        return marked or (hasattr(self.model, "score") and not self.model.config.is_encoder_decoder)
+
     def train(self, mode: bool = True) -> "AbstractExplained":
         """Stays in eval mode, whatever a training loop asks."""
         return super().train(False)
-
-    def label_index(self, target: str | int) -> int:
-        """The class index that a label or an index means; `PREDICTED` for "predicted".
-
-        Raises:
-            ValueError: when there is no such label or index.
-        """
-        if target == "predicted":
-            return PREDICTED
-        names = {str(i): i for i in range(len(self.labels))} | {
-            label.casefold(): i for i, label in enumerate(self.labels)
-        }
-        index = target if isinstance(target, int) else names.get(target.casefold(), -1)
-        if not 0 <= index < len(self.labels):
-            raise ValueError(
-                f"`target` must be 'predicted', one of the labels {self.labels} or an index below "
-                f"{len(self.labels)}, got {target!r}."
-            )
-        return index
-
-    def target(self, target: str | int, probabilities: Float[Tensor, "batch labels"]) -> Target:
-        """One class index a text: the predicted one, a label's, or the one given.
-
-        Raises:
-            ValueError: when there is no such label or index.
-        """
-        index = torch.full((len(probabilities),), self.label_index(target), device=probabilities.device)
-        return chosen_or_predicted(index[:, None], probabilities)[:, 0]
-
-
-def chosen_or_predicted(
-    targets: Int64[Tensor, "batch targets"], logits: Float[Tensor, "batch labels"]
-) -> Int64[Tensor, "batch targets"]:
-    """Class indices with the predicted class wherever `PREDICTED` stands."""
-    return torch.where(targets == PREDICTED, logits.argmax(dim=1, keepdim=True), targets)
-
-
-def at_least_float32(logits: Tensor) -> Logits:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

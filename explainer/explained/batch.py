@@ -1,8 +1,9 @@
-"""Texts as tokens: one encoded text, and the padded batch of several."""
+"""Texts as tokens: the ids of one text, the encoded text, and the padded batch of several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int64
@@ -18,24 +19,22 @@ PaddingSide = Literal["left", "right"]
 class Tokens:
     """The ids a model reads for one text: what a perturbation changes.
 
-    Where `zeroed` is true, the word embedding is the zero vector instead of the id's.
+    Attributes:
+        zeroed: where it is true, the word embedding is the zero vector instead of the id's.
+        hidden: where it is true, no token attends to this one; it keeps its position.
     """
 
     input_ids: TokenIds
     token_type_ids: TokenIds | None = None
     zeroed: TokenMask | None = None
+    hidden: TokenMask | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     def select(self, mask: TokenMask) -> "Tokens":
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
-        types, zeroed = self.token_type_ids, self.zeroed
-        return Tokens(
-            self.input_ids[mask],
-            None if types is None else types[mask],
-            None if zeroed is None else zeroed[mask],
-        )
+        return Tokens(*(None if part is None else part[mask] for part in self._parts))  # type: ignore[arg-type]
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
         """All tokens, those where `mask` is true with the id `token_id`."""
@@ -45,11 +44,18 @@ class Tokens:
         """All tokens, the word embeddings of those where `mask` is true zero."""
         return replace(self, zeroed=mask if self.zeroed is None else mask | self.zeroed)
 
+    def concealed(self, mask: TokenMask) -> "Tokens":
+        """All tokens at their positions, those where `mask` is true hidden from attention."""
+        return replace(self, hidden=mask if self.hidden is None else mask | self.hidden)
+
     @property
     def key(self) -> bytes:
-        """Equal for rows that a model cannot tell apart."""
-        parts = (self.input_ids, self.token_type_ids, None if self.zeroed is None else self.zeroed.to(torch.uint8))
-        return b"|".join(b"" if part is None else part.numpy().tobytes() for part in parts)
+        """Equal for sequences that a model cannot tell apart."""
+        return b"|".join(b"" if part is None else part.numpy().tobytes() for part in self._parts)
+
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +65,7 @@ class EncodedText:
     `scorable` marks the tokens that get a score: not special, not padding.
     `offsets` are `(start, end)` characters of `text` (of `text_pair` where `segments` is 1);
     `words` numbers the whitespace- or punctuation-separated word a token belongs to, -1 for specials.
+    `units` numbers the stretch of text that is scored as one; without it every scorable token is a unit of its own.
     """
 
     text: str
@@ -68,6 +75,7 @@ class EncodedText:
     offsets: tuple[tuple[int, int], ...]
     words: tuple[int, ...]
     segments: tuple[int, ...]
+    units: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -75,6 +83,16 @@ class EncodedText:
     @property
     def n_scorable(self) -> int:
         return int(self.scorable.sum())
+
+    @property
+    def unit_masks(self) -> list[TokenMask]:
+        """The scorable tokens of each unit, in the order of the text; methods that perturb take units away whole."""
+        places = self.scorable.nonzero()[:, 0].tolist()
+        numbers = places if self.units is None else [self.units[place] for place in places]
+        masks: dict[int, TokenMask] = {}
+        for place, number in zip(places, numbers, strict=True):
+            masks.setdefault(number, torch.zeros(len(self), dtype=torch.bool))[place] = True
+        return list(masks.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +103,14 @@ class TokenBatch:
     attention_mask: Int64[Tensor, "batch seq"]
     scorable: Bool[Tensor, "batch seq"]
     token_type_ids: Int64[Tensor, "batch seq"] | None = None
+    hidden: Bool[Tensor, "batch seq"] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def __getitem__(self, texts: Any) -> "TokenBatch":
+        """Some of the texts: a slice or indices."""
+        return self._map(lambda tensor: tensor[texts])
 
     @property
     def device(self) -> torch.device:
@@ -105,10 +128,10 @@ class TokenBatch:
         """The whole batch `times` times over, as captum expands inputs over its steps."""
         return self._map(lambda tensor: tensor.repeat(times, 1))
 
-    def aligned(self) -> tuple["TokenBatch", Int64[Tensor, "batch seq"] | None]:
-        """The batch with all padding on the right, and the column each of its columns came from (None: unmoved).
+    def right_padded(self) -> tuple["TokenBatch", Int64[Tensor, "batch seq"] | None]:
+        """The batch with all padding on the right, and the column that each of its columns came from (None: unmoved).
 
-        Classifiers that pool at the first position (BERT, ModernBERT) read a padding token of a left-padded batch.
+        Classifiers that pool at the first position (BERT, ModernBERT) would read the padding of a left-padded batch.
         An exported program takes padding on the right only.
         """
         if torch.compiler.is_exporting():
@@ -118,37 +141,41 @@ class TokenBatch:
         order = (1 - self.attention_mask).argsort(dim=1, stable=True)
         return self._map(lambda tensor: tensor.gather(1, order)), order
 
-    def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
-        """A (batch, seq, ...) tensor of the aligned columns in this batch's own; `order` as `aligned` gave it."""
+    def original_order(self, values: Tensor, order: Tensor | None) -> Tensor:
+        """A (batch, seq, ...) tensor of the aligned columns in this batch's own; `order` as `right_padded` gave it."""
         if order is None or values.shape[:2] != order.shape:
             return values
         back = order.argsort(dim=1)
         return values.gather(1, back.view(*back.shape, *[1] * (values.ndim - 2)).expand_as(values))
 
-    def rows(self) -> list[Tokens]:
+    def sequences(self) -> list[Tokens]:
         """Each text's tokens without padding."""
         return [
             Tokens(ids[mask], None if self.token_type_ids is None else self.token_type_ids[i][mask])
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
         ]
 
-    def alone(self) -> list["TokenBatch"]:
+    def unbatched(self) -> list["TokenBatch"]:
         """Each text as a batch of its own, without padding."""
         real = self.attention_mask.bool()
-        return [self._map(lambda tensor, i=i: tensor[i : i + 1, real[i]]) for i in range(len(self))]
+        return [self._map(partial(_row_alone, i, real[i])) for i in range(len(self))]
 
     def split(self, values: Tensor) -> list[Tensor]:
-        """Rows of a (batch, seq) tensor without padding, one tensor a text."""
+        """Rows of a (batch, seq) tensor without padding, one tensor per text."""
         return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]
 
-    def _map(self, function) -> "TokenBatch":
-        types = self.token_type_ids
-        return TokenBatch(
-            function(self.input_ids),
-            function(self.attention_mask),
-            function(self.scorable),
-            None if types is None else function(types),
-        )
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "TokenBatch":
+        tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
+        return TokenBatch(*tensors)
+
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        """The batch as its tensors, in the order of the constructor's arguments."""
+        return self.input_ids, self.attention_mask, self.scorable, self.token_type_ids, self.hidden
+
+
+def _row_alone(i: int, real: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[i : i + 1, real]
 
 
 def pad(rows: Sequence[Tensor], value: int | float | bool, side: PaddingSide = "right") -> Tensor:
@@ -172,4 +199,15 @@ def collate(
         attention_mask=pad([torch.ones_like(row) for row in ids], 0, side),
         scorable=pad(masks, False, side),
         token_type_ids=pad(types, 0, side) if types else None,
+        hidden=padded_masks([row.hidden for row in tokens], ids, side),
     )
+
+
+def padded_masks(
+    masks: Sequence[Bool[Tensor, "_"] | None], like: Sequence[Tensor], side: PaddingSide = "right"
+) -> Bool[Tensor, "batch seq"] | None:
+    """Masks of some of the sequences as one, false where a sequence has none; None where none has one."""
+    if all(mask is None for mask in masks):
+        return None
+    filled = [torch.zeros_like(row, dtype=torch.bool) if m is None else m for m, row in zip(masks, like, strict=True)]
+    return pad(filled, False, side)

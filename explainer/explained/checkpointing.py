@@ -1,4 +1,4 @@
-"""Gradient checkpointing of a frozen model: transformers' own works in training mode only."""
+"""Gradient checkpointing of a frozen model. The one of transformers works in training mode only."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,10 +13,10 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 def checkpointed(
     layers: Sequence[nn.Module], again: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Iterator[None]:
-    """Inside the block a forward pass keeps the layers' inputs only; the backward pass computes the rest again.
+    """Keep the layers' inputs only, inside the block; the backward pass computes the rest again.
 
     Args:
-        again: what the second computation needs around it.
+        again: a context for the second computation.
     """
     settings: dict[str, Any] = {
         "use_reentrant": False,

@@ -1,4 +1,4 @@
-"""The frozen image classifier being explained: its patches are to it what tokens are to a text model."""
+"""The frozen image classifier being explained. Its patches play the part of tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
-from explainer.explained.base import AbstractExplained, at_least_float32
+from explainer.explained.base import AbstractExplained
 from explainer.explained.passes import EmbeddingEdit, edit_output
-from explainer.typing import Logits
+from explainer.explained.readout import Readout
 
 _NO_TOKENS = "`{}` has no `{}`: images have no tokens. The methods that explain images are `attn_lrp` and `cp_lrp`."
 
@@ -27,11 +27,11 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.pixel_values)
 
-    def aligned(self) -> "tuple[ImageBatch, None]":
-        """Images have no padding to align."""
+    def right_padded(self) -> "tuple[ImageBatch, None]":
+        """Images have no padding."""
         return self, None
 
-    def restored(self, values: Tensor, order: Tensor | None) -> Tensor:
+    def original_order(self, values: Tensor, order: Tensor | None) -> Tensor:
         return values
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +46,7 @@ class ExplainedImageModel(AbstractExplained):
 
     Args:
         model: a `...ForImageClassification`; its parameters stop requiring gradients.
-        processor: what makes its pixel values of images; None when pixel values are given ready.
+        processor: turns images into pixel values; None when pixel values are given.
         name: a hub id or model folder.
     """
 
@@ -88,7 +88,7 @@ class ExplainedImageModel(AbstractExplained):
             patches = self.embedding(moved).shape[1]
         return ImageBatch(moved, torch.ones(len(moved), patches, dtype=torch.bool, device=self.device))
 
-    def forward(self, batch: ImageBatch, edit: EmbeddingEdit | None = None) -> Logits:
-        """Label logits; `edit` maps the patch embeddings (batch, patches, hidden) to those used instead."""
+    def forward(self, batch: ImageBatch, edit: EmbeddingEdit | None = None) -> Readout:
+        """What the task reads; `edit` maps the patch embeddings (batch, patches, hidden) to those used instead."""
         with edit_output(self.embedding, edit):
-            return at_least_float32(self.model(pixel_values=batch.pixel_values).logits)
+            return self.task.read(self.model(pixel_values=batch.pixel_values), batch)

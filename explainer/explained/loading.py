@@ -1,4 +1,4 @@
-"""Loading a sequence classifier from the hub, a folder or a PEFT adapter, and reading off its conventions."""
+"""Loading a model from the hub, a folder or a PEFT adapter, and reading its conventions: padding, length, baseline."""
 
 import json
 import re
@@ -23,14 +23,14 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from explainer.explained.passes import counts_positions_from_padding
+from explainer.explained.tasks import AbstractTask
 from explainer.explained.weights import locate
 
 
 def load_classifier(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The classifier and tokenizer of a hub id, a model folder, or a PEFT adapter (merged into its base)."""
-    _check_exists(name)
-    source = locate(name)
-    try:
+    with _found(name) as source:
         adapter = find_adapter_config_file(source)
         if adapter is not None:
             return _load_adapter(source, Path(adapter), dtype)
@@ -38,6 +38,20 @@ def load_classifier(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pre
         _check_classifier(config, name)
         model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
         return model, AutoTokenizer.from_pretrained(source)
+
+
+def load_for(task: AbstractTask, name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of a task, by its `auto_model`, and the tokenizer of a hub id or a model folder."""
+    with _found(name) as source:
+        return task.auto_model.from_pretrained(source, dtype=dtype), AutoTokenizer.from_pretrained(source)
+
+
+@contextmanager
+def _found(name: str) -> Iterator[str]:
+    """Where the files of a model are; errors of reading them name the model."""
+    _check_exists(name)
+    try:
+        yield locate(name)
     except OSError as error:
         raise ValueError(f"`model` {name!r} could not be loaded: {error}") from error
 
@@ -57,7 +71,7 @@ def load_base(name: str, labels: list[str], dtype: torch.dtype) -> tuple[PreTrai
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers' load report and progress bar off, and what it deprecates below PEFT untold, for one load."""
+    """Silence transformers' progress bar, load report and deprecation warnings while a model loads."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -84,7 +98,7 @@ def _load_adapter(source: str, adapter: Path, dtype: torch.dtype) -> tuple[PreTr
         config = AutoConfig.from_pretrained(config_file)
     else:
         config = AutoConfig.from_pretrained(base_source, num_labels=_adapter_labels(source))
-    with quiet():  # that the base has no head is no news: the adapter brings it
+    with quiet():  # transformers warns that the head is untrained; the adapter contains the trained one
         base = AutoModelForSequenceClassification.from_pretrained(base_source, config=config, dtype=dtype)
         model = PeftModel.from_pretrained(base, source).merge_and_unload()
     tokenizer = source if _optional_file(source, "tokenizer_config.json") is not None else base_source
@@ -98,8 +112,8 @@ def _adapter_labels(source: str) -> int:
             if key.endswith(("classifier.weight", "score.weight", "out_proj.weight")) and "lora" not in key:
                 return weights.get_slice(key).get_shape()[0]
     raise ValueError(
-        f"`model` {source!r} is a PEFT adapter without a classification head and without a config.json: it cannot "
-        "be told which classes it predicts. Train it with task_type SEQ_CLS, or save the model's config beside it."
+        f"`model` {source!r} is a PEFT adapter without a classification head and without a config.json: its classes "
+        "are unknown. Train it with task_type SEQ_CLS, or save the model's config beside it."
     )
 
 
@@ -126,12 +140,13 @@ def _check_classifier(config: Any, name: str) -> None:
     if not any(architecture.endswith("ForSequenceClassification") for architecture in architectures):
         raise ValueError(
             f"`model` {name!r} is no sequence classifier (its architectures: {architectures}), so its classification "
-            "head would be random. Name a fine-tuned classifier, or train one with configs/classifier.yaml."
+            "head would be random. Name a fine-tuned classifier, train one with configs/classifier.yaml, or pass the "
+            "`task` that reads this model."
         )
 
 
 def settle_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer without a padding token one, and let the model's pooling know it."""
+    """Give a tokenizer without a padding token one, and the model's configuration the same, for its pooling."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if model.config.get_text_config().pad_token_id is None:
@@ -146,14 +161,14 @@ def settle_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The longest input in tokens, specials included; None when neither model nor tokenizer has a limit."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and any(hasattr(m, "create_position_ids_from_input_ids") for m in model.modules()):
+    if positions is not None and counts_positions_from_padding(model):
         positions -= tokenizer.pad_token_id + 1  # RoBERTa counts positions from the padding index
     limits = [limit for limit in (positions, tokenizer.model_max_length) if limit is not None and limit < 10**6]
     return min(limits) if limits else None
 
 
 def baseline_token_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token: str | None) -> int:
-    """The id of the token that stands for 'absent'.
+    """The id of the token that stands for an absent one.
 
     Raises:
         ValueError: when `token` is no single token, or is the padding of a decoder classifier, whose pooled

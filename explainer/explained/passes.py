@@ -1,4 +1,4 @@
-"""One pass through a model: its inputs from a batch, the embedding seam, and batches under a token budget."""
+"""One pass through a model: its inputs from a batch, edits of a module's output, batches under a token budget."""
 
 import inspect
 import itertools
@@ -17,27 +17,32 @@ EmbeddingEdit = Callable[[Tensor], Tensor]
 def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
     """The batch as the keyword arguments that this model's forward takes, positions counted past any padding."""
     accepted = inspect.signature(model.forward).parameters
-    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    attended = batch.attention_mask if batch.hidden is None else batch.attention_mask.masked_fill(batch.hidden, 0)
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": attended}
     if "use_cache" in accepted:
-        inputs["use_cache"] = False  # nothing is generated, and a layer that is run again must not find itself in it
-    # RoBERTa and its like count positions from the padding index, and do so themselves from the ids.
-    counts_itself = any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
-    if "position_ids" in accepted and not counts_itself:
+        # No key-value cache: nothing is generated, and recomputing a layer would append its keys a second time.
+        inputs["use_cache"] = False
+    if "position_ids" in accepted and not counts_positions_from_padding(model):
         inputs["position_ids"] = batch.position_ids
     if "token_type_ids" in accepted and batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     return inputs
 
 
+def counts_positions_from_padding(model: nn.Module) -> bool:
+    """Whether the model counts positions from the padding index, and does so itself from the ids (RoBERTa)."""
+    return any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
+
+
 def in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit | None:
-    """The edit of a batch's own columns as an edit of the aligned ones."""
+    """The edit of a batch's own columns as an edit of the right-padded ones."""
     if edit is None or order is None:
         return edit
 
     def moved(embeddings: Tensor) -> Tensor:
-        there = order[..., None].expand_as(embeddings)
-        back = order.argsort(dim=1)[..., None].expand_as(embeddings)
-        return edit(embeddings.gather(1, back)).gather(1, there)
+        padded = order[..., None].expand_as(embeddings)
+        original = order.argsort(dim=1)[..., None].expand_as(embeddings)
+        return edit(embeddings.gather(1, original)).gather(1, padded)
 
     return moved
 

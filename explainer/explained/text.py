@@ -1,4 +1,4 @@
-"""Texts to tokens: character offsets, words, which tokens may be scored, and what happens to long texts."""
+"""Texts to tokens: character offsets, words, scorable tokens, and the cut of texts that are too long."""
 
 import hashlib
 import json
@@ -25,18 +25,18 @@ class TextEncoder:
             )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
-        # A special token that the user typed is not text; the unknown token stands for text.
+        # A special token that the user typed is not scored; the unknown token stands for text and is.
         self.special_ids = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
 
     @property
     def fingerprint(self) -> str:
         """A hash of the tokenizer's whole pipeline: equal means equal tokens."""
         backend = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        backend["truncation"] = backend["padding"] = None  # set anew by every call
+        backend["truncation"] = backend["padding"] = None  # every call sets its own
         return hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest()
 
     def encode(self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None) -> list[EncodedText]:
-        """One EncodedText a text, without padding.
+        """One EncodedText per text, without padding.
 
         Raises:
             TypeError: when a text is not a string.
@@ -46,7 +46,7 @@ class TextEncoder:
             raise TypeError("`texts` must be a list of strings, got one string: wrap it in a list.")
         pairs = [None] * len(texts) if text_pairs is None else list(text_pairs)
         if len(pairs) != len(texts):
-            raise ValueError(f"`text_pairs` must have one entry a text ({len(texts)}), got {len(pairs)}.")
+            raise ValueError(f"`text_pairs` must have one entry per text ({len(texts)}), got {len(pairs)}.")
         for name, values in (("texts", texts), ("text_pairs", pairs)):
             for i, value in enumerate(values):
                 if not isinstance(value, str) and not (name == "text_pairs" and value is None):
@@ -58,7 +58,7 @@ class TextEncoder:
         length = len(encoding["input_ids"])
         if self.max_tokens is not None and length > self.max_tokens:
             warnings.warn(
-                f"Text {index} has {length} tokens, the model takes {self.max_tokens}: the last "
+                f"Text {index} has {length} tokens, the model takes {self.max_tokens}: the {self._cut_end} "
                 f"{length - self.max_tokens} tokens of the text are not read and get no score.",
                 stacklevel=4,
             )
@@ -79,6 +79,10 @@ class TextEncoder:
             words=tuple(-1 if word is None else word for word in encoding.word_ids(0)),
             segments=tuple(1 if segment == 1 else 0 for segment in encoding.sequence_ids(0)),
         )
+
+    @property
+    def _cut_end(self) -> str:
+        return "first" if self.tokenizer.truncation_side == "left" else "last"
 
     def _tokenize(self, text: str, pair: str | None, truncation: bool) -> BatchEncoding:
         return self.tokenizer(

@@ -1,7 +1,7 @@
-"""Run the lower blocks of a model once, and the rest from one block up as often as wanted.
+"""Run the lower blocks of a model once, and the blocks above them as often as wanted.
 
-Whatever changes the attention of block `layer` leaves everything below it as it was. The hidden state that enters that
-block is recorded in one pass; afterwards the blocks below hand it on instead of computing it.
+A change of the attention of block `layer` leaves everything below it as it was. The hidden state that enters that block
+is recorded in one pass; afterwards the blocks below return it instead of computing it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,18 +14,19 @@ from torch import Tensor, nn
 
 from explainer.explained.batch import TokenBatch
 from explainer.explained.model import ExplainedModel
-from explainer.typing import Embeddings, Logits
+from explainer.explained.readout import Readout
+from explainer.typing import Embeddings
 
 
-class Resumed:
-    """The explained model from block `layer` up, over the texts of one batch.
+class UpperLayers:
+    """The explained model from block `layer` up, for the texts of one batch.
 
-    Building it runs the whole model once, without gradients; inside a block of `edit_attention_maps` that pass is
-    where the maps can be read. Every call after that skips `explained.layers[:layer]`. Between calls nothing is left
-    in the model, also after an exception.
+    Building it runs the whole model once, without gradients; inside a block of `edit_attention_weights` that pass is
+    where the attention can be read. Every call after that skips `explained.layers[:layer]`. Between calls, and after an
+    exception, nothing is left in the model.
 
     Args:
-        batch: the texts; kept as `batch`, right-padded (`TokenBatch.aligned`).
+        batch: the texts; kept as `batch`, right-padded (`TokenBatch.right_padded`).
         layer: the first block to run, an index of `explained.layers`; negative counts from the end.
 
     Raises:
@@ -37,21 +38,18 @@ class Resumed:
 
     def __init__(self, explained: ExplainedModel, batch: TokenBatch, layer: int) -> None:
         self.explained = explained
-        self.batch = batch.aligned()[0]
+        self.batch = batch.right_padded()[0]
         self.layer = layer_index(explained, layer)
         self._handed_on: Any = None
-        self.logits = self._record()
+        self.readout = self._record()
 
-    def __call__(self, rows: Int64[Tensor, " n"]) -> Logits:
-        """Logits of the texts `rows` (indices into the batch, each as often as wanted), in that order."""
-        batch = self.batch
-        tensors = (batch.input_ids, batch.attention_mask, batch.scorable, batch.token_type_ids)
-        handed_on = _rows_of(self._handed_on, rows)
-        with _handing_on(self.explained.layers[: self.layer], handed_on):
-            return self.explained(TokenBatch(*(None if t is None else t[rows] for t in tensors)))  # type: ignore[arg-type]
+    def __call__(self, texts: Int64[Tensor, " n"]) -> Readout:
+        """The answer for some of the texts (indices into the batch, each as often as wanted), in that order."""
+        with _handing_on(self.explained.layers[: self.layer], _of_texts(self._handed_on, texts)):
+            return self.explained(self.batch[texts])
 
     @torch.no_grad()
-    def _record(self) -> Logits:
+    def _record(self) -> Readout:
         def entering(block: nn.Module, inputs: tuple[Any, ...]) -> None:
             self.hidden = inputs[0]
 
@@ -65,17 +63,17 @@ class Resumed:
             return self.explained(self.batch)
 
 
-class LayerMaps:
-    """The edit, for `edit_attention_maps`, that reads the maps of some blocks, or supplies them.
+class LayerAttention:
+    """The edit, for `edit_attention_weights`, that reads the attention of some blocks, or supplies it.
 
     Attributes:
-        supplied: (layers, batch, heads, queries, keys), used instead of the maps computed; None to read them.
+        supplied: (layers, batch, heads, queries, keys), used instead of the attention computed; None to read it.
     """
 
     def __init__(self, explained: ExplainedModel, layers: Sequence[int]) -> None:
         indices = [layer_index(explained, layer) for layer in layers]
         self._place = {module: i for i, layer in enumerate(indices) for module in explained.layers[layer].modules()}
-        self._found: dict[int, Tensor] = {}
+        self._recorded: dict[int, Tensor] = {}
         self.supplied: Float[Tensor, "layers batch heads seq seq"] | None = None
 
     def __call__(self, module: nn.Module, weights: Tensor) -> Tensor:
@@ -84,13 +82,13 @@ class LayerMaps:
             return weights
         if self.supplied is not None:
             return self.supplied[place]
-        self._found[place] = weights.detach()
+        self._recorded[place] = weights.detach()
         return weights
 
     @property
-    def maps(self) -> Float[Tensor, "layers batch heads seq seq"]:
-        """The maps of the last pass that read them; right-padded."""
-        return torch.stack([self._found[place] for place in range(len(self._found))])
+    def attention(self) -> Float[Tensor, "layers batch heads seq seq"]:
+        """The attention of the last pass that read it; right-padded."""
+        return torch.stack([self._recorded[place] for place in range(len(self._recorded))])
 
 
 def layer_index(explained: ExplainedModel, layer: int) -> int:
@@ -105,15 +103,15 @@ def layer_index(explained: ExplainedModel, layer: int) -> int:
     return layer % depth
 
 
-def _rows_of(output: Any, rows: Tensor) -> Any:
+def _of_texts(output: Any, texts: Tensor) -> Any:
     """A block's output for some of its texts: a state, or a tuple of a state and what holds for every text (T5)."""
-    return (output[0][rows], *output[1:]) if isinstance(output, tuple) else None if output is None else output[rows]
+    return (output[0][texts], *output[1:]) if isinstance(output, tuple) else None if output is None else output[texts]
 
 
 @contextmanager
 def _handing_on(blocks: list[nn.Module], output: Any) -> Iterator[None]:
-    """Let every one of the blocks give `output` without computing anything."""
-    # An instance's own `forward` comes before its class's, and goes without a trace.
+    """Make every one of the blocks return `output` without computing anything."""
+    # An instance's own `forward` takes precedence over its class's, and can be removed without a trace.
     try:
         for block in blocks:
             block.forward = lambda *args, **kwargs: output

@@ -1,10 +1,15 @@
-"""Where a model's files come from: a folder, the hub, or an installed package that carries them."""
+"""Weights: the files they come from (a folder, the hub, an installed package), and their hash."""
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,10 @@ def _check(weights: Path, packaged: Packaged) -> None:
             f"The weights that the package `{packaged.package}` carries have sha256 {found}, "
             f"the published model has {packaged.sha256}. Reinstall the package."
         )
+
+
+def add_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Add named tensors to a hash: equal means equal names and equal values, to the bit."""
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

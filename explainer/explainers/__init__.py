@@ -1,4 +1,4 @@
-"""What has weights: the mask explainers."""
+"""Trainable explainer networks: they own their weights, never the explained model."""
 
 from explainer.explainers.base import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.explainers.lora import LoraExplainer as LoraExplainer

@@ -6,17 +6,18 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explained.passes import edit_output, model_inputs
-from explainer.explainers.base import AbstractMaskExplainer, LabelWeights, in_place
-from explainer.explainers.conditioning import LabelEmbedding
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.explained.passes import EmbeddingEdit, edit_output, model_inputs
+from explainer.explainers.base import AbstractMaskExplainer, in_place
+from explainer.explainers.conditioning import ClassConditioning
 from explainer.typing import Embeddings, Scores
 
-REACH = 3  # measured: docs/attributor.md, long texts
+REACH = 3
+"""Texts up to three times as long as the longest one of the training are explained well (measured: docs/results)."""
 
 
 class AbstractBackboneExplainer(AbstractMaskExplainer):
-    """One pass of a backbone, with the label at an extra position, and a head that reads its last hidden states.
+    """One pass of a backbone, with the target at an extra position, and a head that reads its last hidden states.
 
     A concrete explainer says which backbone that is.
     """
@@ -24,29 +25,31 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__(explained, **settings)
         hidden = explained.backbone.config.hidden_size
-        self.label = LabelEmbedding.like_words(explained)
+        self.label = ClassConditioning.like_words(explained)
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     @property
     def reach(self) -> int | None:
-        """The label's position lies behind the text: far behind those of the training, it is not read any more."""
+        # The class embedding is placed after the last token. On texts much longer than those trained on, the network
+        # no longer attends to it.
         return None if self.longest_text is None else REACH * self.longest_text
 
     @abstractmethod
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         """The network whose last hidden states the head reads."""
 
-    def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: Any) -> Embeddings:
+    def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit) -> Embeddings:
+        """The backbone's last hidden states, from word embeddings changed by `edit`."""
         backbone = self.backbone(explained)
-        # A decoder reads the whole text, in both directions, when it explains.
-        both_ways = {} if explained.is_encoder else {"is_causal": False}
+        # The backbone of a causal model attends in both directions when it explains.
+        both_ways = {"is_causal": False} if explained.is_causal else {}
         with edit_output(backbone.get_input_embeddings(), edit):
             return backbone(**model_inputs(backbone, batch), **both_ways).last_hidden_state
 
-    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:
-        aligned, order = batch.aligned()
-        longer, edit = self.label.join(explained, aligned, labels)
+    def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        padded, order = batch.right_padded()
+        longer, edit = self.label.join(explained, padded, target)
         states = self.hidden_states(explained, longer, edit)
-        # The label's position is dropped again before the head.
+        # The extra position is dropped again before the head.
         scores = self.head(states[:, :-1].to(self.label.shared.dtype))[..., 0]
         return in_place(batch, scores, order)

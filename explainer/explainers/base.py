@@ -1,4 +1,4 @@
-"""The contract of a mask explainer: a network that scores every token of a text for any class."""
+"""The contract of a mask explainer: a network that scores every token of a text for any target it was trained on."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -6,50 +6,57 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explainers.conditioning import LabelEmbedding
-from explainer.typing import Logits, Scores
-
-LabelWeights = Float[Tensor, "batch labels"]
+from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
+from explainer.explainers.conditioning import ClassConditioning
+from explainer.typing import Scores
 
 
 class AbstractMaskExplainer(nn.Module, ABC):
-    """One real score a token for the asked class; the sigmoid of it is AML's mask a in (0, 1).
+    """One real score per token for the target; its sigmoid is AML's mask a in (0, 1).
 
-    It never owns the explained model: that is passed to every call.
+    It never owns the explained model, which is passed to every call.
 
     Attributes:
-        label: what tells it the class that is asked.
+        label: the conditioning, which tells the network the target.
         settings: the constructor's arguments, as an export keeps them.
-        forward_equivalents: what the explanation costs beside the prediction, in forward passes of the explained model.
+        forward_equivalents: the cost of the explanation on top of the prediction, in forward passes of the explained
+            model.
         longest_text: tokens of the longest text that it was trained on; None where that is not known.
     """
 
     kind: ClassVar[str]
-    label: LabelEmbedding
+    label: ClassConditioning
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
+        if not explained.labels:
+            raise ValueError(
+                f"`explained` has no closed list of labels (its task is {explained.task.name!r}), and an explainer is "
+                "trained for each label: take a method without training, such as `attn_lrp` or `sig`."
+            )
         self.settings = settings
         self.forward_equivalents = 1.0
         self.longest_text: int | None = None
 
     @property
     def reach(self) -> int | None:
-        """Tokens of the longest text that its scores can be relied on for; None where no limit is known."""
+        """Tokens of the longest text for which its scores can be relied on; None where no limit is known."""
         return None
 
     @abstractmethod
-    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:
-        """Scores (batch, seq) for the class that `labels` weighs (one-hot rows), 0 where not scorable."""
+    def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        """Scores (batch, seq) for the target, 0 where not scorable.
 
-    def predicting(
+        Raises:
+            ValueError: when the target is not the logit of one class: several questions, a foil, another score.
+        """
+
+    def predict_and_attribute(
         self, explained: ExplainedModel, batch: TokenBatch
-    ) -> tuple[Logits, Callable[[LabelWeights], Scores]]:
-        """The explained model's logits, and a function that gives the scores of the same batch for any labels.
+    ) -> tuple[Readout, Callable[[Target], Scores]]:
+        """The explained model's answer for the batch, and a function that gives the scores for any target.
 
         An explainer that reads what the prediction computes anyway overrides this: both then come from one pass.
         """
@@ -57,7 +64,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
             return explained(batch), partial(self, explained, batch)
 
     def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
-        """What training changes, by name: all that a checkpoint or an export holds."""
+        """The parameters that training changes, by name: all that a checkpoint or an export holds."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def load_trained(self, explained: ExplainedModel, weights: Mapping[str, Tensor]) -> None:
@@ -68,8 +75,10 @@ class AbstractMaskExplainer(nn.Module, ABC):
         """
         parameters = self.trained(explained)
         if set(parameters) != set(weights):
-            odd = sorted(set(parameters) ^ set(weights))
-            raise ValueError(f"The saved weights and this explainer differ in {len(odd)} names, such as {odd[0]!r}.")
+            differing = sorted(set(parameters) ^ set(weights))
+            raise ValueError(
+                f"The saved weights and this explainer differ in {len(differing)} names, such as {differing[0]!r}."
+            )
         with torch.no_grad():
             for name, parameter in parameters.items():
                 if parameter.shape != weights[name].shape:
@@ -81,5 +90,5 @@ class AbstractMaskExplainer(nn.Module, ABC):
 
 
 def in_place(batch: TokenBatch, scores: Scores, order: Tensor | None) -> Scores:
-    """Scores of the aligned batch in the batch's own columns: float32, and 0 where not scorable."""
-    return batch.restored(scores.float(), order).masked_fill(~batch.scorable, 0.0)
+    """Scores of the right-padded batch in the batch's own columns: float32, and 0 where not scorable."""
+    return batch.original_order(scores.float(), order).masked_fill(~batch.scorable, 0.0)

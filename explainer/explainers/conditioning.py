@@ -1,10 +1,11 @@
-"""Label conditioning: tells an explainer which class to explain.
+"""Conditioning: tells an explainer which target to explain, by a vector per text.
 
-AML (EMNLP Findings 2024), section 3: trainable embeddings E_c, one a class, and a shared E_0; the vector
+AML (EMNLP Findings 2024), section 3: trainable embeddings E_c, one per class, and a shared E_0; the vector
 sum_c w_c (E_c + E_0) joins the input right after the last token and is dropped again before the head. An explainer
-that reads no text of its own adds the vector to its states instead.
+that embeds no text of its own adds the vector to its states instead.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -12,12 +13,43 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained import ExplainedModel, Target, TokenBatch
 from explainer.typing import Embeddings
 
 
-class LabelEmbedding(nn.Module):
-    """E_c and E_0, and their place in a batch."""
+class AbstractConditioning(nn.Module, ABC):
+    """The trained vectors that stand for targets, and their place in a batch."""
+
+    @abstractmethod
+    def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
+        """The vector of each text's target.
+
+        Raises:
+            ValueError: when the explainer cannot be asked for such a target.
+        """
+
+    def join(
+        self, explained: ExplainedModel, batch: TokenBatch, target: Target
+    ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
+        """The batch with one column more, and the embedding edit that puts the vectors into it.
+
+        A text that fills the model to its maximum has no room for the extra position: there the vector takes the
+        last token's place (in an encoder that is a special token).
+
+        Args:
+            batch: right-padded.
+        """
+        longer, placeholder = _with_placeholder(batch, explained)
+        vectors = self(target)[:, None]
+
+        def put(embeddings: Embeddings) -> Embeddings:
+            return torch.where(placeholder[..., None], vectors.to(embeddings.dtype), embeddings)
+
+        return longer, put
+
+
+class ClassConditioning(AbstractConditioning):
+    """E_c and E_0: an explainer of a closed list of classes, asked for the logit of one of them."""
 
     def __init__(self, classes: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
@@ -25,48 +57,53 @@ class LabelEmbedding(nn.Module):
         self.shared = nn.Parameter(torch.zeros(width))
 
     @classmethod
-    def like_words(cls, explained: ExplainedModel) -> "LabelEmbedding":
-        """As wide and as large as the explained model's word embeddings, among which it is to stand."""
+    def like_words(cls, explained: ExplainedModel) -> "ClassConditioning":
+        """Vectors as wide and as large as the explained model's word embeddings, which they join."""
         words = explained.embedding
         return cls(len(explained.labels), words.embedding_dim, words.weight.float().std().item())
 
-    def forward(self, weights: Float[Tensor, "batch labels"]) -> Float[Tensor, "batch hidden"]:
-        """sum_c w_c (E_c + E_0); the paper's mean differs by a constant factor, which the embeddings absorb."""
-        return weights @ (self.classes + self.shared)
+    def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
+        # The paper's mean over classes differs by a constant factor, which the embeddings absorb.
+        return self.one_hot(target) @ (self.classes + self.shared)
 
-    def join(
-        self, explained: ExplainedModel, batch: TokenBatch, weights: Float[Tensor, "batch labels"]
-    ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
-        """The batch with one column more, and the embedding edit that puts the label vectors into it.
+    def one_hot(self, target: Target) -> Float[Tensor, "batch labels"]:
+        """w of each text: 1 for the target's class, 0 for the others.
 
-        A text that fills the model to its maximum has no room for the extra position: there the vector takes the
-        last token's place (in an encoder that is a special token).
+        Raises:
+            ValueError: when the target is not the logit of one class.
         """
-        longer, here = _with_place(batch, explained)
-        vectors = self(weights)[:, None]
+        if (unknown := _beyond_one_logit(target)) is not None:
+            raise ValueError(
+                f"A trained explainer has learned the logits of single classes, and the target asks for {unknown}: "
+                "leave `foil` and `score` out, or take a method that runs the explained model, such as `attn_lrp` or "
+                "`sig`."
+            )
+        return F.one_hot(target.classes, len(self.classes)).to(self.classes.dtype)
 
-        def put(embeddings: Embeddings) -> Embeddings:
-            return torch.where(here[..., None], vectors.to(embeddings.dtype), embeddings)
 
-        return longer, put
+def _beyond_one_logit(target: Target) -> str | None:
+    """What a target asks for in addition to the logit of one class; None where that is all."""
+    if target.choices.shape[1] != 1:
+        return f"{target.choices.shape[1]} questions at once"
+    if target.foil is not None:
+        return "a contrast with a foil"
+    return None if target.score == "logit" else f"`score` {target.score!r}"
 
 
-def _with_place(batch: TokenBatch, explained: ExplainedModel) -> tuple[TokenBatch, Bool[Tensor, "batch longer"]]:
-    """One column more, a placeholder token right after each row's last token, and the map of the placeholders.
-
-    Padding lies on the right.
-    """
+def _with_placeholder(batch: TokenBatch, explained: ExplainedModel) -> tuple[TokenBatch, Bool[Tensor, "batch longer"]]:
+    """The right-padded batch with a placeholder after each text's last token, and the mask of the placeholders."""
     seq = batch.input_ids.shape[1]
     length = batch.attention_mask.sum(dim=1)
     limit = explained.text.max_tokens
     place = length if limit is None else length.clamp(max=limit - 1)
-    here = torch.arange(seq + 1, device=place.device) == place[:, None]
+    placeholder = torch.arange(seq + 1, device=place.device) == place[:, None]
     ids = F.pad(batch.input_ids, (0, 1), value=explained.tokenizer.pad_token_id)
     types = batch.token_type_ids
     longer = TokenBatch(
-        input_ids=ids.masked_fill(here, explained.baseline_token_id),
-        attention_mask=F.pad(batch.attention_mask, (0, 1)).masked_fill(here, 1),
-        scorable=F.pad(batch.scorable, (0, 1)) & ~here,
+        input_ids=ids.masked_fill(placeholder, explained.baseline_token_id),
+        attention_mask=F.pad(batch.attention_mask, (0, 1)).masked_fill(placeholder, 1),
+        scorable=F.pad(batch.scorable, (0, 1)) & ~placeholder,
         token_type_ids=None if types is None else F.pad(types, (0, 1)),
+        hidden=None if batch.hidden is None else F.pad(batch.hidden, (0, 1)),
     )
-    return longer, here
+    return longer, placeholder

@@ -1,4 +1,4 @@
-"""config.json of an exported explainer: which network it is, and which model it explains."""
+"""config.json of an exported explainer: the network, and the model that it explains."""
 
 import json
 import os
@@ -25,9 +25,11 @@ class ExportConfig:
         explained_model: hub id, or a folder relative to the export's, so that the two can move together; `explained`
             where the export holds it itself.
         baseline_token: that of the explained model in training.
+        labels: of the explained model, in the order of their indices.
         tokenizer_sha256: of the tokenizer's whole pipeline.
-        probe_logits: what the explained model says of a fixed sentence.
+        probe_logits: the explained model's logits for a fixed sentence.
         longest_text: tokens of the longest text that the explainer was trained on, where that is known.
+        task: settings of the explained model's task; exports of before there were several tasks have none.
         amortex: version of this format.
         model_type: how transformers knows such a config.json.
     """
@@ -39,6 +41,7 @@ class ExportConfig:
     tokenizer_sha256: str
     probe_logits: list[float]
     longest_text: int | None = None
+    task: dict[str, Any] | None = None
     amortex: int = 1
     model_type: str = "amortex"
 
@@ -46,7 +49,15 @@ class ExportConfig:
     def of(
         cls, explained: ExplainedModel, explainer: AbstractMaskExplainer, folder: Path, merged: bool = False
     ) -> "ExportConfig":
-        """`folder` is where the export lies; `merged` where it holds the explained model itself."""
+        """The configuration of an explainer.
+
+        Args:
+            folder: of the export.
+            merged: whether the folder holds the explained model too.
+
+        Raises:
+            ValueError: when the explained model has no name to refer to, and is not in the folder.
+        """
         return cls(
             explainer={"kind": explainer.kind, **explainer.settings},
             explained_model=MERGED if merged else _reference(explained, folder),
@@ -55,6 +66,7 @@ class ExportConfig:
             tokenizer_sha256=explained.text.fingerprint,
             probe_logits=[round(value, 4) for value in _probe(explained)],
             longest_text=explainer.longest_text,
+            task=explained.task.settings,
         )
 
     def write(self, folder: Path) -> None:
@@ -62,7 +74,11 @@ class ExportConfig:
 
     @classmethod
     def read(cls, folder: Path) -> "ExportConfig":
-        """Raises `ValueError` naming the file when it is missing, broken or of something else."""
+        """The configuration in a folder.
+
+        Raises:
+            ValueError: naming the file, when it is missing, broken or of something else.
+        """
         try:
             config = cls(**json.loads((folder / CONFIG).read_text()))
             texts = (config.explained_model, config.baseline_token, config.tokenizer_sha256, config.explainer["kind"])
@@ -70,6 +86,8 @@ class ExportConfig:
                 raise TypeError("an entry is no string")
             if not isinstance(config.longest_text, int | None):
                 raise TypeError("`longest_text` is no whole number")
+            if not isinstance(config.task, dict | None):
+                raise TypeError("`task` is no mapping")
             torch.tensor(config.probe_logits, dtype=torch.float32)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise ValueError(
@@ -80,11 +98,15 @@ class ExportConfig:
 
     def model_of(self, folder: Path) -> str:
         """The explained model as it is found from the export's own folder."""
-        beside = folder / self.explained_model
-        return str(beside.resolve()) if beside.exists() else self.explained_model
+        path = folder / self.explained_model
+        return str(path.resolve()) if path.exists() else self.explained_model
 
     def check(self, explained: ExplainedModel) -> None:
-        """Raises `ValueError` when this is not the model that the explainer was trained for."""
+        """Compare a model with the one that the explainer was trained for.
+
+        Raises:
+            ValueError: when it is another one, or its outputs are taken for another task's.
+        """
         name = explained.name
         if explained.text.fingerprint != self.tokenizer_sha256:
             raise ValueError(
@@ -97,9 +119,19 @@ class ExportConfig:
                 f"{name!r} does not predict what the model this explainer was trained for predicts (logits "
                 f"{found.tolist()} instead of {expected.tolist()} on a probe). Name the right model by `model`."
             )
+        wanted = _without_names(self.task or explained.task.settings)
+        if (given := _without_names(explained.task.settings)) != wanted:
+            raise ValueError(
+                f"The task of {name!r} is {given}, and this explainer was trained for {wanted}. Name the right model "
+                "by `model`, or pass the right `task`."
+            )
 
     def build(self, explained: ExplainedModel) -> AbstractMaskExplainer:
-        """The network, its weights still to be loaded."""
+        """The network, its weights still to be loaded.
+
+        Raises:
+            ValueError: when there is no such kind of network, or it has no such setting.
+        """
         settings = dict(self.explainer)
         kind = settings.pop("kind")
         if kind not in EXPLAINERS:
@@ -119,4 +151,9 @@ def _reference(explained: ExplainedModel, folder: Path) -> str:
 
 
 def _probe(explained: ExplainedModel) -> list[float]:
-    return explained.predict([explained.encode([_PROBE])[0].tokens])[0].tolist()
+    return explained.predict([explained.encode([_PROBE])[0].tokens]).logits[0].flatten().tolist()
+
+
+def _without_names(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's settings without its labels' names: a label that was renamed is still the same one."""
+    return {name: value for name, value in task.items() if name != "labels"}

@@ -1,4 +1,4 @@
-"""The folder of an exported explainer: written, and read back from a path or the hub."""
+"""The folder of an exported explainer: saved, and loaded from a path or the hub."""
 
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,23 @@ from explainer.explainers.config import CONFIG, MERGED, ExportConfig
 WEIGHTS = "model.safetensors"
 
 
-def write(
+def save_folder(
     explained: ExplainedModel,
     explainer: AbstractMaskExplainer,
     folder: Path,
     dtype: torch.dtype | None = None,
     merge: bool = False,
 ) -> None:
-    """config.json and model.safetensors; with `merge` the classifier and its tokenizer in the folder `explained`."""
+    """Write config.json and model.safetensors.
+
+    Args:
+        dtype: of the weights in the file; by default their own.
+        merge: writes the explained model and its tokenizer too, into the folder `explained`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = ExportConfig.of(explained, explainer, folder, merged=merge)
     if merge:
-        # Adapters that were loaded are in these weights; the explainer's own are not.
+        # The weights of an adapter that the model was loaded with are part of these; the explainer's own are not.
         with quiet():
             explained.model.save_pretrained(folder / MERGED, state_dict=own_state_dict(explained.model))
         explained.tokenizer.save_pretrained(folder / MERGED)
@@ -39,8 +44,12 @@ def write(
     config.write(folder)
 
 
-def read(name: str, model: str | None, **options: Any) -> tuple[ExplainedModel, AbstractMaskExplainer]:
-    """The explained model and the explainer of a folder or hub id; `model` in place of the one it refers to.
+def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[ExplainedModel, AbstractMaskExplainer]:
+    """The explained model and the explainer of a folder or hub id.
+
+    Args:
+        model: hub id or folder of the explained model, in place of the one that the folder refers to.
+        options: of `ExplainedModel.from_pretrained`.
 
     Raises:
         ValueError: when there is no exported explainer, its files are broken, or the explained model is another.
@@ -48,7 +57,7 @@ def read(name: str, model: str | None, **options: Any) -> tuple[ExplainedModel, 
     folder = _local(name)
     config = ExportConfig.read(folder)
     reference = config.model_of(folder) if model is None else model
-    explained = ExplainedModel.from_pretrained(reference, baseline_token=config.baseline_token, **options)
+    explained = ExplainedModel.from_pretrained(reference, **{"baseline_token": config.baseline_token, **options})
     explainer = config.build(explained)
     _load(folder, config, explained, explainer)
     return explained, explainer
@@ -73,7 +82,7 @@ def _load(folder: Path, config: ExportConfig, explained: ExplainedModel, explain
     explainer.longest_text = config.longest_text
 
 
-def is_attributor(name: str) -> bool:
+def is_exported(name: str) -> bool:
     """Whether `name` is a folder or hub id that may hold an exported explainer, rather than a method's name."""
     return "/" in name or Path(name).is_dir()
 

@@ -37,7 +37,7 @@ class LoraExplainer(AbstractBackboneExplainer):
     def __init__(self, explained: ExplainedModel, rank: int = 16, alpha: int = 32, dropout: float = 0.0) -> None:
         super().__init__(explained, rank=rank, alpha=alpha, dropout=dropout)
         if any(isinstance(module, BaseTunerLayer) for module in explained.modules()):
-            raise ValueError("`explained` carries adapters already: load it anew for another LoRA explainer.")
+            raise ValueError("`explained` carries adapters already: load it once more for another LoRA explainer.")
         modules = dict(explained.backbone.named_modules())
         config = LoraConfig(
             r=rank,

@@ -1,34 +1,75 @@
-"""Training losses of a mask explainer: one number from scores, masks or logits, averaged over the texts."""
+"""Training losses of a mask explainer: one number from scores, masks or the model's answer, averaged over the texts."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from explainer.typing import Logits, Scores, Target
+from explainer.explained import Readout, Target
+from explainer.typing import Scores
 
 Loss = Float[Tensor, ""]
+SoftTarget = Float[Tensor, "batch questions choices"]
 
 
-def prediction_kept(logits: Logits, probabilities: Float[Tensor, "batch labels"]) -> Loss:
-    """CE(f(keep(a)), p): the kept tokens alone should give the whole text's prediction (AML, equation 3)."""
-    return F.cross_entropy(logits, probabilities)
+def prediction_kept(readout: Readout, wanted: SoftTarget) -> Loss:
+    """How far the answer to the kept tokens alone is from the wanted one (AML, equation 3).
+
+    Cross-entropy CE(f(keep(a)), p); for labels that are each decided by themselves the mean of their binary
+    cross-entropies, for values the mean squared error.
+
+    Args:
+        readout: f(keep(a)).
+        wanted: p, as `soft_target` gives it: probabilities, or the values of a regression.
+    """
+    logits = readout.logits.flatten(0, 1)
+    if readout.link == "softmax":
+        return F.cross_entropy(logits, wanted.flatten(0, 1))
+    distance = F.binary_cross_entropy_with_logits if readout.link == "sigmoid" else F.mse_loss
+    return distance(logits, wanted.flatten(0, 1))
 
 
-def aim_of_kept(probabilities: Float[Tensor, "batch labels"], target: Target) -> Float[Tensor, "batch labels"]:
-    """What the kept tokens should give: the whole text's prediction, or the target alone where it was not predicted."""
-    predicted = (probabilities.argmax(dim=1) == target)[:, None]
-    return torch.where(predicted, probabilities, F.one_hot(target, probabilities.shape[1]).to(probabilities))
+def soft_target(readout: Readout, target: Target) -> SoftTarget:
+    """The answer that the kept tokens should give.
+
+    That is the whole text's own. Where the target was not predicted, it is the target instead: alone with probability
+    1, or, where every label is decided by itself, that label with probability 1 and the others as they were. A
+    regression predicts every one of its values.
+
+    Args:
+        readout: the answer to the whole text.
+    """
+    probabilities, choices = readout.probabilities, target.choices[..., None]
+    if probabilities is None:
+        return readout.logits
+    predicted = probabilities.argmax(dim=-1, keepdim=True) == choices
+    if readout.link == "sigmoid":
+        predicted = predicted | (probabilities.gather(-1, choices) > 0.5)
+        return torch.where(predicted, probabilities, probabilities.scatter(-1, choices, 1.0))
+    return torch.where(predicted, probabilities, F.one_hot(target.choices, probabilities.shape[-1]).to(probabilities))
 
 
-def prediction_destroyed(logits: Logits, target: Target, eps: float = 1e-6) -> Loss:
-    """-log(1 - p_c(keep(1 - a)) + eps): without the kept tokens the target should be gone (AML, equation 4)."""
-    probability = logits.softmax(dim=-1).gather(1, target[:, None])[:, 0]
+def prediction_destroyed(readout: Readout, target: Target, eps: float = 1e-6) -> Loss:
+    """-log(1 - p_c(keep(1 - a)) + eps): without the kept tokens the target should be gone (AML, equation 4).
+
+    Args:
+        readout: f(keep(1 - a)).
+
+    Raises:
+        ValueError: when the task has no probabilities.
+    """
+    probabilities = readout.probabilities
+    if probabilities is None:
+        raise ValueError(
+            "`destroyed` needs the target's probability, and this model predicts values (a regression): set its weight "
+            "to 0."
+        )
+    probability = probabilities.gather(-1, target.choices[..., None]).flatten()
     return -(1 - probability + eps).log().mean()
 
 
 def sparsity(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Loss:
-    """Mean over a text's tokens of -log(1 - a_i), a = sigmoid(scores): keep little (AML, equation 5)."""
+    """Mean over each text's tokens of -log(1 - a_i), a = sigmoid(scores): keep little (AML, equation 5)."""
     # -log(1 - sigmoid(s)) = softplus(s), which does not overflow.
     return _mean_over_texts(F.softplus(scores), scorable)
 
@@ -45,10 +86,13 @@ def correlation_matching(scores: Scores, teacher: Scores, scorable: Bool[Tensor,
 def additivity(
     scores: Scores, design: Float[Tensor, "batch subsets seq"], effects: Float[Tensor, "batch subsets"]
 ) -> Loss:
-    """1 - correlation between the scores that subsets of tokens sum to and the effects that they really have.
+    """1 - correlation between the sum of the scores of each subset of tokens and the subset's measured effect.
 
-    Faithfulness correlation (Bhatt et al., IJCAI 2020) as a loss: no teacher, the explained model alone. Design and
-    effects are centred already (`methods.subset_regression.SubsetEffects`).
+    Faithfulness correlation (Bhatt et al., IJCAI 2020) as a loss: it needs the explained model and no teacher.
+
+    Args:
+        design: centred, as `methods.subset_regression.SubsetEffects` has it.
+        effects: centred likewise.
     """
     return (1 - F.cosine_similarity(torch.einsum("bms,bs->bm", design, scores), effects, dim=1)).mean()
 

@@ -1,14 +1,14 @@
-"""An explainer beside the prediction: a narrow network on the hidden states of the pass that the prediction takes.
+"""An explainer on top of the prediction: a narrow network on the hidden states of the pass that the prediction takes.
 
 Ladder side-tuning (Sung, Cho and Bansal, NeurIPS 2022) lets a small network read a frozen backbone's states layer by
-layer; AutoGnothi (Wang et al., "Bridging the Gap between Prediction and Explanation", 2024) explains by one, beside a
-prediction that stays what it was. Here, with h_l the state of layer l (l = 0: what enters the first), frozen,
+layer; AutoGnothi (Wang et al., "Bridging the Gap between Prediction and Explanation", 2024) explains by such a network
+and leaves the prediction as it was. Here, with h_l the frozen state of layer l (l = 0: what enters the first),
 
     z = W [norm(h_0 D_0); ...; norm(h_L D_L)] + sum_c w_c (E_c + E_0)     D_l: hidden x rank
-    s = sum_c w_c head_c(norm(blocks(z)))                                 w: the class that is asked
+    s = sum_c w_c head_c(norm(blocks(z)))                                 w: 1 for the target's class, else 0
 
-The blocks are pre-norm transformer blocks that look both ways, whatever the explained model does. The label joins
-after the states are read, so that one pass serves any number of classes.
+The blocks are pre-norm transformer blocks that attend in both directions, also on a causal model. The conditioning is
+added after the states are read, so that one pass serves any number of classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
 from explainer.explained.passes import layer_states
-from explainer.explainers.base import AbstractMaskExplainer, LabelWeights, in_place
-from explainer.explainers.conditioning import LabelEmbedding
-from explainer.typing import Embeddings, Logits, Scores
+from explainer.explainers.base import AbstractMaskExplainer, in_place
+from explainer.explainers.conditioning import ClassConditioning
+from explainer.typing import Embeddings, Scores
 
-Read = Float[Tensor, "batch seq width"]
+SideInput = Float[Tensor, "batch seq width"]
 Attended = Bool[Tensor, "batch 1 1 seq"]
 
 
@@ -37,7 +37,7 @@ class SideExplainer(AbstractMaskExplainer):
         depth: how many blocks it has.
         rank: how many directions of each layer's states it reads.
         heads: of its attention; they divide the width.
-        dropout: on what it reads and on each block's updates, in training.
+        dropout: on its input and on each block's updates, in training.
     """
 
     kind: ClassVar[str] = "side"
@@ -58,52 +58,57 @@ class SideExplainer(AbstractMaskExplainer):
         states = len(explained.layers) + 1
         self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
         self.mix = nn.Linear(states * rank, width)
-        self.label = LabelEmbedding(classes, width)
+        self.label = ClassConditioning(classes, width)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
         self.dropout = nn.Dropout(dropout)
-        # A token costs about two operations a weight, in this network as in the backbone's layers.
+        # A token costs about two operations per weight, in this network as in the backbone's layers.
         layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
         self.forward_equivalents = sum(parameter.numel() for parameter in self.parameters()) / layers
 
-    def forward(self, explained: ExplainedModel, batch: TokenBatch, labels: LabelWeights) -> Scores:
-        return self.predicting(explained, batch)[1](labels)
+    def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        return self.predict_and_attribute(explained, batch)[1](target)
 
-    def predicting(
+    def predict_and_attribute(
         self, explained: ExplainedModel, batch: TokenBatch
-    ) -> tuple[Logits, Callable[[LabelWeights], Scores]]:
-        logits, states = states_of(explained, batch)
-        return logits, self.scoring(batch, states)
+    ) -> tuple[Readout, Callable[[Target], Scores]]:
+        readout, states = states_of(explained, batch)
+        return readout, self.scoring(batch, states)
 
-    def scoring(self, batch: TokenBatch, states: Sequence[Embeddings]) -> Callable[[LabelWeights], Scores]:
-        """What gives the scores of the batch for any labels, from the states of its layers as `states_of` has them."""
-        aligned, order = batch.aligned()
-        read = self.read(states)
+    def scoring(self, batch: TokenBatch, states: Sequence[Embeddings]) -> Callable[[Target], Scores]:
+        """A function that gives the scores of the batch for any target.
+
+        Args:
+            states: of the batch's layers, as `states_of` gives them.
+        """
+        padded, order = batch.right_padded()
+        side_input = self.side_input(states)
         # Without padding there is nothing to mask, and attention is faster; a program is traced for any padding.
-        whole = not torch.compiler.is_exporting() and bool(aligned.attention_mask.all())
-        attended = None if whole else aligned.attention_mask.bool()[:, None, None]
+        whole = not torch.compiler.is_exporting() and bool(padded.attention_mask.all())
+        attended = None if whole else padded.attention_mask.bool()[:, None, None]
 
-        def score(labels: LabelWeights) -> Scores:
-            return in_place(batch, self.explain(read, labels.to(read.dtype), attended), order)
+        def score(target: Target) -> Scores:
+            return in_place(batch, self.explain(side_input, target, attended), order)
 
         return score
 
-    def read(self, states: Sequence[Embeddings]) -> Read:
-        """What the side network sees: of each layer the same number of directions, normed, mixed."""
+    def side_input(self, states: Sequence[Embeddings]) -> SideInput:
+        """What the side network reads: the same number of directions of each layer, normed and mixed."""
         down = self.down
         read = torch.stack([state.to(down.dtype) @ weight for state, weight in zip(states, down, strict=True)], dim=2)
         return self.dropout(self.mix(F.layer_norm(read, read.shape[-1:]).flatten(2)))
 
-    def explain(self, read: Read, labels: LabelWeights, attended: Attended | None = None) -> Scores:
+    def explain(self, side_input: SideInput, target: Target, attended: Attended | None = None) -> Scores:
         """Scores of every position; `attended` is false at padding."""
-        states = read + self.label(labels)[:, None]
+        states = side_input + self.label(target)[:, None]
         for block in self.blocks:
             states = block(states, attended)
-        return (self.head(states) @ labels[..., None])[..., 0]
+        scores = self.head(states)  # (batch, seq, labels)
+        return (scores @ self.label.one_hot(target)[..., None].to(scores.dtype))[..., 0]
 
 
-def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Logits, list[Embeddings]]:
-    """The model's logits, and of the same pass the states of its layers, detached; their padding is on the right."""
+def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, list[Embeddings]]:
+    """The model's answer, and the states of its layers in the same pass: detached, right-padded."""
     with torch.no_grad(), layer_states(explained.layers) as states:
         return explained(batch), states
 
@@ -119,13 +124,13 @@ class _Block(nn.Module):
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Read, attended: Attended | None) -> Read:
+    def forward(self, states: SideInput, attended: Attended | None) -> SideInput:
         states = states + self.dropout(self.attention(self.attention_norm(states), attended))
         return states + self.dropout(self.down(F.gelu(self.up(self.forward_norm(states)))))
 
-    def attention(self, states: Read, attended: Attended | None) -> Read:
+    def attention(self, states: SideInput, attended: Attended | None) -> SideInput:
         batch, seq, width = states.shape
         parts = self.attended(states).view(batch, seq, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (batch, heads, seq, width of a head)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        return self.joined(found.transpose(1, 2).reshape(batch, seq, width))
+        states = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        return self.joined(states.transpose(1, 2).reshape(batch, seq, width))

@@ -1,1 +1,1 @@
-"""Exported explainers: folders, the hub, and programs that run elsewhere (torch.export, ONNX)."""
+"""Exported attributors: programs that run elsewhere (torch.export, ONNX), and the hub. Reads methods, changes none."""

@@ -1,4 +1,4 @@
-"""The hub: an attributor's folder sent there, and the head of a model card as the hub reads it."""
+"""The hub: uploading an attributor's folder, and the head of a model card as the hub reads it."""
 
 import json
 import tempfile
@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 
 from explainer.explained import ExplainedModel
 from explainer.explainers import AbstractMaskExplainer
-from explainer.explainers.folder import write
+from explainer.explainers.folder import save_folder
 
 
 def push(
@@ -26,7 +26,10 @@ def push(
     revision: str | None,
     commit_message: str,
 ) -> str:
-    """Make the repository where it is not there, and upload folder and card in one commit; returns its address.
+    """Make the repository where it does not exist, and upload the folder and the card in one commit.
+
+    Returns:
+        The address of the commit.
 
     Raises:
         ValueError: when the folder would refer to a model that only this machine has.
@@ -38,7 +41,7 @@ def push(
         )
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
-        write(explained, explainer, folder, dtype, merge)
+        save_folder(explained, explainer, folder, dtype, merge)
         (folder / "README.md").write_text(short_card(repo_id, explained) if card is None else card)
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -51,14 +54,14 @@ def push(
 
 
 def short_card(repo_id: str, explained: ExplainedModel, license: str = "apache-2.0") -> str:
-    """README.md of an attributor whose training is not at hand."""
+    """README.md of an attributor without the record of its training."""
     return "\n".join(
         [*card_head("token-attribution", explained.name, license), "", *usage(repo_id, explained.name), ""]
     )
 
 
 def usage(name: str, explained: str | None) -> list[str]:
-    """What the attributor `name` is, and how it is asked."""
+    """The description of the attributor `name`, with the code that explains a text by it."""
     return [
         f"# {Path(name).name}",
         "",
@@ -76,7 +79,7 @@ def usage(name: str, explained: str | None) -> list[str]:
 
 
 def card_head(tag: str, model: str | None, license: str = "apache-2.0") -> list[str]:
-    """The metadata that the hub reads: library, licence, tags, and the model that `model` is or adapts."""
+    """The metadata that the hub reads: library, licence, tags, and the hub model that `model` is or adapts."""
     values = {"library_name": "amortex", "license": license, "tags": [tag]}
     base = None if model is None else base_model(model)
     values |= {} if base is None else {"base_model": base}
@@ -84,7 +87,7 @@ def card_head(tag: str, model: str | None, license: str = "apache-2.0") -> list[
 
 
 def base_model(name: str) -> str | None:
-    """The hub id that a model is of, its own or an adapter's base; None for folders that do not tell."""
+    """The hub id of a model, or of the base of an adapter; None for a folder that names none."""
     if not Path(name).exists():
         return name
     adapter = Path(name) / "adapter_config.json"

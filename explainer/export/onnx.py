@@ -1,8 +1,7 @@
-"""ONNX: an attributor as one file that ONNX Runtime runs without torch, and the tokenizer beside it."""
+"""ONNX: an attributor as one file that ONNX Runtime runs without torch, with its tokenizer in a second file."""
 
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,26 +16,39 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from explainer.explained import ExplainedModel
-from explainer.export.agreement import agreement
-from explainer.export.program import Run, check, example, exported_program, reason
-from explainer.export.sentences import SAMPLE
+from explainer.explained.readout import Link
+from explainer.export.agreement import agreement, check
+from explainer.export.exportable import ExportableAttributor, Run
+from explainer.export.program import exported_program, reason
+from explainer.export.sentences import SENTENCES
 from explainer.methods.trained.amortized import Amortized
+from explainer.storage.atomic import replacing
 
 OUTPUTS = ["logits", "scores"]
+PROBABILITIES: dict[Link, str | None] = {
+    "softmax": "the softmax of a text's logits",
+    "sigmoid": "the sigmoid of each logit",
+    "identity": None,  # the logits are the predicted values
+}
 
 
 def write_onnx(
-    explained: ExplainedModel, method: Amortized, path: Path, texts: Sequence[str] = SAMPLE, int8: bool = False
+    explained: ExplainedModel, method: Amortized, path: Path, texts: Sequence[str] = SENTENCES, int8: bool = False
 ) -> dict[str, Any]:
-    """Write `path`, and beside it STEM.tokenizer.json and STEM.json; returns what STEM.json says.
+    """Write the ONNX file `path`, its tokenizer STEM.tokenizer.json, and facts about it STEM.json.
 
-    Inputs: int64 input_ids and attention_mask (batch, seq), target (batch,) with -1 for the predicted class, and
+    Inputs: int64 input_ids and attention_mask (batch, seq), target (batch,) with -1 for the predicted label, and
     token_type_ids where the model reads them; padding on the right. Outputs: float32 logits (batch, labels) and scores
-    (batch, seq), 0 at special tokens and padding.
+    (batch, seq), 0 at special tokens and padding. Of a regression with several values none is the predicted one: there
+    the scores for -1 are NaN.
 
     Args:
         texts: what the file is checked on, and the int8 one compared on.
         int8: quantise the weights to int8, and the activations as they come: smaller, no longer equal to 1e-4.
+
+    Returns:
+        The facts: labels, max_tokens, special_token_ids, task, link, probabilities (how to compute them of the logits;
+        None where the logits are predicted values), largest_difference, int8.
 
     Raises:
         ImportError: when a package is missing.
@@ -44,19 +56,21 @@ def write_onnx(
     """
     _check_installed()
     path = Path(path)
+    program = exported_program(explained, method, texts)
+    attributor = ExportableAttributor(explained, method)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder) / path.name
-        _convert(exported_program(explained, method, texts), example(explained, texts), file)
-        difference = check(_runner(file), explained, method, texts, "The ONNX file")
-        facts = _about(explained) | {"largest_difference": difference}
+        _convert(program, file)
+        facts = _facts(explained) | {"largest_difference": check(_runner(file), attributor, texts, "The ONNX file")}
         if int8:
             _quantise(file)
-            facts["int8"] = agreement(_runner(file), explained, method, texts).record()
+            facts["int8"] = agreement(_runner(file), attributor, texts).record()
         portable_tokenizer(explained).save(str(file.with_suffix(".tokenizer.json")))
         file.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
         for written in Path(folder).iterdir():
-            shutil.move(written, path.parent / written.name)
+            with replacing(path.parent / written.name) as name:
+                written.replace(name)
     return facts
 
 
@@ -71,17 +85,21 @@ def portable_tokenizer(explained: ExplainedModel) -> Tokenizer:
     return tokenizer
 
 
-def _about(explained: ExplainedModel) -> dict[str, Any]:
+def _facts(explained: ExplainedModel) -> dict[str, Any]:
     """What a reader of the file must know and cannot see in it."""
     return {
         "labels": explained.labels,
         "max_tokens": explained.text.max_tokens,
         "special_token_ids": explained.text.special_ids.tolist(),
+        "task": explained.task.name,
+        "link": explained.task.link,
+        "probabilities": PROBABILITIES[explained.task.link],
     }
 
 
-def _convert(program: ExportedProgram, inputs: dict[str, Tensor], file: Path) -> None:
-    """`program` as an ONNX file; weights of more than 2 GB lie beside it."""
+def _convert(program: ExportedProgram, file: Path) -> None:
+    """Save the program as an ONNX file; weights of more than 2 GB go into a second file."""
+    inputs: dict[str, Tensor] = program.example_inputs[1]  # type: ignore[index]
     axes = {name: {0: "batch", 1: "seq"} if value.ndim == 2 else {0: "batch"} for name, value in inputs.items()}
     names: dict[str, Any] = {"input_names": list(inputs), "output_names": OUTPUTS}
     try:
@@ -97,7 +115,7 @@ def _convert(program: ExportedProgram, inputs: dict[str, Tensor], file: Path) ->
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the exporter says of other packages that are not there, and of its own past, untold."""
+    """Suppress the exporter's warnings about missing optional packages and its own deprecations."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)  # that torchvision is not installed
@@ -112,13 +130,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _quantise(file: Path) -> None:
-    """Weights in int8, one scale a column; of seven bits, because older processors overflow with eight."""
+    """Weights in int8, one scale per column; of seven bits, because older processors overflow with eight."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = onnx.load(file)
-    model.graph.ClearField("value_info")  # those of before the exporter's own optimisation
+    model.graph.ClearField("value_info")  # out of date since the exporter's own optimisation
     onnx.save(model, file)
     quant_pre_process(file, file, skip_symbolic_shape=True)
     quantize_dynamic(file, file, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
@@ -133,8 +151,8 @@ def _runner(file: Path) -> Run:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        found = session.run(OUTPUTS, {name: value.cpu().numpy() for name, value in inputs.items()})
-        logits, scores = (torch.from_numpy(values) for values in found)
+        outputs = session.run(OUTPUTS, {name: value.cpu().numpy() for name, value in inputs.items()})
+        logits, scores = (torch.from_numpy(values) for values in outputs)
         return logits, scores
 
     return run

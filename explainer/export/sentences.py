@@ -4,7 +4,7 @@ _LONG = (
     "We arrived late in the evening , and although nobody at the desk could find our names at first , the manager "
     "apologised , gave us a quiet room with a view over the harbour , and sent up bread , cheese and fruit ."
 )
-SAMPLE = [
+SENTENCES = [
     "The plot is thin , but the acting is wonderful .",
     "No .",
     "I would not recommend this phone to anyone : the battery dies within an hour .",

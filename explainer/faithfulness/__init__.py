@@ -1,1 +1,1 @@
-"""Faithfulness of given scores: perturb the texts, run the model, read the metrics. Sees scores, never a method."""
+"""Faithfulness of given scores: perturb the texts, run the model, compute the metrics. Sees scores, never a method."""

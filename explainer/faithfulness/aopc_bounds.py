@@ -1,79 +1,106 @@
-"""The AOPC of a ranking, and the lowest and highest one that any order of the text's tokens reaches.
+"""The AOPC of a ranking, and the lowest and highest AOPC that any order of the text's tokens reaches.
 
 Edin et al., Normalized AOPC, ACL 2025. With the tokens of an order replaced one after the other by the baseline token,
 
     AOPC(order) = 1/n * sum_{k=1..n} [p(whole text) - p(first k replaced)]
 
-The extremes over all n! orders are looked for by beam search. What follows depends on the set replaced so far, not on
-its order, so a beam holds sets, each with the best sum on a way to it: as wide as there are sets of one size, the
-search is exact.
+Beam search looks for the extremes over all n! orders. The rest of a sum depends on the set replaced so far, not on its
+order, so a beam holds sets, each with the best sum of an order of it. The search is exact when the beam is as wide as
+there are sets of one size. Any other operator can take the place of the replacement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import EncodedText, ExplainedModel, Tokens
-from explainer.faithfulness.perturbation import check_lengths, of_target, ranked
-from explainer.typing import RaggedScores, Target
+from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
+from explainer.faithfulness.perturbation import Operator, mask_of, perturb, ranked
 
 
 @dataclass(frozen=True)
 class AOPCBounds:
-    """The lowest and the highest AOPC of each text; they do not depend on any scores."""
+    """The lowest and the highest AOPC per text; they do not depend on any scores."""
 
     lower: Float[Tensor, " n"]
     upper: Float[Tensor, " n"]
 
 
 def ranking_aopc(
-    explained: ExplainedModel, texts: Sequence[EncodedText], scores: RaggedScores, target: Target
+    explained: ExplainedModel, attributions: Attributions, operator: Operator = "replace"
 ) -> Float[Tensor, " n"]:
-    """The AOPC of replacing token by token from the highest score down; NaN for texts without scorable tokens."""
-    check_lengths(texts, scores)
-    rows: list[Tokens] = []
-    for text, score in zip(texts, scores, strict=True):
-        order = ranked(score.cpu(), text.scorable).tolist()
-        rows += [_replaced(text, order[:k], explained.baseline_token_id) for k in range(len(order) + 1)]
-    counts = [text.n_scorable + 1 for text in texts]
-    found = of_target(explained, rows, target.cpu().repeat_interleave(torch.tensor(counts)))[1]
-    return torch.stack([(part[0] - part[1:]).mean() for part in found.split(counts)])
+    """The AOPC of taking out token by token from the highest score down; NaN for texts without scorable tokens."""
+    sequences: list[Tokens] = []
+    for text, scores in zip(attributions.texts, attributions.scores, strict=True):
+        order = ranked(scores, text.scorable).tolist()
+        steps = range(1, len(order) + 1)
+        sequences += [text.tokens, *(_without(text, order[:k], operator, explained.baseline_token_id) for k in steps)]
+    counts = [text.n_scorable + 1 for text in attributions.texts]
+    probabilities = _probabilities(explained, sequences, attributions.target.repeat_interleave(torch.tensor(counts)))
+    return torch.stack([(curve[0] - curve[1:]).mean() for curve in probabilities.split(counts)])
 
 
 def aopc_bounds(
-    explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, beam_width: int = 5
+    explained: ExplainedModel,
+    texts: Sequence[EncodedText],
+    target: Target,
+    beam_width: int = 5,
+    operator: Operator = "replace",
 ) -> AOPCBounds:
     """The extremes of `ranking_aopc` over all orders; every text takes its next step in one pooled prediction.
 
-    About `beam_width` * n^2 forward passes of a text of n tokens.
+    About `beam_width` * n^2 forward passes of a text of n tokens. Bounds that were found are kept for as long as the
+    explained model lives and its weights do not change, so that comparing several methods on the same texts needs one
+    search.
 
     Args:
-        beam_width: sets of replaced tokens kept at each size, for either bound.
+        beam_width: sets of tokens kept at each size, for either bound.
+
+    Raises:
+        ValueError: when the beam has no width, or the task no probabilities.
     """
     if beam_width < 1:
         raise ValueError(f"`beam_width` must be a positive number of sets, got {beam_width}.")
-    whole = of_target(explained, [text.tokens for text in texts], target.cpu())[1].tolist()
-    beams = [
-        _Beam(text, c, p, sign) for text, c, p in zip(texts, target.tolist(), whole, strict=True) for sign in (-1, 1)
-    ]
-    for _ in range(max((text.n_scorable for text in texts), default=0)):
-        _advance(explained, [beam for beam in beams if not beam.complete], beam_width)
-    values = torch.tensor([beam.aopc for beam in beams]).view(len(texts), 2)
-    return AOPCBounds(values[:, 0], values[:, 1])
+    kept = _kept_bounds(explained, operator, beam_width)
+    keys = [_key(text, row) for text, row in zip(texts, target.choices.tolist(), strict=True)]
+    missing: dict[Hashable, int] = {}
+    for place, key in enumerate(keys):
+        if key not in kept:
+            missing.setdefault(key, place)
+    places = list(missing.values())
+    searched = _search(explained, [texts[i] for i in places], target[places], beam_width, operator)
+    kept.update(zip(missing, searched, strict=True))
+    bounds = torch.tensor([kept[key] for key in keys]).view(len(texts), 2)
+    return AOPCBounds(bounds[:, 0], bounds[:, 1])
+
+
+_Bounds = dict[Hashable, tuple[float, float]]
+_KEPT: WeakKeyDictionary[ExplainedModel, dict[Hashable, _Bounds]] = WeakKeyDictionary()
+
+
+def _kept_bounds(explained: ExplainedModel, operator: Operator, beam_width: int) -> _Bounds:
+    """The bounds known of this model with its present weights, by text and target."""
+    # The randomisation test changes weights in place: the counters of such changes, and where the weights lie, tell.
+    weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in explained.parameters())
+    return _KEPT.setdefault(explained, {}).setdefault((operator, beam_width, weights), {})
+
+
+def _key(text: EncodedText, choices: list[int]) -> Hashable:
+    return text.tokens.key, text.scorable.numpy().tobytes(), tuple(choices)
 
 
 @dataclass
 class _Beam:
-    """One text's search in one direction: `sign` 1 looks for the highest sum of falls, -1 for the lowest.
+    """The search for one bound of one text: `sign` 1 looks for the highest sum of falls, -1 for the lowest.
 
-    `sums` maps a set of replaced tokens, a bit each, to the best sum of falls of an order of them.
+    `sums` maps a set of tokens that were taken out, a bit each, to the best sum of falls of an order of them.
     """
 
+    place: int
     text: EncodedText
-    target: int
     whole: float
     sign: int
     sums: dict[int, float] = field(default_factory=lambda: {0: 0.0})
@@ -89,34 +116,56 @@ class _Beam:
 
     def candidates(self) -> dict[int, float]:
         """Every set with one token more, and the best sum before it."""
-        found: dict[int, float] = {}
+        sums: dict[int, float] = {}
         for before, total in self.sums.items():
             for bit in range(self.text.n_scorable):
                 if not before >> bit & 1:
                     after = before | 1 << bit
-                    found[after] = max(found.get(after, total), total, key=lambda value: self.sign * value)
-        return found
+                    sums[after] = max(sums.get(after, total), total, key=lambda value: self.sign * value)
+        return sums
 
-    def row(self, chosen: int, baseline: int) -> Tokens:
-        places = self.text.scorable.nonzero()[:, 0].tolist()
-        return _replaced(self.text, [place for bit, place in enumerate(places) if chosen >> bit & 1], baseline)
+    def without(self, chosen: int, operator: Operator, baseline_token_id: int) -> Tokens:
+        """The text without a set of tokens."""
+        positions = self.text.scorable.nonzero()[:, 0].tolist()
+        taken = [position for bit, position in enumerate(positions) if chosen >> bit & 1]
+        return _without(self.text, taken, operator, baseline_token_id)
 
     def keep(self, sums: dict[int, float], width: int) -> None:
         self.sums = dict(sorted(sums.items(), key=lambda item: (-self.sign * item[1], item[0]))[:width])
 
 
-def _advance(explained: ExplainedModel, beams: Sequence[_Beam], width: int) -> None:
+def _search(
+    explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, width: int, operator: Operator
+) -> list[tuple[float, float]]:
+    """The lower and the upper bound per text."""
+    whole = _probabilities(explained, [text.tokens for text in texts], target).tolist()
+    beams = [_Beam(i, text, p, sign) for i, (text, p) in enumerate(zip(texts, whole, strict=True)) for sign in (-1, 1)]
+    for _ in range(max((text.n_scorable for text in texts), default=0)):
+        _advance(explained, target, [beam for beam in beams if not beam.complete], width, operator)
+    return [(lower.aopc, upper.aopc) for lower, upper in zip(beams[::2], beams[1::2], strict=True)]
+
+
+def _advance(explained: ExplainedModel, target: Target, beams: Sequence[_Beam], width: int, operator: Operator) -> None:
     """One token more for every beam."""
     candidates = [beam.candidates() for beam in beams]
-    pairs = [(beam, chosen) for beam, sets in zip(beams, candidates, strict=True) for chosen in sets]
-    rows = [beam.row(chosen, explained.baseline_token_id) for beam, chosen in pairs]
-    found = of_target(explained, rows, torch.tensor([beam.target for beam, _ in pairs]))[1].tolist()
-    probabilities = iter(found)
-    for beam, sets in zip(beams, candidates, strict=True):
-        beam.keep({chosen: total + beam.whole - next(probabilities) for chosen, total in sets.items()}, width)
+    sets = [(beam, chosen) for beam, sums in zip(beams, candidates, strict=True) for chosen in sums]
+    sequences = [beam.without(chosen, operator, explained.baseline_token_id) for beam, chosen in sets]
+    probabilities = iter(_probabilities(explained, sequences, target[[beam.place for beam, _ in sets]]).tolist())
+    for beam, sums in zip(beams, candidates, strict=True):
+        beam.keep({chosen: total + beam.whole - next(probabilities) for chosen, total in sums.items()}, width)
 
 
-def _replaced(text: EncodedText, places: list[int], token_id: int) -> Tokens:
-    mask = torch.zeros(len(text), dtype=torch.bool)
-    mask[places] = True
-    return text.tokens.replaced(mask, token_id)
+def _without(text: EncodedText, positions: list[int], operator: Operator, baseline_token_id: int) -> Tokens:
+    return perturb(text, mask_of(positions, len(text)), operator, baseline_token_id)
+
+
+def _probabilities(explained: ExplainedModel, sequences: Sequence[Tokens], target: Target) -> Float[Tensor, " n"]:
+    """The probability of each sequence's target.
+
+    Raises:
+        ValueError: when the task has none.
+    """
+    probabilities = explained.evaluate(sequences, target).probability
+    if probabilities is None:
+        raise ValueError("AOPC bounds are bounds of probabilities, and this model predicts values (a regression).")
+    return probabilities

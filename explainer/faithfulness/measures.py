@@ -1,14 +1,18 @@
-"""The faithfulness of a set of attributions: perturb, predict, and read the metrics."""
+"""Faithfulness metrics of given scores: one table says what each metric perturbs and how its values are read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import EncodedText, ExplainedModel
-from explainer.faithfulness.aopc_bounds import AOPCBounds, aopc_bounds, ranking_aopc
-from explainer.faithfulness.perturbation import PERCENTS, Curves, Kind, Plan, curves, joined
+from explainer.explained import Attributions, ExplainedModel
+from explainer.explained.readout import Link
+from explainer.faithfulness.aopc_bounds import aopc_bounds, ranking_aopc
+from explainer.faithfulness.curves import PERCENTS, Curves, Percents, Perturbation, Plan, Which, curves, joined
+from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import (
     AOPCComprehensiveness,
     AOPCSufficiency,
@@ -20,96 +24,223 @@ from explainer.metrics import (
     MoRFLeRFArea,
     NormalisedAOPC,
     Sufficiency,
-    normalised_aopc,
 )
-from explainer.typing import RaggedScores, Target
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a metric is read: its class, the perturbations it needs, and its function's arguments out of their curves."""
+class MetricInputs:
+    """Everything that a metric can read its arguments from, under the operator that it is measured with.
+
+    Attributes:
+        curves: hold the points of the metric's plan, and maybe others.
+        beam_width: of the search for the bounds of normalised AOPC.
+    """
+
+    explained: ExplainedModel
+    attributions: Attributions
+    curves: Curves
+    operator: Operator
+    beam_width: int
+
+    def probability(self, which: Which, percents: Percents) -> Float[Tensor, "n percents"]:
+        return self.curves.probability(Perturbation(self.operator, which), percents)
+
+    def value(self, which: Which, percents: Percents) -> Float[Tensor, "n percents"]:
+        return self.curves.value(Perturbation(self.operator, which), percents)
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A faithfulness metric: its class, the texts it perturbs, and how its values are read.
+
+    Attributes:
+        metric: the class, whose function gives one value per text.
+        operator: what is done to the tokens, unless the caller wants another operator.
+        plan: the percents of the tokens at which each group of tokens (top, rest, bottom) is taken out.
+        read: the arguments of the metric's function.
+        needs_probabilities: whether it cannot be measured where the model predicts values (a regression).
+    """
 
     metric: type[MeanOverTexts]
-    plan: Plan
-    arguments: Callable[[Curves], tuple[Tensor, ...]]
+    operator: Operator
+    plan: Mapping[Which, Percents]
+    read: Callable[[MetricInputs], tuple[Tensor, ...]]
+    needs_probabilities: bool = True
+
+    def curves_needed(self, operator: Operator | None = None) -> Plan:
+        """The points of the curves that the metric reads, under its own operator or another."""
+        return {Perturbation(operator or self.operator, which): percents for which, percents in self.plan.items()}
 
 
-def _single(metric: type[MeanOverTexts], kind: Kind) -> Reading:
-    at = (20.0,)
-    return Reading(metric, {kind: at}, lambda curve: (curve.whole, curve.probability(kind, at)[:, 0]))
+def _at_a_fifth(metric: type[MeanOverTexts], operator: Operator, which: Which) -> MetricSpec:
+    """A metric of the probability when a fifth of the tokens is taken out (or kept)."""
+    fifth = (20.0,)
+    return MetricSpec(
+        metric,
+        operator,
+        {which: fifth},
+        lambda inputs: (inputs.curves.whole_probability, inputs.probability(which, fifth)[:, 0]),
+    )
 
 
-def _area(metric: type[MeanOverTexts], kind: Kind, percents: tuple[float, ...] = PERCENTS) -> Reading:
-    return Reading(metric, {kind: percents}, lambda curve: (curve.whole, curve.probability(kind, percents)))
+def _area(metric: type[MeanOverTexts], operator: Operator, which: Which, percents: Percents = PERCENTS) -> MetricSpec:
+    """A metric of the probability's whole curve."""
+    return MetricSpec(
+        metric,
+        operator,
+        {which: percents},
+        lambda inputs: (inputs.curves.whole_probability, inputs.probability(which, percents)),
+    )
 
 
-NINTHS = tuple(100 * step / 9 for step in range(1, 10))
-TENTHS = tuple(10.0 * step for step in range(1, 11))
+def _value_area(metric: type[MeanOverTexts], which: Which) -> MetricSpec:
+    """A metric of the value's whole curve."""
+    return MetricSpec(
+        metric,
+        "delete",
+        {which: PERCENTS},
+        lambda inputs: (inputs.curves.whole_value, inputs.value(which, PERCENTS)),
+        needs_probabilities=False,
+    )
 
-READINGS = {
-    "comprehensiveness": _single(Comprehensiveness, "removed"),
-    "sufficiency": _single(Sufficiency, "kept"),
-    "log_odds": _single(LogOdds, "replaced"),
-    "aopc_comprehensiveness": _area(AOPCComprehensiveness, "removed"),
-    "aopc_sufficiency": _area(AOPCSufficiency, "kept"),
-    "mask_lrp_aopc": _area(MaskLRPAOPC, "replaced", NINTHS),
-    "mask_lrp_log_odds": _area(MaskLRPLogOdds, "replaced", NINTHS),
-    "morf_lerf_area": Reading(
+
+def _value_curve(inputs: MetricInputs, which: Which, percents: Percents) -> Float[Tensor, "n points"]:
+    """The value at every point, the whole text in front."""
+    return torch.cat([inputs.curves.whole_value[:, None], inputs.value(which, percents)], dim=1)
+
+
+def _normalised_arguments(inputs: MetricInputs) -> tuple[Tensor, ...]:
+    """The AOPC of the scores' own ranking, and its bounds."""
+    explained, given, operator = inputs.explained, inputs.attributions, inputs.operator
+    bounds = aopc_bounds(explained, given.texts, given.target, inputs.beam_width, operator)
+    return ranking_aopc(explained, given, operator).float(), bounds.lower, bounds.upper
+
+
+NINTHS: Percents = tuple(100 * step / 9 for step in range(1, 10))
+TENTHS: Percents = tuple(10.0 * step for step in range(1, 11))
+
+METRIC_SPECS: dict[str, MetricSpec] = {
+    "comprehensiveness": _at_a_fifth(Comprehensiveness, "delete", "top"),
+    "sufficiency": _at_a_fifth(Sufficiency, "delete", "rest"),
+    "log_odds": _at_a_fifth(LogOdds, "replace", "top"),
+    "aopc_comprehensiveness": _area(AOPCComprehensiveness, "delete", "top"),
+    "aopc_sufficiency": _area(AOPCSufficiency, "delete", "rest"),
+    "mask_lrp_aopc": _area(MaskLRPAOPC, "replace", "top", NINTHS),
+    "mask_lrp_log_odds": _area(MaskLRPLogOdds, "replace", "top", NINTHS),
+    "morf_lerf_area": MetricSpec(
         MoRFLeRFArea,
-        {"blanked": TENTHS, "blanked_least": TENTHS},
-        lambda curve: (curve.logit("blanked", TENTHS), curve.logit("blanked_least", TENTHS)),
+        "blank",
+        {"top": TENTHS, "bottom": TENTHS},
+        lambda inputs: (_value_curve(inputs, "top", TENTHS), _value_curve(inputs, "bottom", TENTHS)),
+        needs_probabilities=False,
     ),
+    "normalised_aopc": MetricSpec(NormalisedAOPC, "replace", {}, _normalised_arguments),
+    "value_aopc_comprehensiveness": _value_area(AOPCComprehensiveness, "top"),
+    "value_aopc_sufficiency": _value_area(AOPCSufficiency, "rest"),
 }
-NORMALISED = "normalised_aopc"
+"""Every metric by its name. `Comparison` and the commands know the metrics from this table alone."""
 
-HIGHER_IS_BETTER = {name: bool(reading.metric.higher_is_better) for name, reading in READINGS.items()}
-HIGHER_IS_BETTER |= {NORMALISED: NormalisedAOPC.higher_is_better}
+
+class _HigherIsBetter(Mapping[str, bool]):
+    """The better direction of every metric in the table."""
+
+    def __getitem__(self, name: str) -> bool:
+        return bool(METRIC_SPECS[name].metric.higher_is_better)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METRIC_SPECS)
+
+    def __len__(self) -> int:
+        return len(METRIC_SPECS)
+
+
+HIGHER_IS_BETTER: Mapping[str, bool] = _HigherIsBetter()
+ALL_METRICS: KeysView[str] = METRIC_SPECS.keys()
 
 METRICS = ("comprehensiveness", "sufficiency", "log_odds", "aopc_comprehensiveness", "aopc_sufficiency")
-ALL_METRICS = tuple(HIGHER_IS_BETTER)
+"""The default metrics where the explained model gives probabilities."""
+
+VALUE_METRICS = ("value_aopc_comprehensiveness", "value_aopc_sufficiency", "morf_lerf_area")
+"""The default metrics where it predicts values (a regression)."""
+
+
+def default_metrics(link: Link) -> tuple[str, ...]:
+    """The metrics of a task whose logits become probabilities by `link`."""
+    return VALUE_METRICS if link == "identity" else METRICS
+
+
+def summary_metrics(metrics: Collection[str]) -> tuple[str, str]:
+    """The two areas among the metrics that `summary` takes: of probabilities where they are there, else of values."""
+    if "aopc_comprehensiveness" in metrics:
+        return "aopc_comprehensiveness", "aopc_sufficiency"
+    return "value_aopc_comprehensiveness", "value_aopc_sufficiency"
+
+
+def summary(values: Mapping[str, Tensor]) -> Float[Tensor, " n"]:
+    """AOPC-comprehensiveness minus AOPC-sufficiency per text: the one number that this project ranks by.
+
+    It is of probabilities where `values` has these areas, and of values otherwise.
+    """
+    comprehensiveness, sufficiency = summary_metrics(values.keys())
+    return torch.as_tensor(values[comprehensiveness]) - torch.as_tensor(values[sufficiency])
 
 
 def faithfulness(
     explained: ExplainedModel,
-    texts: Sequence[EncodedText],
-    scores: RaggedScores,
-    target: Target,
-    metrics: Sequence[str] = METRICS,
+    attributions: Attributions,
+    metrics: Sequence[str] | None = None,
     *,
+    operator: Operator | None = None,
     beam_width: int = 5,
-    bounds: AOPCBounds | None = None,
 ) -> dict[str, Tensor]:
-    """Each wanted metric with one value a text, in the order of the texts; only what they need is run.
+    """Each wanted metric with one value per text, in the order of the texts; only what they need is run.
 
     Args:
-        scores: one tensor (tokens,) a text.
-        target: the class explained, one a text.
-        metrics: of `ALL_METRICS`; `normalised_aopc` takes about beam_width * n^2 passes, the others a dozen or two.
+        metrics: of `METRIC_SPECS`, by default those of the model's task. `normalised_aopc` takes about
+            beam_width * n^2 passes for the first scores of a text, the others a dozen or two.
+        operator: `delete`, `replace`, `blank` or `hide`, in place of each metric's own operator.
         beam_width: of the search for the bounds of `normalised_aopc`.
-        bounds: those bounds, when known: they do not depend on the scores, so one `aopc_bounds` serves all methods.
 
     Raises:
-        ValueError: when there is no such metric, or scores do not fit their text or hold NaN.
+        ValueError: when there is no such metric or operator, a metric needs probabilities and the model has none, or
+            scores hold NaN.
     """
-    if unknown := [name for name in metrics if name not in HIGHER_IS_BETTER]:
-        raise ValueError(f"`metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
-    read = [name for name in metrics if name in READINGS]
+    link = explained.task.link
+    metrics = default_metrics(link) if metrics is None else metrics
+    check_metrics(metrics, link)
+    check_operator(operator)
+    plan = joined(METRIC_SPECS[name].curves_needed(operator) for name in metrics)
+    run = curves(explained, attributions, plan)
     values: dict[str, Tensor] = {}
-    if read:
-        plan = joined(READINGS[name].plan for name in read)
-        values = read_metrics(curves(explained, texts, scores, target, plan), read)
-    if NORMALISED in metrics:
-        bounds = bounds or aopc_bounds(explained, texts, target, beam_width)
-        reached = ranking_aopc(explained, texts, scores, target).float()
-        values[NORMALISED] = normalised_aopc(reached, bounds.lower, bounds.upper)
-    return {name: values[name] for name in metrics}
+    for name in metrics:
+        spec = METRIC_SPECS[name]
+        inputs = MetricInputs(explained, attributions, run, operator or spec.operator, beam_width)
+        values[name] = spec.metric.function(*spec.read(inputs))
+    return values
 
 
-def read_metrics(curve: Curves, metrics: Sequence[str] = METRICS) -> dict[str, Tensor]:
-    """The metrics of curves that hold what they need, one value a text."""
-    return {name: READINGS[name].metric.function(*READINGS[name].arguments(curve)) for name in metrics}
+def check_metrics(metrics: Sequence[str], link: Link | None = None) -> None:
+    """Refuse unknown metrics and, where the link is known, those that need probabilities which it does not give.
+
+    Raises:
+        ValueError: naming them, and the metrics that work.
+    """
+    if unknown := [name for name in metrics if name not in METRIC_SPECS]:
+        raise ValueError(f"`metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
+    refused = [name for name in metrics if link == "identity" and METRIC_SPECS[name].needs_probabilities]
+    if refused:
+        able = ", ".join(name for name, spec in METRIC_SPECS.items() if not spec.needs_probabilities)
+        raise ValueError(
+            f"`metrics` {', '.join(refused)} need probabilities, and this model predicts values (a regression): use "
+            f"{able}."
+        )
 
 
-def summary(values: dict[str, Tensor]) -> Tensor:
-    """AOPC-comprehensiveness minus AOPC-sufficiency, one value a text: the one number this project ranks by."""
-    return torch.as_tensor(values["aopc_comprehensiveness"]) - torch.as_tensor(values["aopc_sufficiency"])
+def check_operator(operator: str | None) -> None:
+    """Refuse an unknown operator.
+
+    Raises:
+        ValueError: naming it, and the four that exist.
+    """
+    if operator is not None and operator not in get_args(Operator):
+        raise ValueError(f"`operator` must be one of {', '.join(get_args(Operator))}, got {operator!r}.")

@@ -1,64 +1,42 @@
-"""Attribution methods: one file each, one small contract (`base.AbstractMethod`)."""
+"""Attribution methods: they read the explained model and leave it equal to the bit.
 
-from typing import Any
+A method is one file and one import line here, which puts it into `METHODS`. Methods by name, with settings, come from
+`explainer.methods.loading.load_method`.
+"""
 
-from explainer.methods.attention.attcat import AttCAT as AttCAT
-from explainer.methods.attention.attention_rollout import AttentionRollout as AttentionRollout
-from explainer.methods.attention.gae import GAE as GAE
+import inspect
+
 from explainer.methods.base import AbstractMethod as AbstractMethod
+from explainer.methods.rpi.baselines import AbstractBaseline as AbstractBaseline
+
+# isort: split
+# In the order of the tables: the control first, then by what a method costs and reads.
+# isort: off
+from explainer.methods.random import Random as Random
+from explainer.methods.captum import InputXGradient as InputXGradient
+from explainer.methods.captum import IntegratedGradients as IntegratedGradients
 from explainer.methods.captum import GradientShap as GradientShap
-from explainer.methods.captum import InputTimesGradient as InputTimesGradient
-from explainer.methods.captum import IntegratedGradientsMethod as IntegratedGradientsMethod
-from explainer.methods.captum import KernelShap as KernelShap
-from explainer.methods.captum import Lime as Lime
+from explainer.methods.deep_lift import DeepLift as DeepLift
+from explainer.methods.attention import AttentionRollout as AttentionRollout
+from explainer.methods.attention import GAE as GAE
+from explainer.methods.attention import AttCAT as AttCAT
+from explainer.methods.lrp import AttnLRP as AttnLRP
+from explainer.methods.lrp import CPLRP as CPLRP
+from explainer.methods.lrp import MaskLRP as MaskLRP
+from explainer.methods.rpi import RPI as RPI
+from explainer.methods.sig import SIG as SIG
+from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
 from explainer.methods.captum import Occlusion as Occlusion
-from explainer.methods.deep_lift.deep_lift import DeepLift as DeepLift
+from explainer.methods.captum import Lime as Lime
+from explainer.methods.captum import KernelShap as KernelShap
+from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
 from explainer.methods.greedy import GreedyKeeping as GreedyKeeping
-from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
-from explainer.methods.lrp.attn_lrp import AttnLRP as AttnLRP
-from explainer.methods.lrp.cp_lrp import CPLRP as CPLRP
-from explainer.methods.lrp.mask_lrp import MaskLRP as MaskLRP
-from explainer.methods.random import Random as Random
-from explainer.methods.rpi.baselines import AbstractBaseline as AbstractBaseline
-from explainer.methods.rpi.rpi import RPI as RPI
-from explainer.methods.sig import SIG as SIG
-from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
+# isort: on
 
-_ALL: tuple[type[AbstractMethod], ...] = (
-    Random,
-    InputTimesGradient,
-    IntegratedGradientsMethod,
-    GradientShap,
-    DeepLift,
-    AttentionRollout,
-    GAE,
-    AttCAT,
-    AttnLRP,
-    CPLRP,
-    MaskLRP,
-    RPI,
-    SIG,
-    LeaveOneOut,
-    Occlusion,
-    Lime,
-    KernelShap,
-    SubsetRegression,
-    GreedyDeletion,
-    GreedyKeeping,
-)
-METHODS: dict[str, type[AbstractMethod]] = {method.name: method for method in _ALL}
-
-
-def method(name: str, **settings: Any) -> AbstractMethod:
-    """The method of that name.
-
-    Raises:
-        ValueError: when there is no such method, or it has no such setting.
-    """
-    if name not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {name!r}.")
-    try:
-        return METHODS[name](**settings)
-    except TypeError as error:
-        raise ValueError(f"`settings` of method {name!r}: {error}.") from error
+METHODS: dict[str, type[AbstractMethod]] = {
+    kind.name: kind
+    for kind in list(globals().values())
+    if inspect.isclass(kind) and issubclass(kind, AbstractMethod) and not inspect.isabstract(kind)
+}
+"""Every method by its name."""

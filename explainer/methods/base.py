@@ -1,50 +1,86 @@
-"""The contract of an attribution method: explained model, batch and target in, one score a token out."""
+"""The contract of an attribution method: explained model, texts and target in, one score per token out.
+
+Two bases say how a method works: `AbstractBatchMethod` on padded batches (gradients, attention, trained networks),
+`AbstractTextMethod` on the texts as they are (perturbations, whatever needs a text alone).
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from rich.progress import track
 from torch import Tensor
 
-from explainer.explained import AbstractExplained, ExplainedModel, ImageBatch, TokenBatch, Tokens
-from explainer.typing import Embeddings, Logits, Scores, Target
+from explainer.explained import (
+    AbstractExplained,
+    Attributions,
+    EncodedText,
+    ExplainedModel,
+    ImageBatch,
+    Readout,
+    Target,
+    TokenBatch,
+    Tokens,
+)
+from explainer.explained.passes import token_budgeted
+from explainer.typing import Embeddings, RaggedScores, Scores, TokenMask, TokenScores
 
 
 @dataclass(frozen=True)
 class AbstractMethod(ABC):
     """An attribution method and its settings.
 
-    A concrete method is a frozen dataclass: its fields are its settings, and two methods with equal settings give
-    equal scores. It leaves the explained model as it found it.
+    A concrete method is a frozen dataclass: its fields are its settings, and two methods with equal settings give equal
+    scores. It leaves the explained model as it found it.
+
+    Attributes:
+        complete: whether the scores promise to sum to objective(x) - objective(every scorable token replaced by the
+            baseline token).
+        is_bound: whether it searches the metric itself, so that no method of practical cost is meant to reach it.
     """
 
     name: ClassVar[str]
     complete: ClassVar[bool] = False
-    """Whether the scores promise to sum to f_c(x) - f_c(every scorable token replaced by the baseline token)."""
+    is_bound: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
-        """What tables call it: the name, and what must be known to read its numbers (a bound, a best-of)."""
-        return self.name
+        """The method as a row of a table: the name, and what must be known to read its numbers (a bound, a best-of)."""
+        return f"{self.name} (bound)" if self.is_bound else self.name
 
     @abstractmethod
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        """Scores (batch, seq) in float32: evidence for `target` (batch,), 0 where not `batch.scorable`."""
+    def attribute(
+        self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, progress: str | None = None
+    ) -> Attributions:
+        """Scores of every text for its target, on the CPU, in the order of the texts.
+
+        Args:
+            target: one row per text, without stand-ins (`Target.resolved`).
+            progress: the description of a progress bar; no bar when None.
+        """
 
     @abstractmethod
     def forward_equivalents(self, n_scorable: int) -> float:
         """The cost for one text of `n_scorable` tokens, in forward passes of it; a backward pass counts as two."""
 
-    def predicting(self, explained: ExplainedModel, batch: TokenBatch) -> tuple[Logits, Callable[[Target], Scores]]:
-        """The model's prediction for the batch, and a function that gives the scores for any target.
+    def explain(
+        self,
+        explained: ExplainedModel,
+        texts: Sequence[EncodedText],
+        targets: Sequence[Target],
+        progress: str | None = None,
+    ) -> tuple[Readout, list[Attributions]]:
+        """The model's answer to every text, and the scores for each of several targets.
 
-        A method that reads what the prediction computes anyway overrides this: both then come from one pass.
+        Args:
+            targets: stand-ins for predicted choices and runners-up are resolved by the answer.
         """
-        with torch.no_grad():
-            return explained(batch), partial(self, explained, batch)
+        readout = explained.predict([text.tokens for text in texts])
+        resolved = [target.resolved(readout) for target in targets]
+        return readout, [self.attribute(explained, texts, target, progress) for target in resolved]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,20 +88,113 @@ class AbstractMethod(ABC):
         return {"method": self.name, **asdict(self)}
 
 
+@dataclass(frozen=True)
+class AbstractBatchMethod(AbstractMethod):
+    """A method that works on padded batches."""
+
+    @abstractmethod
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        """Scores (batch, seq) in float32: evidence for `target`, 0 where not `batch.scorable`."""
+
+    # Gradient methods work wherever they are called from, also inside a test loop's inference mode.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def attribute(
+        self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, progress: str | None = None
+    ) -> Attributions:
+        scores = [torch.empty(0)] * len(texts)
+        for chunk in _chunks(explained, texts, progress):
+            batch = explained.collate([texts[i] for i in chunk])
+            rows = batch.split(self.scores(explained, batch, target[chunk].to(explained.device)))
+            for i, row in zip(chunk, rows, strict=True):
+                scores[i] = row.cpu()
+        return Attributions(texts, target, scores)
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def explain(
+        self,
+        explained: ExplainedModel,
+        texts: Sequence[EncodedText],
+        targets: Sequence[Target],
+        progress: str | None = None,
+    ) -> tuple[Readout, list[Attributions]]:
+        if not len(texts):
+            return super().explain(explained, texts, targets, progress)
+        answers: list[Readout] = []
+        resolved: list[list[Target]] = []
+        scores = [[torch.empty(0)] * len(texts) for _ in targets]
+        chunks = list(_chunks(explained, texts, progress))
+        for chunk in chunks:
+            batch = explained.collate([texts[i] for i in chunk])
+            readout, score = self.predict_and_attribute(explained, batch)
+            wanted = [target[chunk].to(explained.device).resolved(readout) for target in targets]
+            for mine, target in zip(scores, wanted, strict=True):
+                for i, row in zip(chunk, batch.split(score(target)), strict=True):
+                    mine[i] = row.cpu()
+            answers.append(readout.to("cpu"))
+            resolved.append([target.to("cpu") for target in wanted])
+        order = torch.tensor([i for chunk in chunks for i in chunk]).argsort()
+        logits = torch.cat([answer.logits for answer in answers]).detach()[order]
+        joined = [_joined([parts[k] for parts in resolved])[order] for k in range(len(targets))]
+        attributions = [Attributions(texts, target, mine) for target, mine in zip(joined, scores, strict=True)]
+        return Readout(logits, explained.task.link), attributions
+
+    def predict_and_attribute(
+        self, explained: ExplainedModel, batch: TokenBatch
+    ) -> tuple[Readout, Callable[[Target], Scores]]:
+        """The model's answer for the batch, and a function that gives the scores for any target.
+
+        A method that reads what the prediction computes anyway overrides this: both then come from one pass.
+        """
+        with torch.no_grad():
+            return explained(batch), partial(self.scores, explained, batch)
+
+
+@dataclass(frozen=True)
+class AbstractTextMethod(AbstractMethod):
+    """A method that works on the texts as they are, one by one or pooled in one prediction. Nothing is padded."""
+
+    @abstractmethod
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        """One tensor (tokens,) per text; what stands at tokens that are not scorable is dropped.
+
+        Args:
+            target: on the CPU.
+        """
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def attribute(
+        self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, progress: str | None = None
+    ) -> Attributions:
+        scores = [torch.empty(0)] * len(texts)
+        for chunk in _chunks(explained, texts, progress):
+            part = [texts[i] for i in chunk]
+            for i, row in zip(chunk, self.scores(explained, part, target[chunk].to("cpu")), strict=True):
+                scores[i] = row.detach().cpu().float().masked_fill(~texts[i].scorable, 0.0)
+        return Attributions(texts, target, scores)
+
+
+def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: str | None) -> Any:
+    """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
+    chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
+    return track(chunks, progress or "", disable=progress is None)
+
+
+def _joined(targets: Sequence[Target]) -> Target:
+    """The targets of several chunks as one."""
+    foils = [target.foil for target in targets if target.foil is not None]
+    return Target(torch.cat([t.choices for t in targets]), torch.cat(foils) if foils else None, targets[0].score)
+
+
 def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:
     """The scores in float32 without graph, exactly 0 at special tokens and padding."""
     return scores.detach().float().masked_fill(~batch.scorable, 0.0)
 
 
-def logit_of(logits: Tensor, target: Tensor) -> Tensor:
-    """The target's logit, one a row."""
-    return logits.gather(1, target[:, None])[:, 0]
-
-
-def gradient_times_input(
-    explained: AbstractExplained, batch: TokenBatch | ImageBatch, objective: Callable[[Tensor], Tensor]
-) -> Scores:
-    """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of `objective(logits)` over the texts."""
+def gradient_times_input(explained: AbstractExplained, batch: TokenBatch | ImageBatch, target: Target) -> Scores:
+    """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of the target's objective over the texts."""
     leaves: list[Embeddings] = []
 
     def lift(embeddings: Tensor) -> Tensor:
@@ -73,23 +202,34 @@ def gradient_times_input(
         return leaves[-1]
 
     with torch.enable_grad():
-        value = objective(explained(batch, edit=lift)).sum()
+        value = explained.objective(batch, target, edit=lift).sum()
         (gradient,) = torch.autograd.grad(value, leaves)
     exact = torch.promote_types(gradient.dtype, torch.float32)
     return scorable_only((leaves[0].to(exact) * gradient.to(exact)).sum(dim=-1), batch)
 
 
 def one_at_a_time(
-    explained: ExplainedModel, batch: TokenBatch, target: Target, without: Callable[[Tokens, int], Tokens]
-) -> Scores:
-    """f_c(x) - f_c(`without(row, j)`) for every scorable token j of every row, all in one pooled prediction."""
-    moved = batch.to("cpu")
-    rows = moved.rows()
-    positions = [part.nonzero()[:, 0].tolist() for part in moved.split(moved.scorable)]
-    variants = [without(row, j) for row, places in zip(rows, positions, strict=True) for j in places]
-    logits = explained.predict([*rows, *variants])
-    owner = [i for i, places in enumerate(positions) for _ in places]
-    value = logit_of(logits, target.cpu()[[*range(len(rows)), *owner]])
-    scores: Tensor = torch.zeros(batch.input_ids.shape, dtype=value.dtype)
-    scores[moved.scorable] = value[: len(rows)][owner] - value[len(rows) :]
-    return scorable_only(scores.to(batch.device), batch)
+    explained: ExplainedModel,
+    texts: Sequence[EncodedText],
+    target: Target,
+    without: Callable[[Tokens, TokenMask], Tokens],
+) -> list[TokenScores]:
+    """objective(x) - objective(`without(x, unit)`) for every unit of every text, all in one pooled prediction.
+
+    A unit's score is shared evenly among its tokens, so that sums over tokens, words and units agree.
+    """
+    units = [text.unit_masks for text in texts]
+    variants = [without(text.tokens, unit) for text, own in zip(texts, units, strict=True) for unit in own]
+    owner = [i for i, own in enumerate(units) for _ in own]
+    everything = target[[*range(len(texts)), *owner]]
+    value = explained.evaluate([*(text.tokens for text in texts), *variants], everything).objective
+    change = (value[: len(texts)][owner] - value[len(texts) :]).split([len(own) for own in units])
+    return [from_units(text, own, scores) for text, own, scores in zip(texts, units, change, strict=True)]
+
+
+def from_units(text: EncodedText, units: Sequence[TokenMask], scores: Tensor) -> TokenScores:
+    """A score per token from one per unit: a unit's score is shared evenly among its tokens."""
+    tokens: Tensor = torch.zeros(len(text), dtype=scores.dtype)
+    for unit, score in zip(units, scores, strict=True):
+        tokens[unit] = score / int(unit.sum())
+    return tokens

@@ -6,29 +6,37 @@ ACL Findings 2023, equation 3:
     SIG_jd = (e_j - e_r)_d * integral_0^1 df_c / de_jd (e_r + s (e_j - e_r)) ds
 
 The path moves one token along a straight line, so by the gradient theorem the sum over d is exactly
-f_c(x) - f_c(x with token j replaced by r): n forward passes, no gradient and no quadrature error.
+f_c(x) - f_c(x with token j replaced by r): n forward passes, no gradient and no quadrature error. f_c is the target's
+objective. Where a text groups its tokens to units, a path moves all tokens of a unit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from captum.attr import IntegratedGradients
+import torch.nn.functional as F
+from captum import attr
+from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, Tokens
+from explainer.explained import EncodedText, ExplainedModel, Target, Tokens
 from explainer.explained.loading import baseline_token_id
-from explainer.methods.base import AbstractMethod, one_at_a_time, scorable_only
+from explainer.explained.passes import counts_positions_from_padding
+from explainer.methods.base import AbstractTextMethod, from_units, one_at_a_time
 from explainer.methods.captum.forward import CaptumForward
-from explainer.typing import Embeddings, Scores, Target
+from explainer.typing import RaggedScores, TokenMask
+
+Dimensions = list[Float[Tensor, "_ hidden"]]
+"""One number per token and dimension of its embedding, of each text."""
 
 
 @dataclass(frozen=True)
-class SIG(AbstractMethod):
-    """Sequential integrated gradients of the target's logit.
+class SIG(AbstractTextMethod):
+    """Sequential integrated gradients of the target's objective.
 
     Args:
-        n_steps: None computes the token scores exactly; a number takes that many Gauss-Legendre points instead.
+        n_steps: None computes the scores exactly; a number takes that many Gauss-Legendre points instead.
         internal_batch_size: rows of one forward-backward pass of the quadrature.
         baseline: what a token starts from: `mask`, `pad`, `unk`, `zero` (the zero vector) or a token of the
             vocabulary; None is the explained model's baseline token.
@@ -39,11 +47,11 @@ class SIG(AbstractMethod):
     internal_batch_size: int | None = None
     baseline: str | None = None
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         if self.n_steps is None:
-            return self._exact(explained, batch, target)
-        parts = self._quadrature(explained, batch, target, self.n_steps, self.internal_batch_size)
-        return scorable_only(parts.sum(dim=-1), batch)
+            return self._exact(explained, texts, target)
+        parts = self._quadrature(explained, texts, target, self.n_steps, self.internal_batch_size)
+        return _token_scores(texts, parts)
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return float(n_scorable) if self.n_steps is None else 3.0 * n_scorable * self.n_steps
@@ -51,66 +59,68 @@ class SIG(AbstractMethod):
     def attribute_dimensions(
         self,
         explained: ExplainedModel,
-        batch: TokenBatch,
+        texts: Sequence[EncodedText],
         target: Target,
         n_steps: int = 50,
         internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,
-    ) -> Embeddings | tuple[Embeddings, Scores]:
-        """The integral for every dimension of every scorable token (batch, seq, hidden), by Gauss-Legendre quadrature.
+    ) -> Dimensions | tuple[Dimensions, RaggedScores]:
+        """The integral for every dimension of every scorable token, by Gauss-Legendre quadrature.
 
         Args:
             n_steps: points of the quadrature.
             internal_batch_size: rows of one forward-backward pass; None fills the explained model's token budget.
-            return_convergence_delta: whether to return also (batch, seq) the sums over the hidden dimension less the
-                exact token scores.
+            return_convergence_delta: whether to return also the scores that the integrals sum to, less the exact ones.
+
+        Returns:
+            One tensor (tokens, hidden) per text, 0 where not scorable; with the deltas, also one (tokens,) per text.
         """
-        parts = self._quadrature(explained, batch, target, n_steps, internal_batch_size)
+        parts = self._quadrature(explained, texts, target, n_steps, internal_batch_size)
         if not return_convergence_delta:
             return parts
-        exact = self._exact(explained, batch, target)
-        return parts, scorable_only(parts.sum(dim=-1) - exact, batch)
+        exact = self._exact(explained, texts, target)
+        return parts, [found - true for found, true in zip(_token_scores(texts, parts), exact, strict=True)]
 
-    def _exact(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def _exact(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         reference = self._reference(explained)
 
-        def without(row: Tokens, j: int) -> Tokens:
-            here = torch.arange(len(row)) == j
-            return row.blanked(here) if reference is None else row.replaced(here, reference)
+        def without(tokens: Tokens, unit: TokenMask) -> Tokens:
+            return tokens.blanked(unit) if reference is None else tokens.replaced(unit, reference)
 
-        return one_at_a_time(explained, batch, target, without)
+        return one_at_a_time(explained, texts, target, without)
 
     def _quadrature(
         self,
         explained: ExplainedModel,
-        batch: TokenBatch,
+        texts: Sequence[EncodedText],
         target: Target,
         n_steps: int,
         most_rows: int | None,
-    ) -> Embeddings:
+    ) -> Dimensions:
+        batch, target = explained.collate(texts), target.to(explained.device)
         forward = CaptumForward(explained)
         embeddings = forward.embeddings(batch)
         start = self._start(explained).to(embeddings.dtype)
-        found = torch.zeros_like(embeddings)
-        rows = most_rows or max(explained.batch_tokens // embeddings.shape[1], 1)
-        for i in range(len(batch)):
-            positions = batch.scorable[i].nonzero()[:, 0]
-            for part in positions.split(rows) if len(positions) else ():
-                paths = torch.arange(len(part), device=part.device)
-                whole = embeddings[i].repeat(len(part), 1, 1)
-                baseline = whole.clone()  # row j of the candidates lacks token j only
-                baseline[paths, part] = start
-                parts = IntegratedGradients(forward).attribute(
+        integrals = torch.zeros_like(embeddings)
+        most_rows = most_rows or max(explained.batch_tokens // embeddings.shape[1], 1)
+        for i, text in enumerate(texts):
+            if not text.n_scorable:
+                continue
+            units = F.pad(torch.stack(text.unit_masks), (0, batch.input_ids.shape[1] - len(text)))
+            # One path per unit: each ends in the whole text, and begins without that unit.
+            for moved in units.to(explained.device).split(most_rows):
+                whole = embeddings[i].repeat(len(moved), 1, 1)
+                rows = torch.full((len(moved),), i, device=explained.device)
+                parts = attr.IntegratedGradients(forward).attribute(
                     whole,
-                    baseline,
-                    target=target[i].expand(len(part)),
-                    additional_forward_args=forward.arguments(batch, torch.full_like(paths, i)),
+                    torch.where(moved[..., None], start, whole),
+                    additional_forward_args=forward.arguments(batch[rows], target[rows]),
                     n_steps=n_steps,
                     method="gausslegendre",
-                    internal_batch_size=rows,
+                    internal_batch_size=most_rows,
                 )
-                found[i, part] = parts[paths, part].to(found.dtype)
-        return found
+                integrals[i] += parts.masked_fill(~moved[..., None], 0.0).sum(dim=0)
+        return batch.split(integrals)
 
     def _start(self, explained: ExplainedModel) -> Tensor:
         """The embedding (hidden,) a token starts from."""
@@ -127,7 +137,7 @@ class SIG(AbstractMethod):
         token = named.get(self.baseline, self.baseline)
         if token is None:
             raise ValueError(f"`baseline` {self.baseline!r}: the tokenizer has none. Name another token, or 'zero'.")
-        if token == words.pad_token and _counts_positions_from_padding(explained):
+        if token == words.pad_token and counts_positions_from_padding(explained.model):
             raise ValueError(
                 f"`baseline` {self.baseline!r} is the padding token: this model counts positions past it, so that all "
                 "later tokens would move. Choose another, such as 'mask' or 'zero'."
@@ -138,5 +148,10 @@ class SIG(AbstractMethod):
             raise ValueError(f"`baseline` {self.baseline!r}: {error}") from error
 
 
-def _counts_positions_from_padding(explained: ExplainedModel) -> bool:
-    return any(hasattr(module, "create_position_ids_from_input_ids") for module in explained.model.modules())
+def _token_scores(texts: Sequence[EncodedText], parts: Dimensions) -> RaggedScores:
+    """The sums over the dimensions, each unit's shared evenly among its tokens."""
+    scores = []
+    for text, dimensions in zip(texts, parts, strict=True):
+        sums, units = dimensions.sum(dim=-1).cpu(), text.unit_masks
+        scores.append(from_units(text, units, sums.new_tensor([sums[unit].sum().item() for unit in units])))
+    return scores

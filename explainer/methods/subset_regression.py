@@ -1,33 +1,40 @@
-"""Subset regression: delete random subsets of tokens for real, and fit the additive scores that explain the changes.
+"""Subset regression: delete random subsets of units for real, and fit the additive scores that explain the changes.
 
 The least-squares view of Shapley values (Lundberg and Lee, KernelSHAP, 2017) and of datamodels (Ilyas et al. 2022),
-with the subsets drawn as the faithfulness metrics perturb: k = 5, 10, 20 or 50 % of the tokens, deleted or kept
+with the subsets drawn as the faithfulness metrics perturb: k = 5, 10, 20 or 50 % of the units, deleted or kept
 alone. For subsets z_m in {0, 1}^n with values v_m = ln p_c / (1 - p_c), centred within subsets of equal size,
 
     phi = prior + argmin_d sum_m (v_m - z_m . (prior + d))^2 + ridge |d|^2.
 
 A prior in the direction of a cheap method's scores (AttnLRP, one backward pass) saves two thirds of the samples.
+A unit is a token unless the text groups its tokens. Where the model has no probabilities (a regression) v_m is the
+predicted value; with a foil, the foil's log-odds are subtracted.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.methods.base import AbstractMethod, scorable_only
+from explainer.explained import EncodedText, ExplainedModel, Target
+from explainer.methods.base import AbstractTextMethod, from_units
 from explainer.methods.lrp.attn_lrp import AttnLRP
 from explainer.methods.random import generator_of
-from explainer.typing import Scores, Target
+from explainer.typing import RaggedScores, TokenIds, TokenMask, TokenScores
 
 
 @dataclass(frozen=True, eq=False)
 class SubsetEffects:
-    """Of one text: additive scores phi (tokens,) say that the log-odds change by `design @ phi`; they did by `value`.
+    """The measured effects of one text's subsets: additive scores phi (tokens,) predict `value` by `design @ phi`.
 
     Both are centred within subsets of equal size.
+
+    Attributes:
+        design: the tokens that each perturbation adds (1) or takes away (-1).
+        value: the change of the log-odds.
     """
 
     design: Float[Tensor, "rows tokens"]
@@ -35,11 +42,13 @@ class SubsetEffects:
 
 
 @dataclass(frozen=True)
-class SubsetRegression(AbstractMethod):
-    """Additive effect of each token on the target's log-odds, over subsets like those of the metrics.
+class SubsetRegression(AbstractTextMethod):
+    """Additive effect of each unit on the target's log-odds, over subsets like those of the metrics.
+
+    Log-odds are what is fitted, whatever the target's score.
 
     Args:
-        n_subsets: random subsets a text; each is deleted once and kept alone once, so 2 forward passes a subset.
+        n_subsets: random subsets per text; each is deleted once and kept alone once, so 2 forward passes per subset.
         ridge: strength of the pull to the prior, in units of the design's squared entries.
         prior: whether AttnLRP's scores, scaled to fit, are what the regression is pulled to (else zero).
         percents: sizes of the subsets, taken in turn.
@@ -53,29 +62,26 @@ class SubsetRegression(AbstractMethod):
     percents: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0)
     seed: int = 0
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        scores = torch.zeros(batch.input_ids.shape)
-        prior = AttnLRP()(explained, batch, target).cpu() if self.prior else scores.clone()
-        real = batch.attention_mask.bool().cpu()
-        for i, effects in enumerate(self.effects(explained, batch, target)):
-            scores[i, real[i]] = self._fit(effects, prior[i, real[i]].double()).float()
-        return scorable_only(scores.to(batch.device), batch)
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        priors: RaggedScores = [torch.zeros(len(text)) for text in texts]
+        if self.prior:
+            priors = AttnLRP().attribute(explained, texts, target).scores
+        effects = self.effects(explained, texts, target)
+        return [self._fit(*of_text) for of_text in zip(texts, effects, priors, strict=True)]
 
-    def effects(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> list[SubsetEffects]:
-        """What deleting, and keeping alone, each text's subsets really does; on the CPU."""
-        cpu = batch.to("cpu")
-        rows, scorable = cpu.rows(), cpu.split(cpu.scorable)
-        subsets = [self._subsets(row, mask) for row, mask in zip(rows, scorable, strict=True)]
+    def effects(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> list[SubsetEffects]:
+        """The effects of deleting each text's subsets, and of keeping them alone, all in one pooled prediction."""
+        subsets = [self._subsets(text) for text in texts]
         variants = [
-            row.select(choice)
-            for row, mask, chosen in zip(rows, scorable, subsets, strict=True)
+            text.tokens.select(kept)
+            for text, chosen in zip(texts, subsets, strict=True)
             for subset in chosen
-            for choice in (~subset, subset | ~mask)
+            for kept in (~subset, subset | ~text.scorable)
         ]
-        value = _log_odds(explained, variants, target.cpu().repeat_interleave(2 * self.n_subsets))
-        values = value.view(len(rows), self.n_subsets, 2).double()
-        sizes = [self._sizes(int(mask.sum())) for mask in scorable]
-        return [_centred(chosen.double(), *rest) for chosen, *rest in zip(subsets, values, sizes, strict=True)]
+        asked = replace(target, score="log_odds").repeat_interleave(2 * self.n_subsets)
+        log_odds = explained.evaluate(variants, asked).objective.view(len(texts), self.n_subsets, 2).double()
+        sizes = [self._sizes(len(text.unit_masks)) for text in texts]
+        return [_centred(chosen.double(), *rest) for chosen, *rest in zip(subsets, log_odds, sizes, strict=True)]
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 2.0 * self.n_subsets + (3.0 if self.prior else 0.0)
@@ -83,39 +89,46 @@ class SubsetRegression(AbstractMethod):
     def _sizes(self, n: int) -> list[int]:
         return [max(1, int(n * percent / 100)) for percent in self.percents]
 
-    def _subsets(self, row: Tokens, scorable: Tensor) -> Tensor:
-        """Random subsets (subsets, tokens) of the scorable tokens, their sizes in turn."""
-        order = torch.rand(self.n_subsets, len(row), generator=generator_of(row, self.seed))
-        rank = order.masked_fill(~scorable, 2.0).argsort(dim=1).argsort(dim=1)
-        sizes = torch.tensor(self._sizes(int(scorable.sum())))
+    def _subsets(self, text: EncodedText) -> Bool[Tensor, "subsets tokens"]:
+        """Random subsets of the units, their sizes in turn."""
+        first, leads = _first_tokens(text)
+        order = torch.rand(self.n_subsets, len(text), generator=generator_of(text.tokens, self.seed))
+        rank = order.masked_fill(~leads, 2.0).argsort(dim=1).argsort(dim=1)
+        sizes = torch.tensor(self._sizes(int(leads.sum())))
         k = sizes[torch.arange(self.n_subsets) % len(sizes)]
-        return (rank < k[:, None]) & scorable
+        return ((rank < k[:, None]) & leads)[:, first]
 
-    def _fit(self, effects: SubsetEffects, prior: Tensor) -> Tensor:
-        """The regression for one text, from the prior (tokens,); tokens that no subset has stay 0."""
-        z, v = effects.design, effects.value
-        along = z @ prior
+    def _fit(self, text: EncodedText, effects: SubsetEffects, prior: TokenScores) -> TokenScores:
+        """The regression for one text; a unit that no subset contains keeps its prior."""
+        first, leads = _first_tokens(text)
+        # Each unit is one feature, at its first token: the columns of its other tokens would only repeat it.
+        start = torch.zeros(len(text), dtype=torch.float64).index_add(0, first, prior.double())
+        z, v = effects.design * leads, effects.value
+        along = z @ start
         fit = (along @ v / (along @ along).clamp(min=1e-12)).clamp(min=0)
         normal = z.T @ z + self.ridge * torch.eye(z.shape[1], dtype=z.dtype)
-        return fit * prior + torch.linalg.solve(normal, z.T @ (v - fit * along))
+        phi = fit * start + torch.linalg.solve(normal, z.T @ (v - fit * along))
+        return from_units(text, text.unit_masks, phi[leads])
 
 
-def _centred(subsets: Tensor, value: Tensor, sizes: list[int]) -> SubsetEffects:
+def _first_tokens(text: EncodedText) -> tuple[TokenIds, TokenMask]:
+    """The first token of the unit that each token belongs to, and a mask of these first tokens."""
+    first, leads = torch.arange(len(text)), torch.zeros(len(text), dtype=torch.bool)
+    for unit in text.unit_masks:
+        first[unit] = first[unit][0].clone()
+        leads[first[unit]] = True
+    return first, leads
+
+
+def _centred(subsets: Tensor, log_odds: Tensor, sizes: list[int]) -> SubsetEffects:
     """From subsets (subsets, tokens) and the log-odds (subsets, 2) when each is deleted, and when it is kept alone."""
     group = torch.tensor(sizes)[torch.arange(len(subsets)) % len(sizes)]
-    z, v = _centred_within(subsets, group), _centred_within(value, group)
+    z, v = _centred_within(subsets, group), _centred_within(log_odds, group)
     # Deleting a subset loses its scores, keeping it alone gains them.
     return SubsetEffects(torch.cat([-z, z]), torch.cat([v[:, 0], v[:, 1]]))
 
 
 def _centred_within(values: Tensor, group: Tensor) -> Tensor:
-    """Rows less the mean of their group: what a subset's size alone does is no token's merit."""
+    """Rows less the mean of their group: the effect of a subset's size alone is no token's merit."""
     same = (group[:, None] == group).to(values.dtype)
     return values - same @ values / same.sum(dim=1, keepdim=True)
-
-
-def _log_odds(explained: ExplainedModel, rows: list[Tokens], target: Tensor) -> Tensor:
-    """ln p_c / (1 - p_c), one a row: for two classes the difference of the logits."""
-    logits = explained.predict(rows)
-    mine = torch.nn.functional.one_hot(target, logits.shape[1]).bool()
-    return logits[mine] - logits.masked_fill(mine, -torch.inf).logsumexp(dim=1)

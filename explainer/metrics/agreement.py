@@ -1,4 +1,4 @@
-"""Agreement of two attributions of one text: do they rank its tokens alike?"""
+"""Agreement of two attributions of one text: rank correlations, and the overlap of the highest tokens."""
 
 import torch
 from jaxtyping import Float
@@ -33,7 +33,9 @@ def kendall(scores: TokenScores, reference: TokenScores) -> Value:
 
 
 def top_k_overlap(scores: TokenScores, reference: TokenScores, percent: float = 20.0) -> Value:
-    """Share of the reference's top tokens that are among the top ones here; k = max(1, floor(n * percent / 100)).
+    """Share of the reference's k highest tokens that are among the k highest here.
+
+    k = max(1, floor(n * percent / 100)); NaN for no tokens.
 
     >>> top_k_overlap(torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([3.0, 0.0, 2.0, 1.0]), percent=50.0)
     tensor(0.5000)
@@ -41,8 +43,8 @@ def top_k_overlap(scores: TokenScores, reference: TokenScores, percent: float = 
     if len(scores) == 0:
         return torch.tensor(torch.nan)
     k = max(1, int(len(scores) * percent / 100))
-    mine, other = (values.argsort(descending=True, stable=True)[:k] for values in (scores, reference))
-    return torch.isin(mine, other).float().mean()
+    highest, expected = (values.argsort(descending=True, stable=True)[:k] for values in (scores, reference))
+    return torch.isin(highest, expected).float().mean()
 
 
 def _undefined(scores: Tensor, reference: Tensor) -> bool:

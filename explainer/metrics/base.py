@@ -1,4 +1,4 @@
-"""The thin class around every per-text function: its mean over texts, adding up over batches and processes."""
+"""Means over texts of functions of one text each, which add up over batches and processes."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class MeanOverTexts(Metric):
 
 
 class MeanOverDefined(MeanOverTexts):
-    """The mean over the texts on which the function is defined: NaN is left out and not counted."""
+    """Mean over the texts on which the function is defined; NaN is left out and not counted."""
 
     def update(self, *arguments: Any) -> None:
         values = type(self).function(*arguments)

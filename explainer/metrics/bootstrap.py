@@ -1,4 +1,4 @@
-"""Percentile bootstrap over texts: intervals of a mean, and of a paired difference."""
+"""Percentile bootstrap over texts: intervals of a mean and of a paired difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

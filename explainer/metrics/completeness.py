@@ -10,7 +10,11 @@ PerText = Float[Tensor, " n"]
 
 
 def completeness_gap(total: PerText, promised: PerText) -> PerText:
-    """|sum of a text's scores - (f_c(x) - f_c(all scorable tokens replaced))|, in logits: 0 for a complete method.
+    """|sum of the scores - what they should sum to| per text: 0 for a complete method.
+
+    Args:
+        total: the sum of the scores.
+        promised: f(x) - f(every scorable token replaced by the baseline token).
 
     >>> import torch
     >>> completeness_gap(torch.tensor([1.5]), torch.tensor([2.0]))

@@ -1,7 +1,7 @@
 """Faithfulness from probabilities alone: comprehensiveness, sufficiency, log-odds and their areas.
 
 DeYoung et al., ERASER, ACL 2020 (comprehensiveness and sufficiency, and their areas over the perturbation curve);
-Shrikumar et al. 2017 (log-odds). Every function gives one value a text; every class is its mean over texts.
+Shrikumar et al. 2017 (log-odds). Every function gives one value per text; every class is its mean over texts.
 """
 
 import torch
@@ -24,7 +24,7 @@ def comprehensiveness(whole: PerText, removed: PerText) -> PerText:
 
 
 def sufficiency(whole: PerText, kept: PerText) -> PerText:
-    """p(whole text) - p(top tokens alone): low when the tokens are enough; negative when they are clearer alone.
+    """p(whole text) - p(top tokens alone): low when the tokens are enough, negative when p is higher without the rest.
 
     >>> sufficiency(torch.tensor([0.5]), torch.tensor([0.75]))
     tensor([-0.2500])
@@ -43,7 +43,7 @@ def log_odds(whole: PerText, replaced: PerText) -> PerText:
 
 
 def aopc(whole: PerText, perturbed: Perturbed) -> PerText:
-    """Sum of the probability's falls over the percents, divided by their number plus one.
+    """Sum of the falls of the probability (or of a value) over the percents, divided by their number plus one.
 
     The divisor counts the unperturbed text (k = 0), as in the papers.
 

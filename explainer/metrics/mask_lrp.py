@@ -1,4 +1,4 @@
-"""The metrics of the Mask-LRP paper: areas over removal of all the tokens, and answer tokens among the highest.
+"""The metrics of the Mask-LRP paper: areas over the removal of all tokens, and the precision on answer tokens.
 
 Song et al., Better Explain Transformers by Illuminating Important Information, EACL Findings 2024. The top
 tokens are replaced by the baseline token, at 1/9, 2/9 ... 9/9 of them. The divisor is the number of steps, nine, while
@@ -46,8 +46,8 @@ def answer_precision(scores: TokenScores, answer: TokenMask, scorable: TokenMask
     >>> answer_precision(torch.tensor([0.1, 0.4, 0.3, 0.2]), torch.tensor([False, True, False, True]), every, k=2)
     tensor(0.5000)
     """
-    places = scorable.nonzero()[:, 0]
-    highest = places[scores[places].argsort(descending=True, stable=True)[:k]]
+    positions = scorable.nonzero()[:, 0]
+    highest = positions[scores[positions].argsort(descending=True, stable=True)[:k]]
     return answer[highest].sum() / answer.sum()
 
 
@@ -71,7 +71,7 @@ class MaskLRPLogOdds(MeanOverTexts):
 
 
 class AnswerPrecision(MeanOverDefined):
-    """Mean of `answer_precision` at 20 over texts with an answer; update(scores, answers, scorable), lists of texts."""
+    """Mean of `answer_precision` at 20 over texts with an answer; update(scores, answers, scorable), lists by text."""
 
     higher_is_better = True
     function = staticmethod(_answer_precisions)

@@ -1,7 +1,7 @@
-"""AOPC between the lowest and the highest that any order of the text's tokens reaches on this model.
+"""AOPC as a share of the range between the lowest and the highest that any order of the text's tokens reaches.
 
 Edin et al., Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attribution Explainability, ACL 2025.
-How far a probability can fall at all differs between texts and models; between their own bounds they compare.
+How far a probability can fall differs between texts and models. Shares of that range can be compared.
 """
 
 import torch
@@ -9,13 +9,13 @@ import torch
 from explainer.metrics.base import MeanOverDefined
 from explainer.metrics.faithfulness import PerText
 
-SMALLEST_SPAN = 1e-5  # below it, the rounding of single-precision probabilities shows in the quotient
+SMALLEST_SPAN = 1e-5  # below it, rounding of single-precision probabilities would decide the quotient
 
 
 def normalised_aopc(aopc: PerText, lower: PerText, upper: PerText) -> PerText:
     """(AOPC - lower) / (upper - lower); NaN where no order makes a difference, as with one token.
 
-    0 is the worst order and 1 the best. A value outside says that the search of the bounds was too narrow.
+    0 is the worst order and 1 the best. A value outside means that the search of the bounds was too narrow.
 
     >>> normalised_aopc(torch.tensor([0.3, 0.2]), torch.tensor([0.1, 0.2]), torch.tensor([0.5, 0.2]))
     tensor([0.5000,    nan])

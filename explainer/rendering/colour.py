@@ -1,4 +1,4 @@
-"""One colour scale for all renderings: blue against, the paper at zero, orange for; safe for the colour-blind."""
+"""The colour scale of all renderings: blue against, the paper at zero, orange for; safe for the colour-blind."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def strengths(scores: Sequence[float], largest: float | None = None) -> list[float]:
-    """Scores over the largest magnitude (theirs, where none is given): in [-1, 1], zero stays zero."""
+    """Scores over `largest` (by default the largest magnitude among them): in [-1, 1], zero stays zero."""
     full = max((abs(score) for score in scores), default=0.0) if largest is None else largest
     return [max(-1.0, min(1.0, score / full)) if full > 0 else 0.0 for score in scores]
 
@@ -26,8 +26,8 @@ def colour(strength: float, paper: RGB = NEUTRAL) -> RGB:
     return mix[0], mix[1], mix[2]
 
 
-def ink(background: RGB) -> RGB:
-    """Black or white, whichever is read more easily: a contrast of at least 4.58 on any background."""
+def ink_on(background: RGB) -> RGB:
+    """Black or white, by contrast: at least 4.58 on any background."""
     return max((BLACK, WHITE), key=lambda shown: contrast(shown, background))
 
 

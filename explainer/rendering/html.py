@@ -1,8 +1,8 @@
-"""A view as HTML: the text itself, each word on its colour; and the page around it, which needs no network.
+"""A layout as HTML: the text itself, each word on its colour; and a page around it, which needs no network.
 
-A word of strength s lies on the end's colour at opacity |s|: zero is the page itself, on white and on black alike.
-No script: what is folded opens by itself, and marks of tokens are drawn by the style sheet, so that the text stays
-the text when it is copied.
+A word of strength s has its colour at opacity |s|, so that zero is the page's own colour, white or black. There is no
+script: folded texts open by the element `details`. The style sheet draws the marks of tokens, so that copying gives the
+text alone.
 """
 
 import re
@@ -14,15 +14,15 @@ from rich.cells import cell_len
 
 from explainer.rendering.colour import AGAINST, FOR
 from explainer.rendering.columns import Column, lines
+from explainer.rendering.layout import Heading, Layout
 from explainer.rendering.pieces import Piece
-from explainer.rendering.views import View
 
-STRONG, FULL = 0.645, 0.935  # where the ink changes, so that words stay readable on their colour
-LINE = 76  # characters of a line where maps stand below each other
+STRONG, FULL = 0.645, 0.935  # opacities at which the ink changes, so that words stay readable on their colour
+LINE = 76  # characters of a line, where several labels are shown below each other
 _LIGHT = "--paper: #fff; --ink: #111; --word: #000; --rule: #ccc; --soft: #555;"
 _DARK = "--paper: #111; --ink: #eee; --word: #fff; --rule: #444; --soft: #aaa;"
 
-# Everything below .amortex, paper and ink too: it is readable in any notebook, whatever the theme around it.
+# All rules are below .amortex, paper and ink too, so that a fragment is readable in a notebook of any theme.
 FRAGMENT_STYLE = f"""
 .amortex {{ {_LIGHT} color-scheme: light dark; background: var(--paper); color: var(--ink); padding: .5em .7em;
   font: 15px/1.6 system-ui, sans-serif; text-align: left; }}
@@ -89,63 +89,63 @@ figure svg {{ max-width: 100%; height: auto; }}
 {FRAGMENT_STYLE}"""
 
 
-def fragment(view: View, style: bool = True) -> str:
-    """What the maps explain, the text (folded where it is long) under each map, and the scale.
+def fragment(layout: Layout, style: bool = True) -> str:
+    """The headings, the text (folded where it is long) with the scores of each label, and the scale.
 
     Args:
-        style: whether the style sheet comes along, as a notebook needs it.
+        style: whether to include the style sheet, as a notebook needs it.
     """
     parts = [f"<style>{FRAGMENT_STYLE}</style>"] if style else []
-    parts += [_facts(label, facts) for label, facts in view.headings]
-    parts += [_body(view), _key(view)]
-    return f'<div class="amortex {view.level}">{chr(10).join(parts)}</div>'
+    parts += [_heading(heading) for heading in layout.headings]
+    parts += [_body(layout), _key(layout)]
+    return f'<div class="amortex {layout.level}">{chr(10).join(parts)}</div>'
 
 
-def _facts(label: str, facts: str) -> str:
-    first, *others = facts.split(" · ")
-    name = f"{escape(label)}: " if label else ""
-    return f'<p class="facts">{name}<b>{escape(first)}</b>{escape("".join(" · " + part for part in others))}</p>'
+def _heading(heading: Heading) -> str:
+    name = f"{escape(heading.label)}: " if heading.label else ""
+    facts = escape("".join(f" · {fact}" for fact in heading.facts))
+    return f'<p class="facts">{name}<b>{escape(heading.headline)}</b>{facts}</p>'
 
 
-def _body(view: View) -> str:
-    widest = None if len(view.maps) == 1 else LINE
-    whole, shown = view.texts(fold=False, widest=widest), view.texts(widest=widest)
+def _body(layout: Layout) -> str:
+    widest = None if layout.is_single else LINE
+    whole, shown = layout.texts(fold=False, widest=widest), layout.texts(widest=widest)
     if not any(column.omitted for text in shown for column in text):
-        return _texts(view, whole, "p")
+        return _texts(layout, whole, "p")
     words = f"{sum(column.words for text in whole for column in text):,}"
     return (
-        f'<details><summary><span class="folded">{_texts(view, shown, "span")}</span>'
+        f'<details><summary><span class="folded">{_texts(layout, shown, "span")}</span>'
         f'<span class="more" data-closed="show all {words} words" data-open="show less"></span></summary>'
-        f"{_texts(view, whole, 'p')}</details>"
+        f"{_texts(layout, whole, 'p')}</details>"
     )
 
 
-def _texts(view: View, texts: Sequence[Sequence[Column]], tag: str) -> str:
-    if len(view.maps) == 1:
+def _texts(layout: Layout, texts: Sequence[Sequence[Column]], tag: str) -> str:
+    if layout.is_single:
         return "".join(f'<{tag} class="heat" dir="auto">{_running(text)}</{tag}>' for text in texts)
     box = "div" if tag == "p" else "span"
-    return "".join(f'<{box} class="lines">{_lines(view, text)}</{box}>' for text in texts)
+    return "".join(f'<{box} class="lines">{_lines(layout, text)}</{box}>' for text in texts)
 
 
 def _running(text: Sequence[Column]) -> str:
     return "".join(_ellipsis(column) or "".join(map(_piece, column.rows[0])) for column in text)
 
 
-def _lines(view: View, text: Sequence[Column]) -> str:
-    """The text in lines, each of which shows every map of it; from the right where the text is written so."""
-    label = min(max(map(cell_len, view.maps)), 24) + 2
+def _lines(layout: Layout, text: Sequence[Column]) -> str:
+    """The text in lines, each with one row per label; from the right where the text is written so."""
+    label = min(max(map(cell_len, layout.scored)), 24) + 2
     start = f'<span class="line" style="--label: {label}ch" dir="{_direction(text)}">'
-    found = []
+    parts = []
     for line in lines(text, LINE, _measure):
-        rows = (f'<span class="row">{_row(name, i, line)}</span>' for i, name in enumerate(view.maps) if line)
-        found.append(f"{start}{''.join(rows)}</span>")
-    return "".join(found)
+        rows = (f'<span class="row">{_row(name, i, line)}</span>' for i, name in enumerate(layout.scored) if line)
+        parts.append(f"{start}{''.join(rows)}</span>")
+    return "".join(parts)
 
 
 def _direction(text: Sequence[Column]) -> str:
-    """That of the first letter which has one, as browsers find it."""
-    found = (bidirectional(character) for column in text for character in column.text)
-    return "rtl" if next((kind for kind in found if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
+    """The direction of the first letter that has one, as browsers find it."""
+    kinds = (bidirectional(character) for column in text for character in column.text)
+    return "rtl" if next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
 
 
 def _row(label: str, number: int, line: Sequence[Column]) -> str:
@@ -178,19 +178,19 @@ def _piece(piece: Piece) -> str:
 
 
 def _blanks(piece: Piece) -> str:
-    """The text; white space that a token begins with has a sign drawn over it."""
+    """The text, with a sign drawn over white space that a token begins with."""
     edge = len(piece.text) - len(piece.text.lstrip(" ")) if piece.tokens else 0
     return '<span class="blank"> </span>' * edge + _escaped(piece.text[edge:])
 
 
 def _escaped(text: str) -> str:
-    """A reader of HTML turns a bare carriage return into a line feed, and refuses NUL."""
+    """The text as HTML; a reader would turn a bare carriage return into a line feed, and refuse NUL."""
     return escape(text).replace("\r", "&#13;").replace("\0", "\ufffd")
 
 
-def _key(view: View) -> str:
-    target = f"for {view.one.target_label}" if len({one.target for one in view.maps.values()}) == 1 else "for the class"
-    return f'<p class="key">against <span class="scale"></span> {escape(target)} · {escape(view.scale)}</p>'
+def _key(layout: Layout) -> str:
+    target, scale = escape(layout.target), escape(layout.scale)
+    return f'<p class="key">against <span class="scale"></span> for {target} · {scale}</p>'
 
 
 def page(title: str, body: str) -> str:
@@ -211,7 +211,7 @@ def page(title: str, body: str) -> str:
 
 
 def inline(svg: str) -> str:
-    """A matplotlib SVG as an element of a page: without prolog, metadata and the addresses of its name spaces."""
+    """A matplotlib SVG as an element of a page: without prolog, metadata and addresses of name spaces."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)

@@ -1,11 +1,11 @@
-"""A text as the pieces that are shown: every character once, in order, the scored stretches with their scores."""
+"""Pieces of a text: every character once, in order; the scored stretches carry their scores."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from explainer.explanation import Explanation
+from explainer.scored_text import ScoredText
 
 Level = Literal["word", "token"]
 
@@ -16,13 +16,13 @@ _SEEN = {" ": "␣", "\t": "⇥"}
 
 @dataclass(frozen=True)
 class Piece:
-    """`text` begins at character `start`; its score, None where the method gave none.
+    """A stretch of the text that begins at character `start`, and its score; None where it has none.
 
     Attributes:
         strength: the score over that of full colour, in [-1, 1].
         mark: shown before the text and no part of it: `##` or `·` where a token continues a word, `×2` where tokens
             share a character (their scores are summed), `∅` where a token covers no character at all.
-        tokens: the tokenizer's own names of what is shown, in tokens.
+        tokens: the tokenizer's names of the tokens, where single tokens are shown.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Piece:
 
     @property
     def shown(self) -> str:
-        """Mark and text as one line of visible characters: white space that has a score is made visible."""
+        """Mark and text as one line of visible characters; white space that has a score is made visible."""
         if self.score is None:
             return visible(self.text)
         text = BREAK.sub("⏎", self.text)
@@ -62,59 +62,59 @@ def _visible(character: str) -> str:
     return "�" if hidden else character
 
 
-def pieces(explanation: Explanation, level: Level = "word") -> list[list[Piece]]:
-    """The pieces of the text, and of the second one of a pair: put together they are the texts.
+def pieces(scored: ScoredText, level: Level = "word") -> list[list[Piece]]:
+    """The pieces of the text, and of the second one of a pair; joined, they are the texts.
 
     Args:
         level: `word` or `token`.
     """
-    if level not in ("word", "token"):
+    if level not in get_args(Level):
         raise ValueError(f"`level` must be 'word' or 'token', got {level!r}.")
-    texts = [explanation.text] + ([] if explanation.text_pair is None else [explanation.text_pair])
-    scored = _words(explanation) if level == "word" else _tokens(explanation)
-    return [_covering(text, [piece for place, piece in scored if place == i]) for i, text in enumerate(texts)]
-
-
-def _words(explanation: Explanation) -> list[tuple[int, Piece]]:
-    texts = (explanation.text, explanation.text_pair or "")
+    stretches = _words(scored) if level == "word" else _tokens(scored)
     return [
-        (word.segment, Piece(texts[word.segment][word.start : word.end], word.start, word.score))
-        for word in explanation.words()
+        _covering(text, [piece for segment, piece in stretches if segment == number])
+        for number, text in enumerate(scored.texts)
     ]
 
 
-def _tokens(explanation: Explanation) -> list[tuple[int, Piece]]:
-    texts, found = (explanation.text, explanation.text_pair or ""), []
+def _words(scored: ScoredText) -> list[tuple[int, Piece]]:
+    """The words, each with the number of its text."""
+    return [(word.segment, Piece(word.word, word.start, word.score)) for word in scored.words()]
+
+
+def _tokens(scored: ScoredText) -> list[tuple[int, Piece]]:
+    """The tokens that have a score, each with the number of its text."""
+    tokens = []
     before: tuple[int, int, int] | None = None  # segment, word, end
-    for i in [i for i, scorable in enumerate(explanation.scorable) if scorable]:
-        (start, end), segment, token = explanation.offsets[i], explanation.segments[i], explanation.tokens[i]
-        continues = before == (segment, explanation.words_of_tokens[i], start)
-        mark = "##" if token.startswith("##") else "·" if continues and end > start else ""
-        piece = Piece(texts[segment][start:end], start, explanation.scores[i], mark=mark, tokens=(token,))
-        found.append((segment, piece))
-        before = (segment, explanation.words_of_tokens[i], end)
-    return found
+    numbers = [number for number, scorable in zip(scored.words_of_tokens, scored.scorable, strict=True) if scorable]
+    for word, number in zip(scored.words("none"), numbers, strict=True):
+        continues = before == (word.segment, number, word.start)
+        mark = "##" if word.word.startswith("##") else "·" if continues and word.end > word.start else ""
+        text = scored.texts[word.segment][word.start : word.end]
+        tokens.append((word.segment, Piece(text, word.start, word.score, mark=mark, tokens=(word.word,))))
+        before = (word.segment, number, word.end)
+    return tokens
 
 
 def _covering(text: str, scored: Sequence[Piece]) -> list[Piece]:
-    """Scored pieces in order, and between them what has no score, by words, blanks and line breaks."""
-    found, position = [], 0
+    """The scored pieces in order; between them words, white space and line breaks without a score."""
+    covering, position = [], 0
     for piece in _apart(text, scored):
-        found += [*_unscored(text, position, piece.start), piece]
+        covering += [*_unscored(text, position, piece.start), piece]
         position = piece.end
-    return [*found, *_unscored(text, position, len(text))]
+    return [*covering, *_unscored(text, position, len(text))]
 
 
 def _apart(text: str, scored: Sequence[Piece]) -> list[Piece]:
     """Pieces that share characters (bytes of one emoji, say) as one piece with the sum of their scores."""
-    found: list[Piece] = []
+    apart: list[Piece] = []
     for piece in sorted(scored, key=lambda piece: (piece.start, piece.end)):
-        last = found[-1] if found else None
+        last = apart[-1] if apart else None
         if last is not None and piece.start < last.end:
-            found[-1] = _joined(text, last, piece)
+            apart[-1] = _joined(text, last, piece)
         else:
-            found.append(piece if piece.text else replace(piece, mark="∅"))
-    return found
+            apart.append(piece if piece.text else replace(piece, mark="∅"))
+    return apart
 
 
 def _joined(text: str, one: Piece, other: Piece) -> Piece:

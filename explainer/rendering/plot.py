@@ -1,6 +1,6 @@
-"""Views as a matplotlib figure: every word on its colour, wrapped, one block a text, the scale below."""
+"""Layouts as a matplotlib figure: one block per text, every word on its colour, and the scale below."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from rich.cells import cell_len, set_cell_size
 
-from explainer.explanation import Explanation
-from explainer.rendering.colour import RGB, WHITE, colour, ink
+from explainer.rendering.colour import RGB, WHITE, colour, ink_on
 from explainer.rendering.columns import Column, lines
-from explainer.rendering.pieces import Piece, visible
-from explainer.rendering.views import View, side_by_side, view
+from explainer.rendering.layout import Heading, Layout
+from explainer.rendering.pieces import visible
+from explainer.scored_text import ScoredText
 
 _COLUMNS, _LABEL = 96, 20  # characters of a line, and of a label at most
 _POINTS = 10.763  # a character is nine pixels wide at 100 dots per inch, as in TensorBoard: words end where they should
 _CHARACTER, _LINE, _EDGE = 0.602 * _POINTS / 72, 0.24, 0.15  # inches
 _SOFT = "#555555"
-# One face for each script, of those that are installed; what none of them has is shown as a box.
+# One face per script, where it is installed; a character that none of them has is drawn as a box.
 _FACES = (
     *("DejaVu Sans Mono", "Noto Sans Mono CJK SC", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans"),
     *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "MS Gothic", "Malgun Gothic", "WenQuanYi Micro Hei"),
@@ -31,32 +31,33 @@ _FACES = (
 
 
 def heatmap(
-    explanations: Sequence[Explanation], labels: Sequence[str] | None = None, max_words: int | None = 60
+    explanations: Sequence[ScoredText], labels: Sequence[str] | None = None, max_words: int | None = 60
 ) -> Figure:
-    """A block a text. Where there are labels, the maps of one text that follow each other stand below each other.
+    """One block per explanation; with labels, explanations of one text that follow each other share a block.
 
     Args:
-        labels: what stands before each map.
+        labels: what is written before the lines of each explanation.
         max_words: a longer text is folded to windows around its strongest words; None shows all of it.
     """
     if labels is None:
-        return figure([view(one, max_words=max_words) for one in explanations])
+        return figure([Layout({one.caption.method: one}, max_words=max_words) for one in explanations])
     pairs = groupby(zip(labels, explanations, strict=True), lambda pair: (pair[1].text, pair[1].text_pair))
-    return figure([side_by_side(dict(group), max_words=max_words, shared=False) for _, group in pairs])
+    return figure([Layout(dict(group), max_words=max_words, shared=False) for _, group in pairs])
 
 
-def figure(views: Sequence[View]) -> Figure:
-    """The views below each other, as high as they need, and what the colours mean."""
+def figure(layouts: Sequence[Layout]) -> Figure:
+    """The layouts below each other, and the meaning of the colours; as high as they need."""
     page = _Page()
-    for shown in views:
-        _block(page, shown, alone=len(views) == 1)
-    _key(page, views)
+    for layout in layouts:
+        _block(page, layout, alone=len(layouts) == 1)
+    if layouts:
+        _key(page, layouts)
     return page.figure()
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A text at a column and a row, on its colour where it has one."""
+    """Text at a column and a row, on its colour where it has one."""
 
     column: int
     row: float
@@ -97,29 +98,28 @@ class _Page:
         return figure
 
 
-def _block(page: _Page, shown: View, alone: bool) -> None:
-    several = len(shown.maps) > 1
-    start = min(_LABEL, max(map(cell_len, shown.maps))) + 2 if several else 0
-    for label, facts in shown.headings:
-        _facts(page, label, facts if alone else f"{facts} · full colour {shown.full}")
-    for text in shown.texts(widest=_COLUMNS - start - 4):
+def _block(page: _Page, layout: Layout, alone: bool) -> None:
+    start = 0 if layout.is_single else min(_LABEL, max(map(cell_len, layout.scored))) + 2
+    for heading in layout.headings:
+        _heading(page, heading, () if alone else (f"full colour {layout.full}",))
+    for text in layout.texts(widest=_COLUMNS - start - 4):
         page.row += 0.35
         for line in lines(text, _COLUMNS - start, _measure):
-            for number, label in enumerate(shown.maps if line or not several else ()):
-                if several:
+            for number, label in enumerate(layout.scored if line or layout.is_single else ()):
+                if not layout.is_single:
                     page.write(0, _short(label), ink=_SOFT)
                 _row(page, start, number, line)
                 page.row += 1
-            page.row += 0.35 if several else 0
+            page.row += 0 if layout.is_single else 0.35
     page.row += 0.9
 
 
-def _facts(page: _Page, label: str, facts: str) -> None:
-    first, *others = facts.split(" · ")
-    start = cell_len(_short(label)) + 2 if label else 0
-    page.write(0, _short(label), ink=_SOFT)
-    page.write(start, visible(first), weight="bold")
-    _paragraph(page, start + cell_len(visible(first)) + 2, " · ".join(others))
+def _heading(page: _Page, heading: Heading, further: tuple[str, ...]) -> None:
+    headline = visible(heading.headline)
+    start = cell_len(_short(heading.label)) + 2 if heading.label else 0
+    page.write(0, _short(heading.label), ink=_SOFT)
+    page.write(start, headline, weight="bold")
+    _paragraph(page, start + cell_len(headline) + 2, " · ".join([*heading.facts, *further]))
 
 
 def _paragraph(page: _Page, start: int, text: str) -> None:
@@ -134,22 +134,16 @@ def _short(label: str) -> str:
 
 
 def _row(page: _Page, start: int, number: int, line: Sequence[Column]) -> None:
-    at = start
     for column in line:
         if column.omitted:
-            page.write(at, column.ellipsis, ink=_SOFT)
-        for x, piece in _placed(column, number) if column.rows else ():
+            page.write(start, column.ellipsis, ink=_SOFT)
+        at = start
+        for piece in column.rows[number] if column.rows else ():
             paper = colour(piece.strength) if piece.strength else None
-            dark = paper is not None and ink(paper) == WHITE
-            page.write(at + x, piece.shown, paper, "white" if dark else "black")
-        at += _measure(column)
-
-
-def _placed(column: Column, number: int) -> Iterator[tuple[int, Piece]]:
-    x = 0
-    for piece in column.rows[number]:
-        yield x, piece
-        x += cell_len(piece.shown)
+            dark = paper is not None and ink_on(paper) == WHITE
+            page.write(at, piece.shown, paper, "white" if dark else "black")
+            at += cell_len(piece.shown)
+        start += _measure(column)
 
 
 def _measure(column: Column) -> int:
@@ -158,20 +152,18 @@ def _measure(column: Column) -> int:
     return max(sum(cell_len(piece.shown) for piece in row) for row in column.rows)
 
 
-def _key(page: _Page, views: Sequence[View]) -> None:
-    if not views:
-        return
+def _key(page: _Page, layouts: Sequence[Layout]) -> None:
     page.write(0, "against", ink=_SOFT)
     for step in range(-8, 9):
         page.write(9 + step + 8, " ", colour(step / 8))
     own = "full colour: each map's own largest |score|, written above it; none at zero"
-    _paragraph(page, 27, f"for · {views[0].scale if len(views) == 1 else own}")
+    _paragraph(page, 27, f"for · {layouts[0].scale if len(layouts) == 1 else own}")
 
 
 @cache
 def _families() -> list[str]:
-    found = set(font_manager.get_font_names())
-    return [name for name in _FACES if name in found]
+    installed = set(font_manager.get_font_names())
+    return [name for name in _FACES if name in installed]
 
 
 @cache
@@ -181,9 +173,6 @@ def _glyphs() -> frozenset[int]:
 
 
 def _drawable(text: str) -> str:
-    """The text with a box for what no face has, rather than matplotlib's warning for each."""
-    return "".join(character if ord(character) in _glyphs() else _box(character) for character in text)
-
-
-def _box(character: str) -> str:
-    return "□" + " " * (cell_len(character) - 1) if cell_len(character) else ""
+    """The text with a box in place of each character that no face has; matplotlib would warn of every one."""
+    boxes = {0: "", 1: "□", 2: "□ "}  # by the cells of the character
+    return "".join(character if ord(character) in _glyphs() else boxes[cell_len(character)] for character in text)

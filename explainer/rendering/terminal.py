@@ -1,7 +1,7 @@
-"""A view in the terminal: the text itself, each word on its colour; where there is no colour, behind its sign.
+"""A layout in the terminal: the text itself, each word on its colour; without colours, behind signs of its strength.
 
-Light or dark is asked of COLORFGBG, which many terminals set; both inks and papers of a word are given, so that it
-is readable on either.
+The environment variable COLORFGBG, which many terminals set, decides between the light and the dark palette. Both the
+ink and the paper of a word are written, so that it can be read on either.
 """
 
 import os
@@ -12,20 +12,20 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from explainer.rendering.colour import RGB, WHITE, colour, ink
+from explainer.rendering.colour import RGB, WHITE, colour, ink_on
 from explainer.rendering.columns import Column, lines
+from explainer.rendering.layout import Heading, Layout
 from explainer.rendering.pieces import Piece, visible
-from explainer.rendering.views import View
 
 DARK: RGB = (24, 24, 24)
-MARKED = 0.1  # of full strength: below it no sign is written, which would be one before every word
+MARKED = 0.1  # of full strength: with signs below it, nearly every word would have one
 _LABEL = 24  # cells at most
 _STEPS = 6  # of the scale, either side
 
 
 @dataclass(frozen=True)
 class Ink:
-    """How strengths are shown: on colours over `paper`; or, where `paper` is None, by one to three signs."""
+    """How strengths are shown: as colours over `paper`; or, where `paper` is None, by one to three signs."""
 
     paper: RGB | None
     plus: str = "+"
@@ -47,14 +47,20 @@ class Ink:
         if strength == 0 or self.paper is None:
             return ""
         background = colour(strength, self.paper)
-        return "rgb({},{},{}) on rgb({},{},{})".format(*ink(background), *background)
+        return "rgb({},{},{}) on rgb({},{},{})".format(*ink_on(background), *background)
 
     def shown(self, piece: Piece) -> str:
         return self.signs(piece.strength) + piece.shown
 
+    def measure(self, column: Column) -> int:
+        """The cells that a column takes."""
+        if column.omitted:
+            return cell_len(column.ellipsis)
+        return max(sum(cell_len(self.shown(piece)) for piece in row) for row in column.rows)
+
 
 def is_dark(environment: Mapping[str, str]) -> bool:
-    """Whether the terminal's paper is dark, by COLORFGBG (`15;0`: white on black); dark where nobody says.
+    """Whether the terminal's paper is dark, by COLORFGBG (`15;0`: white on black); dark where it is not set.
 
     >>> is_dark({"COLORFGBG": "0;15"}), is_dark({})
     (False, True)
@@ -63,62 +69,56 @@ def is_dark(environment: Mapping[str, str]) -> bool:
     return not (paper.isdecimal() and (int(paper) == 7 or int(paper) > 8))
 
 
-def render(view: View, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-    """Line by line: what is explained, the text under every map, and the scale."""
-    how = Ink.of(console, options)
-    several = len(view.maps) > 1
-    label = min(_LABEL, max(map(cell_len, view.maps))) if several else 0
+def render(layout: Layout, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+    """The headings, the lines of the text with the scores of each label, and the scale."""
+    ink, several = Ink.of(console, options), not layout.is_single
+    label = min(_LABEL, max(map(cell_len, layout.scored))) if several else 0
     width = max(8, options.max_width - (label + 1 if several else 0))
-    yield from (_facts(name, facts) for name, facts in view.headings)
-    for number, text in enumerate(view.texts(widest=max(2, width - 6))):
+    yield from map(_heading, layout.headings)
+    for number, text in enumerate(layout.texts(widest=max(2, width - 6))):
         if number or several:
             yield Text("")
-        for line in lines(text, width, lambda column: _measure(column, how)):
-            yield from _rows(view, line, how, label) if several else [_row(line, 0, how, pad=False)]
-    yield from ([] if several else [Text("")])
-    yield _key(view, how)
+        for line in lines(text, width, ink.measure):
+            yield from _labelled(layout, line, ink, label) if several else [_row(line, 0, ink, pad=False)]
+    if not several:
+        yield Text("")
+    yield _key(layout, ink)
 
 
-def _facts(label: str, facts: str) -> Text:
-    first, *others = facts.split(" · ")
-    name = f"{visible(label)}: " if label else ""
-    return Text.assemble(name, (visible(first), "bold"), visible("".join(f" · {part}" for part in others)))
+def _heading(heading: Heading) -> Text:
+    name = f"{visible(heading.label)}: " if heading.label else ""
+    facts = visible("".join(f" · {fact}" for fact in heading.facts))
+    return Text.assemble(name, (visible(heading.headline), "bold"), facts)
 
 
-def _rows(view: View, line: Sequence[Column], how: Ink, label: int) -> Iterator[Text]:
-    """A line of every map, and a blank one below where there are several lines."""
-    for number, name in enumerate(view.maps if line else ()):
+def _labelled(layout: Layout, line: Sequence[Column], ink: Ink, label: int) -> Iterator[Text]:
+    """The line once per label, and a blank line below."""
+    for number, name in enumerate(layout.scored if line else ()):
         name = name if cell_len(name) <= label else set_cell_size(name, label - 1) + "…"
-        yield Text(set_cell_size(visible(name), label) + " ") + _row(line, number, how, pad=True)
+        yield Text(set_cell_size(visible(name), label) + " ") + _row(line, number, ink, pad=True)
     yield Text("")
 
 
-def _row(line: Sequence[Column], number: int, how: Ink, pad: bool) -> Text:
+def _row(line: Sequence[Column], number: int, ink: Ink, pad: bool) -> Text:
     shown = Text(no_wrap=True, overflow="fold")
     for column in line:
         if column.omitted:
             shown.append(column.ellipsis, style="italic")
             continue
         pieces = column.rows[number]
-        written = sum(cell_len(how.shown(piece)) for piece in pieces)
-        shown.append(" " * (_measure(column, how) - written) if pad else "")
+        written = sum(cell_len(ink.shown(piece)) for piece in pieces)
+        shown.append(" " * (ink.measure(column) - written) if pad else "")
         for piece in pieces:
-            shown.append(how.shown(piece), style=how.style(piece.strength))
+            shown.append(ink.shown(piece), style=ink.style(piece.strength))
     return shown
 
 
-def _measure(column: Column, how: Ink) -> int:
-    if column.omitted:
-        return cell_len(column.ellipsis)
-    return max(sum(cell_len(how.shown(piece)) for piece in row) for row in column.rows)
-
-
-def _key(view: View, how: Ink) -> Text:
-    if not any(view.largest.values()):
-        return Text(view.scale)
-    if how.paper is None:
-        three, two, full = 3 * how.plus, 2 * how.plus, view.scale.replace("full colour", "full strength")
-        signs = f"{three} for, {3 * how.minus} against from 2/3 of full strength, {two} from 1/3, {how.plus} from 1/10"
+def _key(layout: Layout, ink: Ink) -> Text:
+    if not any(layout.largest.values()):
+        return Text(layout.scale)
+    if ink.paper is None:
+        three, two, full = 3 * ink.plus, 2 * ink.plus, layout.scale.replace("full colour", "full strength")
+        signs = f"{three} for, {3 * ink.minus} against from 2/3 of full strength, {two} from 1/3, {ink.plus} from 1/10"
         return Text(f"{signs} · {full.removesuffix('; none at zero')}")
     steps = [step / _STEPS for step in range(-_STEPS, _STEPS + 1)]
-    return Text.assemble("against ", *((" ", how.style(step)) for step in steps), f" for · {view.scale}")
+    return Text.assemble("against ", *((" ", ink.style(step)) for step in steps), f" for · {layout.scale}")

@@ -1,1 +1,1 @@
-"""What is kept on disk: a cache of computed tensors, shards of a data set's attributions, how a result was made."""
+"""Results on disk: the cache, the shards of a data set, how a result was made. No file is ever half written."""

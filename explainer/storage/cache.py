@@ -1,9 +1,8 @@
-"""What is expensive to compute, computed once and kept on disk: never stale.
+"""Tensors that are expensive to compute, computed once and kept on disk.
 
-A file's name is the hash of everything that its content depends on: the explained model's fingerprint, the encoded
-texts, the method's settings, the library versions, and the source of the package `explainer` itself. Whatever
-changes, changes the name; there is nothing to invalidate. Whoever asks in chunks of texts goes on where it was
-interrupted.
+A file's name is the hash of everything that its content depends on: the explained model's fingerprint, its task, the
+encoded texts, the method's settings, the library versions, and the source of the packages that compute. Any change
+gives a new file name, so entries are never stale.
 """
 
 import functools
@@ -11,25 +10,21 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import explainer
 from explainer.explained import EncodedText, ExplainedModel
-from explainer.methods import AbstractMethod
-from explainer.methods.run import scores_of
-from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
-from explainer.typing import Target
+from explainer.storage.atomic import replacing
 
-CHUNK = 512  # texts a file
+PACKAGE = Path(__file__).parent.parent
+COMPUTING = ("explained", "explainers", "faithfulness", "methods", "metrics")
+LIBRARIES = ("torch", "transformers", "captum")
 
 
 @dataclass(frozen=True)
@@ -37,8 +32,8 @@ class Cache:
     """A folder of tensors computed with one explained model.
 
     Attributes:
-        folder: where the files are; None keeps nothing.
-        key: what all contents depend on.
+        folder: holds the files; None keeps nothing.
+        key: everything that all contents depend on, as JSON.
     """
 
     folder: Path | None
@@ -46,23 +41,33 @@ class Cache:
 
     @classmethod
     def of(cls, explained: ExplainedModel, folder: Path, **key: Any) -> "Cache":
-        """The cache of this model in the precision that is switched on, with the package's code as it is now."""
-        precision = _precision(explained.device.type)
-        return cls(folder, {"model": explained.fingerprint, "code": _code(), "dtype": precision, **key})
+        """The cache of this model, task and code, in the precision that is switched on."""
+        return cls(
+            folder,
+            {
+                "model": explained.fingerprint,
+                "task": explained.task.settings,
+                "code": code_digest(PACKAGE),
+                "dtype": _precision(explained.device.type),
+                **key,
+            },
+        )
 
     def path(self, texts: Sequence[EncodedText], **key: Any) -> Path | None:
-        """Where the content of these texts and this key is, or will be."""
+        """The file for the content of these texts and this key, whether it exists or not."""
         return None if self.folder is None else self.folder / f"{_hash({**self.key, **key}, texts)}.safetensors"
 
     def __call__(
         self, texts: Sequence[EncodedText], compute: Callable[[], dict[str, Tensor]], **key: Any
     ) -> dict[str, Tensor]:
-        """The content of these texts and this key, by `compute` where it is not there yet."""
+        """The content of these texts and this key; `compute` gives it where it is not on disk."""
         path = self.path(texts, **key)
         if path is None:
             return compute()
         if not path.exists():
-            _write(path, compute())
+            tensors = compute()
+            with replacing(path) as name:
+                save_file(tensors, name)
         return load_file(path)
 
 
@@ -72,7 +77,7 @@ def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def listed(stored: dict[str, Tensor]) -> list[Tensor]:
-    """The list that `numbered` wrote, whatever else is beside it."""
+    """The list that `numbered` wrote; other tensors in the file are left out."""
     return [stored[str(i)] for i in range(len(stored)) if str(i) in stored]
 
 
@@ -82,87 +87,29 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AMORTEX_CACHE", default))
 
 
-def cached_probabilities(explained: ExplainedModel, texts: Sequence[EncodedText]) -> Tensor:
-    """The explained model's predictions (texts, labels)."""
+@functools.cache
+def code_digest(package: Path) -> str:
+    """A hash of the code that computes: the packages `COMPUTING` of the folder `package`, and the libraries' versions.
 
-    def compute(part: slice) -> dict[str, Tensor]:
-        return numbered(explained.predict([text.tokens for text in texts[part]]).softmax(dim=-1).unbind())
-
-    return torch.stack(_in_chunks(explained, texts, {"kind": "probabilities"}, None, compute, "predictions"))
-
-
-def cached_scores(
-    method: AbstractMethod, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target
-) -> list[Tensor]:
-    """The scores (tokens,) that a method gives each text for its target."""
-
-    def compute(part: slice) -> dict[str, Tensor]:
-        return numbered(scores_of(method, explained, texts[part], target[part]))
-
-    return _in_chunks(explained, texts, method.settings, target, compute, f"teacher {method.name}")
-
-
-def cached_effects(
-    regression: SubsetRegression, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target
-) -> list[SubsetEffects]:
-    """What the subsets of each text really do to its target, in float32."""
-
-    def compute(part: slice) -> dict[str, Tensor]:
-        found = regression.effects(explained, explained.collate(texts[part]), target[part])
-        return numbered([torch.cat([effects.design, effects.value[:, None]], dim=1).float() for effects in found])
-
-    settings = {"kind": "effects", **regression.settings}
-    stored = _in_chunks(explained, texts, settings, target, compute, "subsets")
-    return [SubsetEffects(both[:, :-1], both[:, -1]) for both in stored]
-
-
-def _in_chunks(
-    explained: ExplainedModel,
-    texts: Sequence[EncodedText],
-    settings: dict[str, Any],
-    target: Target | None,
-    compute: Callable[[slice], dict[str, Tensor]],
-    what: str,
-) -> list[Tensor]:
-    cache, values = Cache.of(explained, cache_folder()), list[Tensor]()
-    for start in track(range(0, len(texts), CHUNK), what):
-        part = slice(start, start + CHUNK)
-        aim = None if target is None else target[part].tolist()
-        values += listed(cache(texts[part], functools.partial(compute, part), settings=settings, target=aim))
-    return values
+    Commands, rendering and the rest decide nothing about cached values. A change there keeps what is cached.
+    """
+    digest = hashlib.sha256()
+    for folder in COMPUTING:
+        for file in sorted((package / folder).rglob("*.py")):
+            digest.update(file.relative_to(package).as_posix().encode() + b"\n" + file.read_bytes())
+    for library in LIBRARIES:
+        digest.update(importlib.metadata.version(library).encode())
+    return digest.hexdigest()
 
 
 def _hash(key: dict[str, Any], texts: Sequence[EncodedText]) -> str:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     for text in texts:
-        digest.update(text.tokens.input_ids.numpy().tobytes() + b"|")
-        if text.tokens.token_type_ids is not None:
-            digest.update(text.tokens.token_type_ids.numpy().tobytes())
-        digest.update(text.scorable.numpy().tobytes() + b"||")
+        digest.update(f"|{len(text)}|{text.units}|".encode())
+        digest.update(text.tokens.key + b"|" + text.scorable.numpy().tobytes())
     return digest.hexdigest()
 
 
 def _precision(device: str) -> str:
-    """The precision that the values are computed in on this kind of device."""
+    """The precision that values are computed in on this kind of device."""
     return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "full"
-
-
-@functools.cache
-def _code() -> str:
-    """A hash of the package that computes the values (not of how they are shown), and of the libraries below it."""
-    digest, root = hashlib.sha256(), Path(explainer.__file__).parent
-    for file in sorted(root.rglob("*.py")):
-        if file.relative_to(root).parts[0] != "rendering":
-            digest.update(file.read_bytes())
-    for library in ("torch", "transformers", "captum"):
-        digest.update(importlib.metadata.version(library).encode())
-    return digest.hexdigest()
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Whole or not at all: a killed run leaves no half file under a valid name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        part.close()
-        save_file(tensors, part.name)
-        os.replace(part.name, path)

@@ -1,4 +1,4 @@
-"""How a result was made: the command, the versions, the device, the weights."""
+"""The making of a result: the command, the versions, the device, and a hash of weights."""
 
 import hashlib
 import inspect
@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from explainer.explained.weights import add_tensors
+
 PACKAGES = ("amortex", "torch", "transformers", "captum")
 
 
 def command_line(function: Callable[..., None], arguments: Mapping[str, Any]) -> str:
-    """The command that calls `function` with these arguments; what is as by default is left out."""
+    """The command that calls `function` with these arguments, without those that have their default values."""
     parameters = inspect.signature(function).parameters
     parts = ["explainer", function.__name__]
     for name, value in arguments.items():
@@ -27,21 +29,19 @@ def command_line(function: Callable[..., None], arguments: Mapping[str, Any]) ->
 
 
 def versions() -> str:
-    """Of Python, this package and the libraries that decide what is computed."""
+    """The versions of Python, of this package and of the libraries that its results depend on."""
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in PACKAGES)])
 
 
 def device_name(device: torch.device) -> str:
-    """The accelerator's name, or how many threads the processor was given."""
+    """The name of the accelerator, or the number of threads on the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """A hash of named tensors: equal means equal weights."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    add_tensors(digest, tensors)
     return digest.hexdigest()
 
 

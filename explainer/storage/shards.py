@@ -1,8 +1,6 @@
-"""Attributions of a whole data set on disk: numbered Parquet shards beside a manifest, whole or not there at all."""
+"""Attributions of a whole data set on disk: a manifest and numbered Parquet shards, each whole or missing."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from explainer.explanation import Explanation
+from explainer.storage.atomic import UNFINISHED, replacing
 
-MANIFEST = "_manifest.json"  # readers of Parquet folders pass over what begins so
-FORMAT = 1
+MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
+FORMAT = 2
+READABLE = (1, 2)  # format 1 has no columns for what is explained beyond the target's index, label and probabilities
 
-# One row a text. `id` comes first, of the type that the data's own ids have (row numbers by default); the other columns
-# are those of `Explanation`, so that a row can be read back as one, and `truncated`: the text was longer than the model
-# reads, and what it did not read has no tokens here.
+# One row per text. `id` comes first, of the type that the data's own ids have (row numbers by default). The other
+# columns are the fields of `Explanation`, so that a row can be read back as one, and `truncated`: the text was longer
+# than the model reads, and the part that was not read has no tokens here.
 COLUMNS: dict[str, pa.DataType] = {
     "text": pa.string(),
     "text_pair": pa.string(),
@@ -33,13 +33,24 @@ COLUMNS: dict[str, pa.DataType] = {
     "target_label": pa.string(),
     "probabilities": pa.list_(pa.float32()),
     "method": pa.string(),
+    "probability": pa.float32(),
+    "value": pa.float32(),
+    "predicted_label": pa.string(),
+    "foil_label": pa.string(),
+    "score": pa.string(),
+    "token_type_ids": pa.list_(pa.int8()),
+    "units_of_tokens": pa.list_(pa.int32()),
     "truncated": pa.bool_(),
 }
 _OF_EXPLANATION = [field.name for field in fields(Explanation) if field.name in COLUMNS]
 
 
 def table_of(ids: pa.Array, explanations: Sequence[Explanation], truncated: Sequence[bool]) -> pa.Table:
-    """The explanations as rows of a shard."""
+    """The explanations as rows of a shard.
+
+    Args:
+        truncated: per explanation, whether its text was longer than the model reads.
+    """
     values = {name: [getattr(one, name) for one in explanations] for name in _OF_EXPLANATION}
     values["truncated"] = list(truncated)
     return pa.table({"id": ids, **{name: pa.array(values[name], kind) for name, kind in COLUMNS.items()}})
@@ -47,14 +58,14 @@ def table_of(ids: pa.Array, explanations: Sequence[Explanation], truncated: Sequ
 
 @dataclass(frozen=True)
 class Shards:
-    """`part-00000.parquet`, `part-00001.parquet` ... of a folder: all rows of a data set in order, each once.
+    """The files `part-00000.parquet`, `part-00001.parquet` ... of a folder: every row of a data set once, in order.
 
-    A shard is the unit of resumption: it appears under its name when it is whole.
+    A run resumes by whole shards: a shard gets its name when all of it is on the disk.
 
     Args:
-        folder: where they are.
+        folder: holds the shards and their manifest.
         rows: of all shards together.
-        rows_per_shard: of every shard but the last, which has what is left.
+        rows_per_shard: of every shard but the last, which may have fewer.
     """
 
     folder: Path
@@ -73,7 +84,7 @@ class Shards:
         return range(start, min(start + self.rows_per_shard, self.rows))
 
     def missing(self) -> list[int]:
-        """The shards that are not there, or not whole."""
+        """The numbers of the shards that do not exist, or are not whole."""
         return [shard for shard in range(len(self)) if not self._is_whole(shard)]
 
     def _is_whole(self, shard: int) -> bool:
@@ -83,36 +94,53 @@ class Shards:
             return False
 
     def write(self, shard: int, table: pa.Table) -> None:
-        """Write a shard under a hidden name, and give it its own when it is on the disk."""
+        """Write one shard, whole or not at all."""
         assert table.num_rows == len(self.span(shard))
-        with _replacing(self.path(shard)) as name:
+        with replacing(self.path(shard)) as name:
             pq.write_table(table, name, compression="zstd")
 
     def begin(self, settings: Mapping[str, Any], making: Mapping[str, Any]) -> None:
-        """Write the manifest of a new run; of a run that is there, check that it is the same one.
+        """Write the manifest of a new run; check that a run in the folder is the same one.
 
         Args:
-            settings: all that decides the rows.
-            making: what else there is to know of how they were made.
+            settings: everything that decides the rows.
+            making: further facts about how they were made.
 
         Raises:
-            ValueError: when the folder holds something else, or a run with other settings.
+            ValueError: when the folder holds something else, a run with other settings, or an unfinished run that an
+                older version of this package began.
         """
-        mine = json.loads(json.dumps({**settings, "rows": self.rows, "rows_per_shard": self.rows_per_shard}))
+        settings = {**settings, "rows": self.rows, "rows_per_shard": self.rows_per_shard}
+        settings = json.loads(json.dumps(settings))
         path = self.folder / MANIFEST
         if path.exists():
-            return _check_same(_manifest(self.folder)["settings"], mine, self.folder)
+            return self._check_same(settings)
         if any(self.folder.glob("part-*.parquet")):
             raise ValueError(f"`--output {self.folder}` holds Parquet parts but no {MANIFEST}: choose another folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"amortex": FORMAT, "settings": mine, "making": dict(making)}
-        with _replacing(path) as name:
+        with replacing(path) as name:
+            manifest = {"amortex": FORMAT, "settings": settings, "making": dict(making)}
             Path(name).write_text(json.dumps(manifest, indent=2) + "\n")
         return None
 
+    def _check_same(self, settings: Mapping[str, Any]) -> None:
+        manifest = _manifest(self.folder)
+        stored = manifest["settings"]
+        changed = [name for name in {**settings, **stored} if settings.get(name) != stored.get(name)]
+        if changed:
+            changes = "; ".join(f"{name} is {stored.get(name)!r} there, {settings.get(name)!r} now" for name in changed)
+            raise ValueError(
+                f"`--output {self.folder}` holds attributions with other settings: {changes}. Give the same settings "
+                "to go on with them, or another folder."
+            )
+        if manifest["amortex"] != FORMAT and self.missing():
+            raise ValueError(
+                f"`--output {self.folder}` holds an unfinished run of format {manifest['amortex']}, and this version "
+                f"writes format {FORMAT}: choose another folder."
+            )
+
     def clear_leftovers(self) -> None:
-        """Take away the unfinished files of runs that were killed; only when nothing is writing."""
-        for part in self.folder.glob(".*.unfinished"):
+        """Delete the unfinished files of killed runs; only when nothing is writing."""
+        for part in self.folder.glob(f".*{UNFINISHED}"):
             part.unlink(missing_ok=True)
 
 
@@ -127,17 +155,18 @@ def read_explanations(folder: str | Path) -> Iterator[Explanation]:
     if missing := shards.missing():
         raise ValueError(
             f"{str(folder)!r} lacks {len(missing)} of its {len(shards)} shards, such as {shards.path(missing[0])}. "
-            "Give the command that wrote it once more: it goes on where it stopped."
+            "Run the command that wrote it again: it resumes where it stopped."
         )
-    for shard in range(len(shards)):
-        for row in pq.read_table(shards.path(shard), columns=_OF_EXPLANATION).to_pylist():
+    for path in map(shards.path, range(len(shards))):
+        stored = set(pq.read_schema(path).names)
+        for row in pq.read_table(path, columns=[name for name in _OF_EXPLANATION if name in stored]).to_pylist():
             yield Explanation(**{**row, "offsets": [(start, end) for start, end in row["offsets"]]})
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["amortex"] != FORMAT or not isinstance(manifest["settings"], dict):
+        if manifest["amortex"] not in READABLE or not isinstance(manifest["settings"], dict):
             raise TypeError("of another format")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
@@ -145,36 +174,3 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"else ({error})."
         ) from error
     return manifest
-
-
-def _check_same(theirs: Mapping[str, Any], mine: Mapping[str, Any], folder: Path) -> None:
-    changed = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
-    if changed:
-        told = "; ".join(f"{name} is {theirs.get(name)!r} there, {mine.get(name)!r} now" for name in changed)
-        raise ValueError(
-            f"`--output {folder}` holds attributions with other settings: {told}. Give the same settings to go on "
-            "with them, or another folder."
-        )
-
-
-class _replacing:
-    """The name of a file beside `path` that takes its place at the end of the block, when it is on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> str:
-        # Hidden, and no two alike: whoever still writes for a killed run does no harm.
-        handle, self._name = tempfile.mkstemp(
-            dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".unfinished"
-        )
-        os.close(handle)
-        return self._name
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is not None:
-            return os.unlink(self._name)
-        with open(self._name, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(self._name, 0o644)  # a temporary file is its owner's alone
-        return os.replace(self._name, self._path)

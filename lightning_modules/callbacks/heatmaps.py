@@ -1,15 +1,15 @@
-"""Heatmaps of the same few validation texts, after every validation: they sharpen as the explainer learns."""
+"""Heatmaps of the same few validation texts after every validation: they sharpen as the explainer learns."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from explainer.rendering.plot import heatmap
-from lightning_modules.data.text import TextData
-from lightning_modules.mask import MaskTraining
+from lightning_modules.base import attributor_of
+from lightning_modules.data.text import data_of
 
 
 class Heatmaps(pl.Callback):
-    """Log a figure to TensorBoard (which strips HTML: a figure it must be).
+    """Log a figure to TensorBoard, which strips HTML.
 
     Args:
         n_texts: how many validation texts, the first ones.
@@ -20,10 +20,9 @@ class Heatmaps(pl.Callback):
         self.n_texts, self.max_words = n_texts, max_words
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(trainer.logger, TensorBoardLogger) or not isinstance(pl_module, MaskTraining):
+        attributor = attributor_of(pl_module)
+        if attributor is None or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        data: TextData = getattr(trainer, "datamodule")  # noqa: B009 - Trainer sets it late
-        count = min(self.n_texts, len(data.splits["validation"]))
-        examples = data.examples("validation", list(range(count)))
-        figure = heatmap(pl_module.attributor(examples.texts, examples.text_pairs), max_words=self.max_words)
+        examples = data_of(trainer).first("validation", self.n_texts)
+        figure = heatmap(attributor(examples.texts, examples.text_pairs), max_words=self.max_words)
         trainer.logger.experiment.add_figure("validation/heatmaps", figure, global_step=trainer.global_step)

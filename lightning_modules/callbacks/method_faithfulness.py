@@ -1,19 +1,22 @@
-"""Methods beside the explainer while it learns: faithfulness on validation texts, and their heatmaps."""
+"""Methods and the explainer while it learns: faithfulness on validation texts, and heatmaps next to each other."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
 
-from explainer.evaluation.comparison import SUMMARY, Comparison, targets
+from explainer.attributor import Attributor
+from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.explanation import Explanation
-from explainer.methods.loading import methods_named
-from explainer.methods.trained.amortized import Amortized
+from explainer.methods.loading import load_methods
 from explainer.rendering.plot import heatmap
+from lightning_modules.base import attributor_of
 from lightning_modules.callbacks.method_comparison import DEFAULT
-from lightning_modules.data.text import TextData
-from lightning_modules.mask import MaskTraining
+from lightning_modules.data.text import data_of
 
 TAG = "validation_faithfulness"
 
@@ -24,9 +27,9 @@ class MethodFaithfulness(pl.Callback):
     The methods do not change in training: they are measured once, and their values are logged as level lines.
 
     Args:
-        methods: {name: settings}, or {label: {method: name, ...settings}}, beside the explainer.
+        methods: {name: settings}, or {label: {method: name, ...settings}}, in addition to the explainer.
         n_texts: how many validation texts, the first ones.
-        n_shown: of how many of them a figure shows the heatmaps of all methods, in TensorBoard.
+        n_shown: of how many of them a figure in TensorBoard shows the heatmaps of all methods.
         every_n_epochs: how often, in epochs; 0 for not by epochs.
         every_n_steps: how often, in optimizer steps; 0 for not by steps.
     """
@@ -43,25 +46,25 @@ class MethodFaithfulness(pl.Callback):
             raise ValueError(f"`n_texts` must be at least 1, got {n_texts}.")
         if every_n_epochs < 1 and every_n_steps < 1:
             raise ValueError("`every_n_epochs` and `every_n_steps` are both 0: the methods would never be measured.")
-        self.methods = methods_named({name: {} for name in DEFAULT} if methods is None else methods)
+        self.methods = load_methods({name: {} for name in DEFAULT} if methods is None else methods)
         self.n_texts, self.n_shown = n_texts, n_shown
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not isinstance(pl_module, MaskTraining):
+        if attributor_of(pl_module) is None:
             raise ValueError("MethodFaithfulness belongs to the training of a mask explainer; this is another one.")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, MaskTraining)
-        data: TextData = getattr(trainer, "datamodule")  # noqa: B009 - Trainer sets it late
-        count = min(self.n_texts, len(data.splits["validation"]))
-        examples = data.examples("validation", list(range(count)))
-        self.texts = pl_module.explained.encode(examples.texts, examples.text_pairs)
-        self.target = targets(pl_module.explained, self.texts)
+        attributor = attributor_of(pl_module)
+        assert attributor is not None
+        examples = data_of(trainer).first("validation", self.n_texts)
+        self.attributor = attributor
+        self.texts = attributor.explained.encode(examples.texts, examples.text_pairs)
+        self.target = attributor.explained.predicted(self.texts)
         self._measured_at = -1
         self.fixed = Comparison(self.methods, keep=self.n_shown)
-        with torch.autocast(pl_module.device.type, enabled=False):
-            self.fixed.update(pl_module.explained, self.texts, self.target)
+        with evaluating(pl_module):
+            self.fixed.update(attributor.explained, self.texts, self.target)
         self._measure(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
@@ -73,39 +76,46 @@ class MethodFaithfulness(pl.Callback):
             self._measure(trainer, pl_module)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """One point of every line at this step; nothing where this step has its points already."""
-        assert isinstance(pl_module, MaskTraining)
+        """Log one point of every line at this step, unless the step has its points already."""
         if self._measured_at == trainer.global_step:
             return
         self._measured_at = trainer.global_step
-        ours = self._ours(pl_module)
+        method = self.attributor.method
+        ours = Comparison({method.name: method}, keep=self.n_shown)
+        with evaluating(pl_module):
+            ours.update(self.attributor.explained, self.texts, self.target)
         rows = {**self.fixed.rows, **ours.rows}
         values = {f"{TAG}/{label}": row.estimate(SUMMARY).mean for label, row in rows.items()}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
             if isinstance(logger, TensorBoardLogger) and self.n_shown:
-                figure = heatmap(*self._shown(pl_module, ours))
+                scores = {label: row.scores for label, row in rows.items()}
+                figure = heatmap(*self._shown(self.attributor, scores))
                 logger.experiment.add_figure(f"{TAG}/heatmaps", figure, global_step=trainer.global_step)
 
-    def _ours(self, module: MaskTraining) -> Comparison:
-        """The explainer as it is now, in full precision and without dropout."""
-        training = module.explainer.training
-        method = Amortized(module.explainer.eval())
-        comparison = Comparison({method.name: method}, keep=self.n_shown)
-        with torch.autocast(module.device.type, enabled=False):
-            comparison.update(module.explained, self.texts, self.target)
-        module.explainer.train(training)
-        return comparison
-
-    def _shown(self, module: MaskTraining, ours: Comparison) -> tuple[list[Explanation], list[str]]:
-        """The first texts by every method, and what stands before each."""
-        rows = {**self.fixed.rows, **ours.rows}
-        texts = self.texts[: self.n_shown]
-        probabilities = module.explained.predict([text.tokens for text in texts]).softmax(dim=-1)
+    def _shown(
+        self, attributor: Attributor, scores: dict[str, list[torch.Tensor]]
+    ) -> tuple[list[Explanation], list[str]]:
+        """The first texts by every method, and the label in front of each."""
+        explained, texts = attributor.explained, self.texts[: self.n_shown]
+        readout = explained.predict([text.tokens for text in texts])
         explanations, labels = [], []
         for i, text in enumerate(texts):
-            for label, row in rows.items():
-                target = int(self.target[i])
-                explanations.append(module.attributor.explanation(text, row.scores[i], target, probabilities[i]))
+            one, target = readout[i : i + 1], self.target[i : i + 1]
+            for label, rows in scores.items():
+                explanations.append(Explanation.of(explained, text, rows[i], target, one, label))
                 labels.append(label)
         return explanations, labels
+
+
+@contextmanager
+def evaluating(module: pl.LightningModule) -> Iterator[None]:
+    """Full precision and no dropout inside the block; afterwards every part of the module is in its former mode."""
+    modes: dict[nn.Module, bool] = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.autocast(module.device.type, enabled=False):
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode

@@ -1,4 +1,4 @@
-"""Model cards: what an exported folder is, from which data and recipe, with which scores."""
+"""Model cards: the kind of an exported folder, its data and recipe, its scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from explainer.evaluation.comparison import SUMMARY
 from explainer.export.hub import card_head, usage
-
-_METRICS = ("aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
+from explainer.faithfulness.measures import summary_metrics
 
 
 def explainer_card(
@@ -26,9 +26,9 @@ def explainer_card(
         *_scores(scores),
         "## Limits",
         "",
-        "The scores explain this classifier, not the world. On texts unlike those it was trained on their",
-        "faithfulness is not known: measure it with `explainer evaluate`. It works only with the model it was",
-        "trained for; the loader checks.",
+        "The scores explain this model, not the world. On texts unlike those of the training their faithfulness",
+        "is not known: measure it with `explainer evaluate`. The explainer works only with the model that it was",
+        "trained for, which is checked when it is loaded.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -41,7 +41,7 @@ def baseline_card(checkpoint: dict[str, Any], folder: Path, license: str = "apac
         f"# {folder.name}",
         "",
         f"A diffusion over the attention of `{recipe['explained']}` (blocks {recipe['layers']}), trained by Amortex on",
-        "texts without content: where paths of randomized path integration start.",
+        "texts whose content is masked. Paths of randomized path integration (RPI) start from its samples.",
         "",
         "```bash",
         f"explainer compare --model {recipe['explained']} --methods rpi \\",
@@ -68,14 +68,14 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
 
 
 def _training(checkpoint: dict[str, Any]) -> list[str]:
-    """Data and recipe: what retrains this folder."""
+    """Data and recipe, complete enough to train the folder again."""
     recipe = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
     clean = {part: {k: v for k, v in values.items() if not k.startswith("_")} for part, values in recipe.items()}
     return [
         "## Data and recipe",
         "",
-        f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps. To retrain it, put this into a"
-        " configuration beside those in `configs/` and run `explainer fit --config FILE`, then `explainer export`:",
+        f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps. To train it again, put this into a"
+        " configuration like those in `configs/` and run `explainer fit --config FILE`, then `explainer export`:",
         "",
         "```yaml",
         yaml.safe_dump(clean, sort_keys=False, width=110).strip(),
@@ -87,17 +87,21 @@ def _training(checkpoint: dict[str, Any]) -> list[str]:
 def _scores(scores: Sequence[dict[str, Any]] | None) -> list[str]:
     if not scores:
         return [
-            "Not measured. `explainer test` measures them; `explainer export --scores comparison.json` tells them.",
+            "Not measured. `explainer test` measures them, and `explainer export --scores comparison.json` writes them",
+            "here.",
             "",
         ]
+    metrics = (*summary_metrics(scores[0]), SUMMARY)
+    of_what = "" if metrics[0].startswith("aopc") else " of the predicted value"
     lines = [
         f"Held-out test split, n = {scores[0]['n']} texts, 95 % bootstrap intervals;",
-        "faithfulness = AOPC-comprehensiveness minus AOPC-sufficiency.",
+        f"faithfulness = AOPC-comprehensiveness minus AOPC-sufficiency{of_what}.",
         "",
         "| method | AOPC-comprehensiveness ↑ | AOPC-sufficiency ↓ | faithfulness ↑ | forward passes |",
         "|---|---|---|---|---|",
     ]
-    for row in scores:
-        cells = [f"{row[m]['mean']:.3f} [{row[m]['ci95'][0]:.3f}, {row[m]['ci95'][1]:.3f}]" for m in _METRICS]
-        lines.append(f"| {row['method']} | {' | '.join(cells)} | {row['forward_equivalents']:.1f} |")
+    for record in scores:
+        values = [record[metric] for metric in metrics]
+        intervals = [f"{v['mean']:.3f} [{v['ci95'][0]:.3f}, {v['ci95'][1]:.3f}]" for v in values]
+        lines.append(f"| {record['method']} | {' | '.join(intervals)} | {record['forward_equivalents']:.1f} |")
     return [*lines, ""]

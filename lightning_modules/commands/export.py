@@ -12,12 +12,11 @@ from explainer.attributor import Attributor
 from explainer.data.catalog import load_files
 from explainer.export.agreement import Agreement
 from explainer.export.hub import short_card
-from explainer.export.sentences import SAMPLE
+from explainer.export.sentences import SENTENCES
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
-from lightning_modules.mask import MaskTraining
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,47 +36,48 @@ def export(
     private: bool = False,
     license: str = "apache-2.0",
 ) -> None:
-    """Write what was trained as a folder, as an ONNX file, as a torch.export program, or to the hub.
+    """Write a trained network as a folder, as an ONNX file, as a torch.export program, or to the hub.
 
     From `--ckpt` or from `--attributor`, to one or several of `--output`, `--onnx`, `--pt2` and `--push`.
 
     Args:
         ckpt: a checkpoint that `explainer fit` wrote.
         attributor: folder or hub id of an exported attributor, instead of a checkpoint.
-        output: the folder to write config, weights (only what was trained) and a model card to.
-        onnx: the ONNX file to write, with its tokenizer and a JSON of facts beside it.
+        output: the folder for the configuration, the trained weights and a model card.
+        onnx: the ONNX file to write; its tokenizer and a JSON file of facts are written next to it.
         pt2: the torch.export program to write.
         push: hub id to upload the folder to.
         dtype: of the stored weights of an explainer or a baseline: float32 (equal to the bit), bfloat16 or float16
             (half the size).
         merge: put the explained classifier and its tokenizer into the folder, so that it loads anywhere.
-        int8: quantise the ONNX file to int8; its agreement with PyTorch is told.
-        texts: .jsonl, .csv or .parquet with a column `text`: what a program is checked on, and int8 compared on;
-            built-in sentences by default.
-        scores: comparison.json of `explainer test`, to be told in the card.
-        private: whether a hub repository that is made is private.
+        int8: quantise the ONNX file to int8; its agreement with PyTorch is printed.
+        texts: .jsonl, .csv or .parquet with a column `text`, on which a program is checked and int8 compared; built-in
+            sentences by default.
+        scores: comparison.json of `explainer test`, for the card.
+        private: whether a new hub repository is private.
         license: for the card.
     """
     _check(ckpt, attributor, {"output": output, "onnx": onnx, "pt2": pt2, "push": push}, dtype, scores)
     comparison = None if scores is None else json.loads(scores.read_text())
     if ckpt is None:
-        made, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
+        source, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
     else:
         module, checkpoint = load_training(ckpt)
-        if not isinstance(module, MaskTraining):
+        if module.attributor is None:
             _export_other(module, checkpoint, output, DTYPES[dtype], license)
             return
-        made, card = module.attributor, explainer_card(checkpoint, str(push or output), comparison, license)
+        source, card = module.attributor, explainer_card(checkpoint, str(push or output), comparison, license)
     if output is not None:
-        made.save_pretrained(output, DTYPES[dtype], merge)
-        (output / "README.md").write_text(card or short_card(str(output), made.explained, license))
-    sample = SAMPLE if texts is None else load_files({"all": str(texts)}, "text", None, None)["all"]["text"][:]
+        source.save_pretrained(output, DTYPES[dtype], merge)
+        (output / "README.md").write_text(card or short_card(str(output), source.explained, license))
+        print(f"Written to {output}: config.json, model.safetensors, README.md.")
+    checked = SENTENCES if texts is None else load_files({"all": str(texts)}, "text", None, None)["all"]["text"][:]
     if onnx is not None:
-        _tell(made.to_onnx(onnx, int8=int8, texts=sample))
+        _print_agreement(source.to_onnx(onnx, int8=int8, texts=checked))
     if pt2 is not None:
-        made.to_exported_program(pt2, sample)
+        source.to_exported_program(pt2, checked)
     if push is not None:
-        print(made.push_to_hub(push, merge=merge, dtype=DTYPES[dtype], card=card, private=private))
+        print(source.push_to_hub(push, merge=merge, dtype=DTYPES[dtype], card=card, private=private))
 
 
 def _check(
@@ -90,15 +90,15 @@ def _check(
     if dtype not in DTYPES:
         raise ValueError(f"`--dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     if scores is not None and not scores.is_file():
-        raise ValueError(f"`--scores {scores}` is not there: `explainer test` writes it.")
+        raise ValueError(f"`--scores {scores}` does not exist: `explainer test` writes it.")
 
 
 def _export_other(
     module: TrainingModule, checkpoint: dict[str, Any], output: Path | None, dtype: torch.dtype, license: str
 ) -> None:
-    """A learned baseline, or a classifier's adapter: folders only."""
+    """Write a learned baseline, or a classifier's adapter; both are folders only."""
     if output is None:
-        raise ValueError(f"`--ckpt` is of {type(module).__name__}, which is written by `--output DIR` alone.")
+        raise ValueError(f"`--ckpt` is of {type(module).__name__}, which only a folder can hold: give `--output DIR`.")
     output.mkdir(parents=True, exist_ok=True)
     if isinstance(module, BaselineTraining):
         module.export(output, dtype)
@@ -115,7 +115,7 @@ def _card_of(folder: Path) -> str | None:
     return card.read_text() if card.is_file() else None
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def _print_agreement(facts: dict[str, Any]) -> None:
     print(f"ONNX Runtime differs from PyTorch by at most {facts['largest_difference']:.1e}", file=sys.stderr)
     if "int8" in facts:
         print(f"int8: {Agreement(**facts['int8'])}", file=sys.stderr)

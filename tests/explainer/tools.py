@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from explainer.explained import EncodedText, ExplainedModel, TokenBatch
+from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch, Tokens
+from explainer.explained.passes import EmbeddingEdit
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.methods import Random
-from explainer.methods.rpi.baselines import AttentionState, recorded
-from explainer.typing import Target
+from explainer.methods.rpi.baselines import AttentionState, record_attention
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
 
 # What building a LoRA explainer warns of; it has a test of its own in models/test_lora.py.
@@ -63,8 +63,18 @@ def batch_of(model: ExplainedModel, texts: Sequence[str] = TEXTS, side: str = "r
     return model.collate(model.encode(texts), side=side)
 
 
+def logits_of(model: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit | None = None) -> Tensor:
+    """The logits (batch, labels) of a task with one question."""
+    return model(batch, edit).logits[:, 0]
+
+
+def predictions(model: ExplainedModel, sequences: Sequence[Tokens]) -> Tensor:
+    """The logits (n, labels) of token sequences, of a task with one question."""
+    return model.predict(sequences).logits[:, 0]
+
+
 def predicted(model: ExplainedModel, batch: TokenBatch) -> Target:
-    return model(batch).argmax(dim=-1)
+    return model(batch).predicted()
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -76,9 +86,9 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def bit_equal_logits(model: ExplainedModel) -> Iterator[None]:
     """The model's logits after the block are those before it, to the bit, and no hook is left."""
     batch = batch_of(model)
-    before, hooks = model(batch), hook_count(model)
+    before, hooks = model(batch).logits, hook_count(model)
     yield
-    assert torch.equal(model(batch), before)
+    assert torch.equal(model(batch).logits, before)
     assert hook_count(model) == hooks
 
 
@@ -88,7 +98,7 @@ def hook_count(model: ExplainedModel) -> int:
 
 def state_of(model: ExplainedModel, batch: TokenBatch, layers: tuple[int, ...] = (0, 1)) -> AttentionState:
     """What RPI hands to a sampler."""
-    with recorded(model, batch, layers) as (state, *_):
+    with record_attention(model, batch, layers) as (state, *_):
         return state
 
 
@@ -114,7 +124,4 @@ class Bound(Random):
     """Random scores that call themselves a bound."""
 
     name: ClassVar[str] = "greedy"
-
-    @property
-    def label(self) -> str:
-        return "greedy (bound)"
+    is_bound: ClassVar[bool] = True

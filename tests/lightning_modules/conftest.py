@@ -1,4 +1,4 @@
-"""Generated data, a tiny classifier on disk, and a configuration that trains on them in a second."""
+"""Generated data, tiny models on disk, and a configuration that trains on them in a second."""
 
 import json
 import random
@@ -9,13 +9,19 @@ import pytest
 import yaml
 
 from tests.explainer.tools import saved
-from tests.families import WORDS, explained
+from tests.families import TASKS, WORDS, explained
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The folders of a tiny random BERT of each task."""
+    return {task: saved(explained("bert", **options), tmp_path_factory.mktemp(task)) for task, options in TASKS.items()}
+
+
+@pytest.fixture(scope="session")
+def classifier(models: dict[str, str]) -> str:
     """The folder of a tiny random BERT classifier of three classes."""
-    return saved(explained("bert"), tmp_path_factory.mktemp("classifier"))
+    return models["classification"]
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Train, validation and test texts of random words with random labels."""
     folder = tmp_path_factory.mktemp("data")
     generator = random.Random(0)
-    found = {}
+    paths = {}
     for split, count in (("train", 24), ("validation", 8), ("test", 8)):
         rows = [
             {"text": " ".join(generator.choices(WORDS.split(), k=generator.randint(2, 12))), "label": i % 3}
@@ -31,8 +37,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ]
         path = folder / f"{split}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        found[split] = str(path)
-    return found
+        paths[split] = str(path)
+    return paths
 
 
 @pytest.fixture
@@ -61,5 +67,6 @@ def configuration(classifier: str, files: dict[str, str], tmp_path: Path) -> dic
 
 
 def write(configuration: dict[str, Any], path: Path) -> str:
+    """The path of the configuration, as a file."""
     path.write_text(yaml.safe_dump(configuration))
     return str(path)

@@ -1,10 +1,13 @@
-"""What every training shares: only trained parameters are saved, and a file that lacks one is refused."""
+"""The base of every training: only trained parameters are saved, and a file that lacks one is refused."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from lightning_modules.base import TrainingModule
+from explainer.explained import ExplainedModel
+from lightning_modules.base import TrainingModule, attributor_of, check_predicts_one
+from tests.families import TASKS, explained
 
 
 class Small(TrainingModule):
@@ -16,7 +19,7 @@ class Small(TrainingModule):
         self.trained = nn.Linear(2, 2)
 
 
-def test_state_holds_what_is_trained() -> None:
+def test_the_state_holds_the_trained_parameters_alone() -> None:
     assert set(Small().state_dict()) == {"trained.weight", "trained.bias"}
 
 
@@ -34,3 +37,16 @@ def test_missing_and_unknown_parameters_are_refused() -> None:
         Small().load_state_dict({"trained.bias": state["trained.bias"]})
     with pytest.raises(RuntimeError, match=r"1 unknown .*'extra'"):
         Small().load_state_dict(state | {"extra": torch.zeros(1)})
+
+
+def test_a_module_that_trains_no_explainer_has_no_attributor() -> None:
+    assert attributor_of(Small()) is None
+    assert attributor_of(pl.LightningModule()) is None
+
+
+def test_a_model_without_one_prediction_is_refused() -> None:
+    for options in TASKS.values():
+        check_predicts_one(explained("bert", **options))
+    several: ExplainedModel = explained("bert", labels=3, problem_type="regression")
+    with pytest.raises(ValueError, match="`explained` predicts 3 values"):
+        check_predicts_one(several)

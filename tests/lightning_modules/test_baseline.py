@@ -12,10 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from explainer.explained import ExplainedModel
 from explainer.methods import RPI
 from explainer.methods.rpi.baselines import Learned
-from lightning_modules.baseline import BaselineTraining, neutrality, sample_checks, scale_of
+from lightning_modules.baseline import BaselineTraining
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
-from lightning_modules.data.attention import ReferenceMaps
 from tests.explainer.tools import batch_of, predicted, saved
 from tests.families import explained
 from tests.lightning_modules.conftest import write
@@ -48,7 +47,7 @@ def test_everything_is_logged_and_the_explained_model_stays(baselines: dict[str,
     assert len(events.Scalars("train/denoising")) == len(events.Scalars("train/neutrality")) == 6
     names = ["neutrality", "own_neutrality", "distance", "row_sum_error", "forbidden"]
     values = {name: [e.value for e in events.Scalars(f"validation/{name}")] for name in names}
-    assert all(len(found) == 2 for found in values.values())
+    assert all(len(logged) == 2 for logged in values.values())
     assert max(values["row_sum_error"]) < 1e-5
     assert max(values["forbidden"]) == 0
     for name in ("learned", "gaussian", "all_reference"):
@@ -59,7 +58,7 @@ def test_everything_is_logged_and_the_explained_model_stays(baselines: dict[str,
     assert isinstance(module, BaselineTraining)
     text = ["the film was great fun"]
     model = ExplainedModel.from_pretrained(baselines["model"]["init_args"]["explained"])
-    assert torch.equal(module.explained(batch_of(module.explained, text)), model(batch_of(model, text)))
+    assert torch.equal(module.explained(batch_of(module.explained, text)).logits, model(batch_of(model, text)).logits)
 
 
 def test_without_neutrality_there_is_none(baselines: dict[str, Any], tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_the_exported_baseline_is_the_average_to_the_bit(baselines: dict[str, An
     assert any(not torch.equal(tensor, saved["average"][name]) for name, tensor in trained.items())
     model = module.explained
     batch = batch_of(model)
-    scores = RPI(baseline=str(tmp_path / "exported"))(model, batch, predicted(model, batch))
+    scores = RPI(baseline=str(tmp_path / "exported")).scores(model, batch, predicted(model, batch))
     assert scores.isfinite().all()
     assert "exported" in (tmp_path / "exported" / "README.md").read_text()
     half = tmp_path / "half"
@@ -130,6 +129,33 @@ def test_the_exported_baseline_is_the_average_to_the_bit(baselines: dict[str, An
         assert torch.equal(weights["half"][name], weights["whole"][name].half())
 
 
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_a_baseline_of_every_task_is_trained(
+    task: str, models: dict[str, str], baselines: dict[str, Any], tmp_path: Path
+) -> None:
+    baselines["model"]["init_args"] |= {"explained": models[task], "additivity": 1.0}
+    events = fit(baselines, tmp_path)
+    for name in (
+        "train/neutrality",
+        "train/additivity",
+        "validation/own_neutrality",
+        "validation_faithfulness/learned",
+    ):
+        values = [event.value for event in events.Scalars(name)]
+        assert values
+        assert all(value == value for value in values)
+    assert min(event.value for event in events.Scalars("train/neutrality")) >= 0
+
+
+def test_settings_of_the_diffusion_reach_it_and_the_checkpoint(baselines: dict[str, Any], tmp_path: Path) -> None:
+    baselines["model"]["init_args"] |= {"prediction": "eps", "n_timesteps": 50, "use_hidden": False}
+    fit(baselines, tmp_path)
+    module, _ = load_training(checkpoint(tmp_path))
+    assert isinstance(module, BaselineTraining)
+    expected = {"width": 8, "depth": 2, "prediction": "eps", "n_timesteps": 50, "use_hidden": False}
+    assert {name: module.diffusion.settings[name] for name in expected} == expected
+
+
 def test_a_decoder_s_causality_is_exact(baselines: dict[str, Any], llama: str, tmp_path: Path) -> None:
     baselines["model"]["init_args"]["explained"] = llama
     events = fit(baselines, tmp_path)
@@ -137,7 +163,12 @@ def test_a_decoder_s_causality_is_exact(baselines: dict[str, Any], llama: str, t
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "exported")])
     model = ExplainedModel.from_pretrained(llama)
     batch = batch_of(model)
-    assert RPI(baseline=str(tmp_path / "exported"))(model, batch, predicted(model, batch)).isfinite().all()
+    assert RPI(baseline=str(tmp_path / "exported")).scores(model, batch, predicted(model, batch)).isfinite().all()
+
+
+def test_an_objective_without_a_meaning_for_a_regression_is_refused(models: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="`objective: class` needs probabilities"):
+        BaselineTraining(models["regression"], objective="class")
 
 
 def test_the_average_moves_slower_than_the_weights(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,28 +185,6 @@ def test_the_average_moves_slower_than_the_weights(classifier: str, monkeypatch:
             assert torch.allclose(parameter, before[name] + share, atol=1e-5)
 
 
-def test_neutrality_is_the_divergence_written_out() -> None:
-    found, goal = torch.randn(3, 4), torch.randn(3, 4)
-    p, r = found.softmax(dim=-1), goal.softmax(dim=-1)
-    assert torch.allclose(neutrality(found, goal), (p * (p / r).log()).sum(dim=-1).mean(), atol=1e-6)
-    assert abs(float(neutrality(goal, goal))) < 1e-6
-
-
-def test_checks_and_scale_of_known_maps() -> None:
-    maps = torch.tensor([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.0]])[None, None, None]
-    valid = maps > 0
-    logs = maps.log()
-    reference = ReferenceMaps(logs, torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1, 2))
-    other = maps.clone()
-    other[..., 1, :] = torch.tensor([0.5, 0.25, 0.25])
-    checks = sample_checks(other, reference)
-    assert checks["row_sum_error"] == 0
-    assert checks["forbidden"] == 0.25
-    assert checks["distance"].item() == pytest.approx(0.5 * (0.4 + 0.15) / 2)
-    half = float((torch.tensor(0.9).log() - torch.tensor(0.1).log()) / 2)
-    assert scale_of(reference).item() == pytest.approx((2 * half**2 / int(valid.sum())) ** 0.5, rel=1e-5)
-
-
 @pytest.mark.parametrize("arguments", [{"n_variants": 0}, {"decay": 1.0}])
 def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -> None:
     with pytest.raises(ValueError, match="`n_variants` must be at least 1 and `decay` in"):
@@ -186,5 +195,7 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -
         BaselineTraining(classifier, denoising=0.0, neutrality=0.0)
     with pytest.raises(ValueError, match="`objective` must be"):
         BaselineTraining(classifier, objective="both")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'colour'"):
+        BaselineTraining(classifier, colour="red")
     with pytest.raises(ValueError, match="`layer` must lie between"):
         BaselineTraining(classifier, layers=[5])

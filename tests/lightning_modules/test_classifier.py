@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
-from explainer import ExplainedModel
+from explainer.explained import ExplainedModel
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
@@ -28,19 +29,29 @@ def test_exported_adapter_predicts_what_the_checkpoint_predicts(
     module, _ = load_training(checkpoint)
     assert isinstance(module, ClassifierTraining)
     texts = ["the film was great fun", "bad", "nothing really"]
-    examples = TextExamples([0, 1, 2], texts, [None] * 3, torch.zeros(3, dtype=torch.long))
+    examples = TextExamples([0, 1, 2], texts, [None] * 3, [0, 0, 0])
     model = ExplainedModel.from_pretrained(tmp_path / "out")
     assert model.labels == ["bad", "fair", "good"]
-    found = model.predict([text.tokens for text in model.encode(texts)])
-    assert torch.allclose(found, module(examples).detach(), atol=1e-5)
+    logits = model.predict([text.tokens for text in model.encode(texts)]).logits[:, 0]
+    assert torch.allclose(logits, module(examples).detach(), atol=1e-5)
     assert "bad, fair, good" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_labels_may_be_numbers_or_names(classifier: str) -> None:
+    module = ClassifierTraining(classifier, labels=["bad", "fair", "good"], rank=2)
+    texts: list[str] = ["a"] * 3
+    for labels, expected in (([2, 0, 1], [2, 0, 1]), (["good", "bad", "fair"], [2, 0, 1])):
+        assert module._classes(TextExamples([0, 1, 2], texts, [None] * 3, labels)).tolist() == expected
+    for unknown in (3, -1, "great", None, [0, 1]):
+        with pytest.raises(ValueError, match="`labels` must name every label of the data"):
+            module._classes(TextExamples([0], ["a"], [None], [unknown]))
 
 
 def test_the_shipped_classifier_is_the_published_one() -> None:
     """Its predictions on two plain reviews, so that a broken adapter or base is noticed."""
     model = ExplainedModel.from_pretrained(Path(__file__).parents[2] / "checkpoints" / "demo-classifier")
     texts = ["a gorgeous , witty , seductive movie .", "a tedious and witless mess ."]
-    probabilities = model.predict([text.tokens for text in model.encode(texts)]).softmax(dim=-1)
+    probabilities = model.predict([text.tokens for text in model.encode(texts)]).logits[:, 0].softmax(dim=-1)
     assert model.labels == ["negative", "positive"]
     assert probabilities[0, 1] > 0.9
     assert probabilities[1, 0] > 0.9

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.utils.rnn import pad_sequence
 
-from explainer import Attributor
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explainers.losses import correlation_matching
-from explainer.explainers.side import states_of
+from explainer.attributor import Attributor
+from explainer.explained import Target
 from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
-from lightning_modules.mask import MaskTraining, _mixed_targets, _Rows, kept_states
+from lightning_modules.data.annotations import kept_states
+from lightning_modules.mask import MaskTraining
+from tests.families import TASKS
 from tests.lightning_modules.conftest import write
 
 
@@ -65,7 +66,7 @@ def test_every_recipe_trains_the_explainer_and_nothing_else(
     moved = [name for name in trained if not torch.equal(trained[name], before[name])]
     assert len(moved) > len(trained) / 2
     batch = module.explained.collate(module.explained.encode(["the film was great fun"]))
-    assert torch.equal(module.explained(batch), untrained.explained(batch))
+    assert torch.equal(module.explained(batch).logits, untrained.explained(batch).logits)
 
 
 def test_a_checkpoint_loads_with_weights_only_and_holds_no_frozen_weight(
@@ -96,12 +97,87 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("explainer", SETTINGS)
+def test_an_explainer_of_every_task_is_trained_compared_and_exported(
+    explainer: str, task: str, models: dict[str, str], configuration: dict[str, Any], tmp_path: Path
+) -> None:
+    """Matching and keeping for all tasks; destroying and other labels where they have a meaning."""
+    configuration["model"]["init_args"] |= {
+        "explained": models[task],
+        "explainer": explainer,
+        "explainer_settings": SETTINGS[explainer],
+        "teachers": {"subset_regression": {"n_subsets": 4}, "attn_lrp": {}},
+        "kept": 1.0,
+        "sparse": 0.1,
+        "learning_rate": 0.01,
+    } | ({} if task == "regression" else {"destroyed": 1.0, "other_class": 0.5})
+    configuration["trainer"]["callbacks"] = [
+        {"class_path": f"lightning_modules.callbacks.{name}", "init_args": options}
+        for name, options in (
+            ("Heatmaps", {"n_texts": 2}),
+            ("MethodFaithfulness", {"methods": {"random": {}}, "n_texts": 4, "n_shown": 1}),
+            ("MethodComparison", {"methods": {"random": {}}, "output": str(tmp_path / "comparison")}),
+        )
+    ]
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    area = "value_aopc_comprehensiveness" if task == "regression" else "aopc_comprehensiveness"
+    for name in ("faithfulness", area, "spearman_attn_lrp"):
+        values = [event.value for event in events.Scalars(f"validation/{name}")]
+        assert len(values) == 2
+        assert all(value == value for value in values)
+    assert len(events.Images("validation/heatmaps")) == 2
+    path = checkpoint(tmp_path)
+    main(["test", "--config", config, "--ckpt_path", str(path)])
+    records = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert [record["method"] for record in records] == ["random", "explainer"]
+    scores = ["--scores", str(tmp_path / "comparison" / "comparison.json")]
+    main(["export", "--ckpt", str(path), "--output", str(tmp_path / "exported"), *scores])
+    assert f"| explainer | {records[1][area]['mean']:.3f} [" in (tmp_path / "exported" / "README.md").read_text()
+    module, _ = load_training(path)
+    assert module.attributor is not None
+    texts = ["the film was great fun", "bad"]
+    loaded = Attributor.from_pretrained(tmp_path / "exported")(texts)
+    assert [one.scores for one in loaded] == [one.scores for one in module.attributor(texts)]
+    assert all(any(one.scores) for one in loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"destroyed": 1.0}, "`destroyed` needs the target's probability, and `explained` predicts a value"),
+        ({"other_class": 0.5}, "`other_class` needs a second label"),
+    ],
+)
+def test_losses_without_a_meaning_for_a_regression_are_refused(
+    arguments: dict[str, Any], message: str, models: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        MaskTraining(models["regression"], teachers={"sig": {}}, **arguments)
+
+
+@pytest.mark.parametrize("labels", ["words", "none"])
+def test_labels_are_not_read(labels: str, configuration: dict[str, Any], files: dict[str, str], tmp_path: Path) -> None:
+    """A column of words, or of nothing, does not stop a training that uses no labels."""
+    changed = {}
+    for split, path in files.items():
+        lines = Path(path).read_text().splitlines()
+        rows = [json.loads(line) | {"label": "good" if labels == "words" else None} for line in lines]
+        changed[split] = str(tmp_path / f"{split}.jsonl")
+        Path(changed[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    configuration["data"]["files"] = changed
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    assert torch.load(checkpoint(tmp_path), weights_only=True)["global_step"] == 6
+
+
 @pytest.mark.parametrize("explainer", SETTINGS)
 def test_exported_attributor_equals_the_checkpoint_to_the_bit(
     explainer: str, configuration: dict[str, Any], files: dict[str, str], tmp_path: Path
 ) -> None:
     words = [len(json.loads(line)["text"].split()) for line in Path(files["train"]).read_text().splitlines()]
-    longest = max(words) + 2  # a token a word, and the two special ones
+    longest = max(words) + 2  # one token per word, and the two special ones
     configuration["model"]["init_args"] |= {
         "explainer": explainer,
         "explainer_settings": SETTINGS[explainer],
@@ -112,19 +188,16 @@ def test_exported_attributor_equals_the_checkpoint_to_the_bit(
     module, _ = load_training(checkpoint(tmp_path))
     texts = ["the film was great fun", "bad"]
     assert isinstance(module, MaskTraining)
-    expected = [explanation.scores for explanation in module.attributor(texts)]
     loaded = Attributor.from_pretrained(tmp_path / "exported")
-    found = [e.scores for e in loaded(texts)]
-    assert found == expected
+    scores = [explanation.scores for explanation in loaded(texts)]
+    assert scores == [explanation.scores for explanation in module.attributor(texts)]
     assert isinstance(loaded.method, Amortized)
     assert loaded.method.explainer.longest_text == longest
-    assert any(score != 0 for score in found[0])
+    assert any(scores[0])
     assert "exported" in (tmp_path / "exported" / "README.md").read_text()
 
 
 def test_matching_learns_its_teacher(configuration: dict[str, Any], tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     configuration["trainer"]["max_epochs"] = 15
     configuration["model"]["init_args"] |= {"explainer": "separate", "explainer_settings": {}, "learning_rate": 3e-3}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
@@ -141,8 +214,6 @@ TWO = {"sig": {}, "quadrature": {"method": "sig", "n_steps": 2}}
 @pytest.mark.parametrize("mixing", ["mean", "alternate"])
 def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict[str, Any], tmp_path: Path) -> None:
     """Two teachers of one method with different settings."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     configuration["model"]["init_args"] |= {"teachers": TWO, "mixing": mixing}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     events = EventAccumulator(str(tmp_path / "run")).Reload()
@@ -151,43 +222,6 @@ def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict
         assert len(values) == 6
         assert all(-1 <= value <= 1 for value in values)
         assert len(events.Scalars(f"validation/spearman_{label}")) == 2
-
-
-def rows(teachers: dict[str, torch.Tensor]) -> _Rows:
-    """Two texts of five tokens, all of them scorable."""
-    ids: torch.Tensor = torch.ones(2, 5, dtype=torch.long)
-    batch = TokenBatch(ids, ids, ids.bool())
-    return _Rows(batch, torch.zeros(2, dtype=torch.long), torch.zeros(2, 3), teachers)
-
-
-def training(classifier: str, **arguments: Any) -> MaskTraining:
-    return MaskTraining(classifier, explainer_settings={"rank": 2}, teachers={"sig": {}, "random": {}}, **arguments)
-
-
-def test_the_mean_weighs_standardized_teachers(classifier: str) -> None:
-    known = rows({"sig": torch.randn(2, 5), "random": torch.randn(2, 5)})
-    scores = torch.randn(2, 5)
-    for weights, share in ((None, 0.5), ({"sig": 3.0, "random": 1.0}, 0.75)):
-        mixed = share * known.teachers["sig"] + (1 - share) * known.teachers["random"]
-        centred = [values - values.mean(dim=1, keepdim=True) for values in (scores, mixed)]
-        correlation = (centred[0] * centred[1]).sum(dim=1) / (centred[0].norm(dim=1) * centred[1].norm(dim=1))
-        found = training(classifier, teacher_weights=weights)._matching(scores, known)
-        assert found.item() == pytest.approx(1 - correlation.mean().item(), abs=1e-6)
-
-
-def test_alternating_teachers_take_turns_and_count_by_their_weights(
-    classifier: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = rows({"sig": torch.randn(2, 5), "random": torch.randn(2, 5)})
-    module = training(classifier, mixing="alternate", teacher_weights={"sig": 3.0, "random": 1.0})
-    found = []
-    for step in range(4):
-        monkeypatch.setattr(MaskTraining, "global_step", step)
-        found.append(module._matching(known.teachers["sig"], known).item())
-    # The scores are those of the first teacher: nothing is left to match on its turns.
-    assert found[0] == found[2] == pytest.approx(0.0, abs=1e-6)
-    expected = correlation_matching(known.teachers["sig"], known.teachers["random"], known.batch.scorable)
-    assert found[1] == found[3] == pytest.approx(0.5 * expected.item())
 
 
 @pytest.mark.parametrize(
@@ -216,25 +250,16 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str, clas
 SIDE = {"explainer": "side", "explainer_settings": SETTINGS["side"], "other_class": 0.5}
 
 
-def test_kept_states_train_as_states_read_anew_do(configuration: dict[str, Any], tmp_path: Path) -> None:
+def test_kept_states_train_as_recomputed_states_do(configuration: dict[str, Any], tmp_path: Path) -> None:
     """Half precision is the only difference; and no pass of the explained model is left in a training step."""
-    found = []
+    weights = []
     for keep in (False, True):
         configuration["model"]["init_args"] |= SIDE | {"keep_states": keep}
         main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
-        found.append(torch.load(checkpoint(tmp_path), weights_only=True)["state_dict"])
+        weights.append(torch.load(checkpoint(tmp_path), weights_only=True)["state_dict"])
         checkpoint(tmp_path).unlink()
-    for name, tensor in found[0].items():
-        assert torch.allclose(found[1][name], tensor, atol=2e-2), name
-
-
-def test_kept_states_are_the_explained_model_s_own(classifier: str) -> None:
-    explained = ExplainedModel.from_pretrained(classifier)
-    texts = explained.encode(["the film was great fun", "bad"])
-    for text, kept in zip(texts, kept_states(explained, texts), strict=True):
-        _, states = states_of(explained, explained.collate([text]))
-        assert kept.dtype == torch.float16
-        assert torch.allclose(kept.float(), torch.stack(states, dim=2)[0], atol=1e-2)
+    for name, tensor in weights[0].items():
+        assert torch.allclose(weights[1][name], tensor, atol=2e-2), name
 
 
 def test_a_step_on_kept_states_runs_no_pass(configuration: dict[str, Any], tmp_path: Path) -> None:
@@ -243,16 +268,14 @@ def test_a_step_on_kept_states_runs_no_pass(configuration: dict[str, Any], tmp_p
     module, _ = load_training(checkpoint(tmp_path))
     assert isinstance(module, MaskTraining)
     texts = module.explained.encode(["the film was great fun", "bad"])
-    batch, target = module.explained.collate(texts), torch.tensor([1, 2])
+    batch, target = module.explained.collate(texts), Target.of([1, 2])
     expected = module(batch, target)
-    states = list(pad_sequence(kept_states(module.explained, texts), batch_first=True).unbind(dim=2))
+    states = pad_sequence(kept_states(module.explained, texts), batch_first=True)
     module.explained.model.register_forward_pre_hook(lambda *_: pytest.fail("a pass of the explained model"))
     assert torch.allclose(module(batch, target, states), expected, atol=1e-2)
 
 
 def test_an_exported_explainer_teaches(configuration: dict[str, Any], tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "teacher")])
     checkpoint(tmp_path).unlink()
@@ -283,12 +306,3 @@ def test_training_starts_from_an_exported_explainer(configuration: dict[str, Any
     again = MaskTraining(**arguments | {"pretrained": str(tmp_path / "exported")})
     for name, tensor in module.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
-
-
-def test_other_classes_are_drawn_at_their_share_and_never_the_predicted_one() -> None:
-    probabilities = torch.rand(3000, 4, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    predicted = probabilities.argmax(dim=1)
-    assert torch.equal(_mixed_targets(probabilities, 0.0, seed=0), predicted)
-    mixed = _mixed_targets(probabilities, 0.3, seed=0)
-    assert abs((mixed != predicted).float().mean().item() - 0.3) < 0.03
-    assert set(((mixed - predicted) % 4).tolist()) == {0, 1, 2, 3}

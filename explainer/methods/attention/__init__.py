@@ -1,4 +1,4 @@
-"""Methods that read attention, with and without gradients."""
+"""Methods that read attention weights, with and without their gradients."""
 
 from explainer.methods.attention.attcat import AttCAT as AttCAT
 from explainer.methods.attention.attention_rollout import AttentionRollout as AttentionRollout

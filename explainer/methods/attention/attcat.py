@@ -7,23 +7,23 @@ state of token i that layer l reads, and a_i^l the attention that token i receiv
     AttCAT_i = sum_l mean over heads of a_i^l * CAT_i^l
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.attention.maps import lifted, maps_read
-from explainer.methods.base import AbstractMethod, logit_of, scorable_only
-from explainer.typing import Scores, Target
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.explained.passes import layer_states
+from explainer.methods.attention.weights import as_leaf, record_weights
+from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.typing import Scores
 
 
 @dataclass(frozen=True)
-class AttCAT(AbstractMethod):
-    """AttCAT of the target's logit; of an encoder-decoder the sum is over the encoder's layers.
+class AttCAT(AbstractBatchMethod):
+    """AttCAT of the objective. In an encoder-decoder, the sum runs over the layers of the encoder.
 
     Raises:
         ValueError: on models whose attention is not on transformers' attention interface (DeBERTa, XLNet, BLOOM).
@@ -31,34 +31,22 @@ class AttCAT(AbstractMethod):
 
     name: ClassVar[str] = "attcat"
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        with torch.enable_grad(), maps_read(explained) as maps, _states(explained.layers) as states:
-            value = logit_of(explained(batch, edit=lifted), target).sum()
-            gradients = torch.autograd.grad(value, states)
-        aligned, order = batch.aligned()
-        layers = zip(maps, states, gradients, strict=False)  # an encoder-decoder has more maps, the decoder's
-        parts = [_received(weights.detach(), aligned) * (state * slope).sum(dim=-1) for weights, state, slope in layers]
-        return scorable_only(batch.restored(torch.stack(parts).sum(dim=0), order), batch)
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        with torch.enable_grad(), record_weights(explained) as weights, layer_states(explained.layers) as states:
+            value = explained.objective(batch, target, edit=as_leaf).sum()
+            read = states[: len(explained.layers)]  # what each layer reads: all states but the last
+            gradients = torch.autograd.grad(value, read)
+        padded, order = batch.right_padded()
+        # An encoder-decoder also has the attention of its decoder, which comes last and is left out.
+        layers = zip(weights[: len(read)], read, gradients, strict=True)
+        parts = [_received(own.detach(), padded) * (state * slope).sum(dim=-1) for own, state, slope in layers]
+        return scorable_only(batch.original_order(torch.stack(parts).sum(dim=0), order), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0
 
 
-def _received(weights: Tensor, batch: TokenBatch) -> Tensor:
-    """(batch, keys): the attention each position receives, averaged over heads and the text's own positions."""
+def _received(weights: Tensor, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
+    """The attention that each position receives, averaged over heads and over the queries that are no padding."""
     queries = batch.attention_mask.to(weights.dtype)
     return (queries[:, None] @ weights.mean(dim=1))[:, 0] / queries.sum(dim=1, keepdim=True)
-
-
-@contextlib.contextmanager
-def _states(layers: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """The hidden states that the layers read inside the block."""
-    found: list[Tensor] = []
-
-    def read(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.append(args[0] if args else kwargs["hidden_states"])
-
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            stack.callback(layer.register_forward_pre_hook(read, with_kwargs=True).remove)
-        yield found

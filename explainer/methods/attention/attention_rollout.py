@@ -1,4 +1,4 @@
-"""Attention rollout: attention maps, averaged over heads, multiplied up the layers with the residual stream's identity.
+"""Attention rollout: attention, averaged over heads, multiplied up the layers together with the residual stream.
 
 Abnar and Zuidema, Quantifying Attention Flow in Transformers, ACL 2020, section 3:
 
@@ -11,14 +11,14 @@ targets have the same scores, and none is negative.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.attention.maps import attention_maps, rollout, rows_read
-from explainer.methods.base import AbstractMethod
-from explainer.typing import Scores, Target
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.methods.attention.weights import attention_weights, rollout, scores_read
+from explainer.methods.base import AbstractBatchMethod
+from explainer.typing import Scores
 
 
 @dataclass(frozen=True)
-class AttentionRollout(AbstractMethod):
+class AttentionRollout(AbstractBatchMethod):
     """Attention rollout; a decoder block's rows reach the encoder's rollout through cross-attention.
 
     Raises:
@@ -27,9 +27,9 @@ class AttentionRollout(AbstractMethod):
 
     name: ClassVar[str] = "attention_rollout"
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        means = [weights.mean(dim=1) for weights in attention_maps(explained, batch)]
-        return rows_read(explained, batch, *rollout(means, len(explained.layers)))
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        means = [weights.mean(dim=1) for weights in attention_weights(explained, batch)]
+        return scores_read(explained, batch, *rollout(means, len(explained.layers)))
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 1.0

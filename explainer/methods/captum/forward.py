@@ -1,101 +1,85 @@
-"""The explained model as captum calls one: on the word embeddings of a batch, or on the token ids of one text."""
+"""The explained model as captum calls one: on a batch's word embeddings, or on the presence of one text's units."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from explainer.methods.base import scorable_only
+from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch, Tokens
+from explainer.explained.readout import PerText
 from explainer.methods.random import generator_of
-from explainer.typing import Embeddings, Logits, Scores, Target, TokenMask
+from explainer.typing import Embeddings
 
 
 class CaptumForward:
-    """The explained model on embeddings: embeddings first, then the tensors of a TokenBatch."""
+    """The target's objective, one number per row, as a function of the word embeddings.
+
+    The further arguments are those of `arguments`. captum repeats the tensors among them over its steps, so every row
+    keeps its own target.
+    """
 
     def __init__(self, explained: ExplainedModel) -> None:
         self.explained = explained
 
-    def __call__(self, embeddings: Tensor, ids: Tensor, mask: Tensor, scorable: Tensor, types: Any = None) -> Logits:
-        return self.explained(TokenBatch(ids, mask, scorable, types), edit=lambda _: embeddings)
+    def __call__(self, embeddings: Tensor, choices: Tensor, foil: Any, score: Any, *tensors: Any) -> PerText:
+        target = Target(choices, foil, score)
+        return self.explained.objective(TokenBatch(*tensors), target, edit=lambda _: embeddings)
+
+    def arguments(self, batch: TokenBatch, target: Target) -> tuple[Any, ...]:
+        """The additional forward arguments of a batch and its target."""
+        return target.choices, target.foil, target.score, *batch.tensors
 
     def embeddings(self, batch: TokenBatch) -> Embeddings:
         """The word embeddings that the ids would get."""
-        found: list[Tensor] = []
+        recorded: list[Tensor] = []
 
         def read(embeddings: Tensor) -> Tensor:
-            found.append(embeddings)
+            recorded.append(embeddings)
             return embeddings
 
         with torch.no_grad():
             self.explained(batch, edit=read)
-        return found[0]
+        return recorded[0]
 
     def without(self, batch: TokenBatch, embeddings: Embeddings) -> Embeddings:
         """Those embeddings with the baseline token's at every scorable position."""
         baseline = self.explained.baseline_embedding().to(embeddings.dtype)
         return torch.where(batch.scorable[..., None], baseline, embeddings)
 
-    def arguments(self, batch: TokenBatch, rows: Tensor | None = None) -> tuple[Any, ...]:
-        """The batch (or its `rows`) as the additional forward arguments that captum expands over its steps."""
-        tensors = (batch.input_ids, batch.attention_mask, batch.scorable, batch.token_type_ids)
-        return tuple(t if t is None or rows is None else t[rows] for t in tensors)
-
 
 class TextForward:
-    """The explained model on one text, as a function of the ids of its scorable tokens; the rest of it stays."""
+    """The target's objective of one text as a function of the presence of its units.
 
-    def __init__(self, explained: ExplainedModel, row: Tokens, scorable: TokenMask) -> None:
+    Args:
+        target: of one row.
+    """
+
+    def __init__(self, explained: ExplainedModel, text: EncodedText, target: Target) -> None:
         self.explained = explained
-        self.row = row
-        self.scorable = scorable
+        self.text = text
+        self.target = target
+        self.units = text.unit_masks
 
-    def __call__(self, ids: Int64[Tensor, "rows scorable"]) -> Logits:
-        return self.explained.predict([self._with(row) for row in ids])
-
-    def _with(self, ids: Tensor) -> Tokens:
-        return replace(self.row, input_ids=self.row.input_ids.masked_scatter(self.scorable, ids))
+    def __call__(self, presence: Float[Tensor, "rows units"]) -> Float[Tensor, " rows"]:
+        """One number per row: a unit stays where its presence is 1, and is the baseline token where it is 0."""
+        absent = (~presence.bool()).float() @ torch.stack(self.units).float() > 0
+        sequences = [self.text.tokens.replaced(mask, self.explained.baseline_token_id) for mask in absent]
+        return self.explained.evaluate(sequences, self.target.repeat(len(sequences))).objective
 
     @property
-    def ids(self) -> Int64[Tensor, "1 scorable"]:
-        """The text's own ids."""
-        return self.row.input_ids[self.scorable][None]
-
-    def present(self, presence: Float[Tensor, "rows scorable"]) -> Logits:
-        """The logits where `presence` is 1 and the baseline token stands where it is 0."""
-        return self(torch.where(presence.bool(), self.ids, self.explained.baseline_token_id))
-
-
-def text_by_text(
-    explained: ExplainedModel, batch: TokenBatch, target: Target, score: Callable[[TextForward, int], Tensor]
-) -> Scores:
-    """Scores of methods that captum runs on one text at a time: `score(forward, target)` gives one a scorable token."""
-    cpu = batch.to("cpu")
-    scores = torch.zeros(batch.input_ids.shape)
-    for i, (row, mask) in enumerate(zip(cpu.rows(), cpu.split(cpu.scorable), strict=True)):
-        if mask.any():
-            scores[i, cpu.scorable[i]] = score(TextForward(explained, row, mask), int(target[i])).float()
-    return scorable_only(scores.to(batch.device), batch)
-
-
-def alone(batch: TokenBatch, i: int) -> TokenBatch:
-    """Text `i` as a batch without padding."""
-    real = batch.attention_mask[i].bool()
-    types = batch.token_type_ids
-    ids, mask, scorable = (t[i : i + 1, real] for t in (batch.input_ids, batch.attention_mask, batch.scorable))
-    return TokenBatch(ids, mask, scorable, None if types is None else types[i : i + 1, real])
+    def whole(self) -> Float[Tensor, "1 units"]:
+        """Every unit present."""
+        return torch.ones(1, len(self.units))
 
 
 @contextmanager
-def seeded(row: Tokens, seed: int, device: torch.device) -> Iterator[None]:
-    """captum draws from the global generators: inside the block their state is the text's own, afterwards as before."""
-    own = generator_of(row, seed).initial_seed()
+def seeded(tokens: Tokens, seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators, from which captum draws, by the text's own tokens; afterwards they are as before."""
+    own = generator_of(tokens, seed).initial_seed()
     state = np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(own)
@@ -104,15 +88,3 @@ def seeded(row: Tokens, seed: int, device: torch.device) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(state)
-
-
-def over_subsets(method: Any, forward: TextForward, target: int, n_samples: int, seed: int) -> Tensor:
-    """What captum's LIME or KernelSHAP gives each scorable token: subsets replaced by the baseline token, one batch."""
-    with seeded(forward.row, seed, forward.ids.device):
-        return method.attribute(
-            forward.ids,
-            baselines=forward.explained.baseline_token_id,
-            target=target,
-            n_samples=n_samples,
-            perturbations_per_eval=n_samples,
-        )[0]

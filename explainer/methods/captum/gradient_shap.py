@@ -4,24 +4,24 @@ Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 
 
     phi_i = mean over samples of sum_d (e_i + noise - e_r)_d * df_c / de_id (x_r + s (x + noise - x_r)),  s ~ U(0, 1)
 
-The scores sum to f_c(x) - f_c(x_r) in expectation only.
+f_c is the target's objective. The scores sum to f_c(x) - f_c(x_r) in expectation only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from captum import attr
-from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.base import AbstractMethod, scorable_only
-from explainer.methods.captum.forward import CaptumForward, alone, seeded
-from explainer.typing import Scores, Target
+from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
+from explainer.methods.base import AbstractTextMethod
+from explainer.methods.captum.forward import CaptumForward, seeded
+from explainer.typing import RaggedScores, TokenScores
 
 
 @dataclass(frozen=True)
-class GradientShap(AbstractMethod):
+class GradientShap(AbstractTextMethod):
     """Gradient SHAP values of the word embeddings, baseline: the baseline token at every scorable position.
 
     Args:
@@ -35,18 +35,19 @@ class GradientShap(AbstractMethod):
     stdevs: float = 0.0
     seed: int = 0
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        scores = torch.zeros_like(batch.scorable, dtype=torch.float32)
-        for i, (row, real) in enumerate(zip(batch.to("cpu").rows(), batch.attention_mask.bool(), strict=True)):
-            with seeded(row, self.seed, batch.device):
-                scores[i, real] = self._text(explained, alone(batch, i), target[i]).float()
-        return scorable_only(scores, batch)
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        target = target.to(explained.device)
+        scores = []
+        for i, text in enumerate(texts):
+            with seeded(text.tokens, self.seed, explained.device):
+                scores.append(self._of_text(explained, explained.collate([text]), target[i : i + 1]))
+        return scores
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0 * self.n_samples
 
-    def _text(self, explained: ExplainedModel, batch: TokenBatch, target: Tensor) -> Tensor:
-        """The scores (tokens,) of a batch of one text, as many samples at once as the token budget allows."""
+    def _of_text(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> TokenScores:
+        """The scores of a batch of one text, as many samples at once as the token budget allows."""
         forward = CaptumForward(explained)
         embeddings = forward.embeddings(batch)
         most = max(explained.batch_tokens // batch.input_ids.shape[1], 1)
@@ -58,7 +59,6 @@ class GradientShap(AbstractMethod):
                 forward.without(batch, embeddings),
                 n_samples=n_samples,
                 stdevs=self.stdevs,
-                target=target[None],
-                additional_forward_args=forward.arguments(batch),
+                additional_forward_args=forward.arguments(batch, target),
             )
         return total[0].sum(dim=-1) / self.n_samples

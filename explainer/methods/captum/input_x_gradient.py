@@ -3,26 +3,25 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from captum.attr import InputXGradient
+from captum import attr
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.base import AbstractMethod, scorable_only
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.captum.forward import CaptumForward
-from explainer.typing import Scores, Target
+from explainer.typing import Scores
 
 
 @dataclass(frozen=True)
-class InputTimesGradient(AbstractMethod):
-    """Gradient of the target's logit times the embedding, summed over the hidden dimension."""
+class InputXGradient(AbstractBatchMethod):
+    """Gradient of the target's objective times the embedding, summed over the hidden dimension."""
 
     name: ClassVar[str] = "input_x_gradient"
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         forward = CaptumForward(explained)
-        parts = InputXGradient(forward).attribute(
+        parts = attr.InputXGradient(forward).attribute(
             forward.embeddings(batch).requires_grad_(),
-            target=target,
-            additional_forward_args=forward.arguments(batch),
+            additional_forward_args=forward.arguments(batch, target),
         )
         return scorable_only(parts.sum(dim=-1), batch)
 

@@ -2,22 +2,22 @@
 
     IG_i = sum_d (e_i - e_r)_d * integral_0^1 df_c / de_id (x_r + s (x - x_r)) ds
 
-x_r: the text with the baseline token's embedding at every scorable position.
+f_c: the target's objective. x_r: the text with the baseline token's embedding at every scorable position.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from captum.attr import IntegratedGradients
+from captum import attr
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.base import AbstractMethod, scorable_only
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.captum.forward import CaptumForward
-from explainer.typing import Scores, Target
+from explainer.typing import Scores
 
 
 @dataclass(frozen=True)
-class IntegratedGradientsMethod(AbstractMethod):
+class IntegratedGradients(AbstractBatchMethod):
     """Integrated gradients (Sundararajan et al. 2017) from the baseline token at every scorable position.
 
     Args:
@@ -28,14 +28,13 @@ class IntegratedGradientsMethod(AbstractMethod):
     complete: ClassVar[bool] = True
     n_steps: int = 50
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         forward = CaptumForward(explained)
         embeddings = forward.embeddings(batch)
-        parts = IntegratedGradients(forward).attribute(
+        parts = attr.IntegratedGradients(forward).attribute(
             embeddings,
             forward.without(batch, embeddings),
-            target=target,
-            additional_forward_args=forward.arguments(batch),
+            additional_forward_args=forward.arguments(batch, target),
             n_steps=self.n_steps,
             method="gausslegendre",
             internal_batch_size=max(explained.batch_tokens // batch.input_ids.shape[1], len(batch)),

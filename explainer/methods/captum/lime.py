@@ -4,7 +4,8 @@ Ribeiro, Singh and Guestrin, "Why Should I Trust You?", KDD 2016:
 
     phi = argmin sum_m pi(z_m) (f_c(x with the tokens off in z_m replaced by r) - z_m . phi - b)^2 + ridge |phi|^2
 
-pi(z) = exp(-D^2 / (2 width^2)), D = 1 - cos(z, 1) = 1 - sqrt(tokens left / tokens), as in the authors' package.
+pi(z) = exp(-D^2 / (2 width^2)), D = 1 - cos(z, 1) = 1 - sqrt(tokens left / tokens), as in the authors' package. f_c is
+the target's objective; where a text groups its tokens to units, units take the place of the tokens.
 """
 
 import math
@@ -15,19 +16,17 @@ import torch
 from captum import attr
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods.base import AbstractMethod
-from explainer.methods.captum.forward import TextForward, over_subsets, text_by_text
+from explainer.methods.captum.forward import TextForward
 from explainer.methods.captum.least_squares import LeastSquares
-from explainer.typing import Scores, Target
+from explainer.methods.captum.subsets import AbstractSubsetMethod
 
 
 @dataclass(frozen=True)
-class Lime(AbstractMethod):
+class Lime(AbstractSubsetMethod):
     """Coefficients of LIME's weighted ridge regression, each token on with probability 1/2.
 
     Args:
-        n_samples: random subsets a text.
+        n_samples: random subsets per text.
         kernel_width: width of the similarity kernel over cosine distance; a large one weights all subsets alike.
         ridge: strength of the pull to zero.
         seed: of the subsets; the same text gets the same subsets in any batch.
@@ -39,15 +38,8 @@ class Lime(AbstractMethod):
     ridge: float = 1.0
     seed: int = 0
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        return text_by_text(explained, batch, target, self._text)
-
-    def forward_equivalents(self, n_scorable: int) -> float:
-        return float(self.n_samples)
-
-    def _text(self, forward: TextForward, target: int) -> Tensor:
-        lime = attr.Lime(forward, interpretable_model=LeastSquares(self.ridge), similarity_func=self._similarity)
-        return over_subsets(lime, forward, target, self.n_samples, self.seed)
+    def surrogate(self, forward: TextForward) -> attr.Lime:
+        return attr.Lime(forward, interpretable_model=LeastSquares(self.ridge), similarity_func=self._similarity)
 
     def _similarity(self, text: Tensor, perturbed: Tensor, presence: Tensor, **_: Any) -> Tensor:
         distance = 1 - math.sqrt(float(presence.float().mean()))

@@ -1,3 +1,3 @@
-"""DeepLIFT and its rules for the operations of a transformer."""
+"""DeepLIFT, with a rule for every operation of a transformer."""
 
 from explainer.methods.deep_lift.deep_lift import DeepLift as DeepLift

@@ -11,9 +11,9 @@ from explainer.methods.lrp.base import AbstractLRP
 
 @dataclass(frozen=True)
 class AttnLRP(AbstractLRP):
-    """Relevance of each word embedding for the target's logit: sum_d e_id * dL/de_id under the AttnLRP rules.
+    """Relevance of each word embedding for the objective L: sum_d e_id * dL/de_id under the AttnLRP rules.
 
-    Settings as `AbstractLRP`: `contrast`, `gamma`, `checkpointing`.
+    Settings as `AbstractLRP`: `gamma`, `checkpointing`.
     """
 
     name: ClassVar[str] = "attn_lrp"

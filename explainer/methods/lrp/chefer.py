@@ -1,16 +1,17 @@
-"""The relevance rules of Chefer et al., put in place by interception and gone when the block is left.
+"""The relevance rules of Chefer et al., in force inside a `with` block.
 
 Chefer, Gur and Wolf, Transformer Interpretability Beyond Attention Visualization, CVPR 2021, section 3.1. These rules
-are no gradients of anything, so here the gradient of a backward pass *is* the relevance: whatever an operation only
-moves, copies or passes on goes through as it is, and each operation that mixes values shares its relevance out:
+are no gradients of anything, so here the gradient of a backward pass *is* the relevance: operations that only move,
+copy or pass on values hand it on as it is, and each operation that mixes values distributes it among its inputs:
 
 * linear: z+ parts, R_i = sum_j (x+_i w+_ji + x-_i w-_ji) / (the same summed over i) R_j; biases get nothing
-* sum of two activations: in proportion to them, then each branch's total to |its sum| / (|one sum| + |other sum|) of
-  the whole, text by text (equations 9 and 10)
+* sum of two activations: in proportion to them; then each branch's total is scaled, per text, to the share
+  |its sum| / (|one sum| + |other sum|) of the whole (equations 9 and 10)
 * matrix product of two activations: in proportion, half of it to each; element-wise product: half to each
 * softmax, norms, activations, and sums and products with constants: passed through
 
-Seed the pass with 1 at the target's logit. Mixtures of experts mix by operations of which the paper says nothing.
+The paper starts the pass with relevance 1 at the target's logit. It has no rule for the operations by which mixtures of
+experts combine their outputs.
 """
 
 import contextlib
@@ -22,7 +23,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
-from explainer.methods.modified_backward import Operation, Table, intercepted
+from explainer.methods.modified_backward import Table, intercepted
+from explainer.methods.operations import (
+    ACTIVATIONS,
+    DROPOUTS,
+    LAYER_NORMS,
+    LINEAR_LAYERS,
+    MATRIX_PRODUCTS,
+    MOVES,
+    NEGATIONS,
+    POWERS,
+    PRODUCTS,
+    QUOTIENTS,
+    RECIPROCAL_ROOTS,
+    RMS_NORMS,
+    SOFTMAXES,
+    SUMS,
+    TRANSPOSED_LINEAR_LAYERS,
+    Operation,
+)
 
 EPSILON = 1e-9
 
@@ -33,7 +52,7 @@ def _divided(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Passed(torch.autograd.Function):
-    """y in the place of x, of its shape: the relevance of y is that of x."""
+    """y in the place of x, which has the same shape; the relevance of y becomes that of x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
@@ -46,6 +65,8 @@ class _Passed(torch.autograd.Function):
 
 
 class _Linear(torch.autograd.Function):
+    """y = x W^T + b with the z+ rule."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -55,15 +76,18 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
         x, weight = ctx.saved_tensors
         result = torch.zeros_like(x)
-        rows = (relevance != 0).any(dim=-1)  # not padding, nor what the head does not read
-        plus, minus = x[rows].clamp(min=0), x[rows].clamp(max=0)
+        # The others, padding and positions that the head does not read, get nothing: leaving them out saves most work.
+        reached = (relevance != 0).any(dim=-1)
+        plus, minus = x[reached].clamp(min=0), x[reached].clamp(max=0)
         positive, negative = weight.clamp(min=0), weight.clamp(max=0)
-        share = _divided(relevance[rows], F.linear(plus, positive) + F.linear(minus, negative))
-        result[rows] = plus * (share @ positive) + minus * (share @ negative)
+        share = _divided(relevance[reached], F.linear(plus, positive) + F.linear(minus, negative))
+        result[reached] = plus * (share @ positive) + minus * (share @ negative)
         return result, None, None
 
 
 class _Sum(torch.autograd.Function):
+    """a + b with equations 9 and 10."""
+
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(a, b)
@@ -81,6 +105,8 @@ class _Sum(torch.autograd.Function):
 
 
 class _MatrixProduct(torch.autograd.Function):
+    """a @ b with half of the relevance to each side, in proportion to a_ik b_kj."""
+
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         y = a @ b
@@ -95,6 +121,8 @@ class _MatrixProduct(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
+    """a * b with half of the relevance to each."""
+
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         return a * b
@@ -105,7 +133,7 @@ class _Product(torch.autograd.Function):
 
 
 class Masked(torch.autograd.Function):
-    """x unchanged; what flows down is the relevance (or the gradient) times `mask`."""
+    """x unchanged; the relevance (or the gradient) that flows down is multiplied by `mask`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
@@ -118,6 +146,7 @@ class Masked(torch.autograd.Function):
 
 
 def passed(x: Tensor, y: Tensor) -> Tensor:
+    """y, whose relevance becomes that of x."""
     return _Passed.apply(x.expand_as(y), y.detach())
 
 
@@ -129,8 +158,7 @@ def _linear(function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Te
     return _Linear.apply(x, weight, function(x, weight, bias).detach())
 
 
-def _addmm(function: Callable[..., Tensor], bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """GPT-2's linear layer: the weight is (in, out)."""
+def _linear_transposed(function: Callable[..., Tensor], bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return _Linear.apply(x, weight.T, function(bias, x, weight).detach())
 
 
@@ -174,36 +202,27 @@ def _without_rule(function: Callable[..., Any]) -> ValueError:
     )
 
 
-# Which rule each operation gets.
+# The rule of each operation.
 RULES: Table = {
-    F.linear: _linear,
-    torch.addmm: _addmm,
-    **dict.fromkeys((torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__), _sum),
-    **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), _product),
-    **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__), _matrix_product),
-    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax, F.layer_norm, F.rms_norm, F.dropout), _pass),
-    **dict.fromkeys((F.gelu, F.silu, F.relu, torch.relu, torch.tanh, torch.sigmoid, F.tanh, F.sigmoid), _pass),
-    **dict.fromkeys((Tensor.tanh, Tensor.relu, Tensor.sigmoid, Tensor.neg, Tensor.__neg__, torch.neg), _pass),
-    **dict.fromkeys((torch.div, Tensor.div, Tensor.__truediv__), _quotient),
-    **dict.fromkeys((torch.rsqrt, Tensor.rsqrt, torch.pow, Tensor.pow, Tensor.__pow__), _constant),  # written-out norms
+    **dict.fromkeys(LINEAR_LAYERS, _linear),
+    **dict.fromkeys(TRANSPOSED_LINEAR_LAYERS, _linear_transposed),
+    **dict.fromkeys(SUMS, _sum),
+    **dict.fromkeys(PRODUCTS, _product),
+    **dict.fromkeys(QUOTIENTS, _quotient),
+    **dict.fromkeys(MATRIX_PRODUCTS, _matrix_product),
+    **dict.fromkeys((*SOFTMAXES, *LAYER_NORMS, *RMS_NORMS, *DROPOUTS, *ACTIVATIONS, *NEGATIONS), _pass),
+    **dict.fromkeys((*RECIPROCAL_ROOTS, *POWERS), _constant),  # in norms that are written out (Llama's)
 }
-# Operations that only move or copy values: the relevance moves along, and that of copies is summed.
-MOVES = {
-    *(Tensor.view, Tensor.reshape, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze, Tensor.expand, Tensor.contiguous),
-    *(Tensor.transpose, Tensor.permute, Tensor.chunk, Tensor.split, Tensor.unbind, Tensor.__getitem__, Tensor.clone),
-    *(Tensor.to, Tensor.float, Tensor.double, Tensor.type, Tensor.type_as, Tensor.repeat_interleave, Tensor.gather),
-    *(torch.reshape, torch.flatten, torch.squeeze, torch.unsqueeze, torch.transpose, torch.permute, torch.chunk),
-    *(torch.split, torch.unbind, torch.cat, torch.stack, torch.repeat_interleave, torch.gather, torch.clone),
-    *(Tensor.expand_as, Tensor.view_as, Tensor.requires_grad_),
-}
+_MOVES = frozenset(MOVES)  # the relevance moves along with the values, and that of copies is summed
 
 
-def _shared_out(function: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _distribute(function: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The operation by its rule; one that mixes values and has none is refused."""
     rule = RULES.get(function)
     if rule is not None and any(_depends(value) for value in (*args, *kwargs.values())):
         return rule(function, *args, **kwargs)
     result = function(*args, **kwargs)
-    if function not in MOVES and any(map(_depends, result if isinstance(result, tuple | list) else [result])):
+    if function not in _MOVES and any(map(_depends, result if isinstance(result, tuple | list) else [result])):
         raise _without_rule(function)
     return result
 
@@ -215,5 +234,5 @@ def chefer_rules(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: from a forward pass that uses an operation without a rule.
     """
-    with intercepted(model, _shared_out, lambda module, x, y: passed(x, y)):
+    with intercepted(model, _distribute, lambda module, x, y: passed(x, y)):
         yield

@@ -12,9 +12,9 @@ from explainer.methods.lrp.base import AbstractLRP
 
 @dataclass(frozen=True)
 class CPLRP(AbstractLRP):
-    """Relevance of each word embedding for the target's logit: sum_d e_id * dL/de_id under the CP-LRP rules.
+    """Relevance of each word embedding for the objective L: sum_d e_id * dL/de_id under the CP-LRP rules.
 
-    Settings as `AbstractLRP`: `contrast`, `gamma`, `checkpointing`.
+    Settings as `AbstractLRP`: `gamma`, `checkpointing`.
     """
 
     name: ClassVar[str] = "cp_lrp"

@@ -1,15 +1,16 @@
-"""Mask-LRP: relevance let through the important attention heads only.
+"""Mask-LRP: relevance that flows through the important attention heads only.
 
 Song et al., Mask-LRP (Better Explain Transformers by Illuminating Important Information), EACL Findings 2024, on the
-relevance rules of Chefer et al., CVPR 2021. With G_l the gradient of the target's logit at layer l's attention maps and
-R_l the relevance there:
+relevance rules of Chefer et al., CVPR 2021. With G_l the gradient of the objective at the attention of layer l, and R_l
+the relevance there, of the target's logit:
 
     C_l = mean over heads of max(G_l * R_l, 0)
     scores = the rows that the head reads of prod_l N(C_l + I)              (N: rows sum to 1)
 
-R_l comes from the unmasked incoming relevance; what flows further down is multiplied by the head mask M[l, h]. The
-product of the identities alone is taken off, as it went by no attention: of an encoder that is the CLS-to-CLS entry.
-`rules="attn_lrp"` puts the same mask on AttnLRP: relevance of the embeddings, its gradient through each head times M.
+R_l comes from the incoming relevance before the mask; the relevance that flows further down is multiplied by the head
+mask M[l, h]. The product of the identities alone is subtracted, because it went through no attention: in an encoder it
+is the entry from CLS to CLS. With `rules="attn_lrp"` the same mask works on AttnLRP: relevance of the embeddings, with
+the gradient through each head multiplied by M.
 """
 
 from collections.abc import Callable
@@ -22,19 +23,20 @@ import torch
 from torch import Tensor
 
 from explainer.attention_heads import HeadMask
-from explainer.explained import ExplainedModel, TokenBatch, edit_attention
-from explainer.methods.attention.maps import identity_alone, lifted, maps_and_gradients, rollout, rows_read
-from explainer.methods.base import AbstractMethod, gradient_times_input, logit_of
+from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention
+from explainer.methods.attention.weights import as_leaf, identity_part, rollout, scores_read, weights_and_gradients
+from explainer.methods.base import AbstractBatchMethod, gradient_times_input
 from explainer.methods.lrp.chefer import Masked, chefer_rules
 from explainer.methods.lrp.rules import lrp_rules
-from explainer.typing import Scores, Target
+from explainer.typing import Scores
 
 
 @dataclass(frozen=True)
-class MaskLRP(AbstractMethod):
-    """Mask-LRP of the target's logit; with every head kept, Chefer et al.'s method or AttnLRP.
+class MaskLRP(AbstractBatchMethod):
+    """Mask-LRP of the objective. With every head kept it is the method of Chefer et al., or AttnLRP.
 
-    Of an encoder-decoder the mask is that of the encoder's heads; the decoder's are all kept.
+    With the rules of Chefer et al. the relevance is that of the target's logit, and the gradient that of the objective.
+    For an encoder-decoder, the mask applies to the encoder's heads, and all heads of the decoder are kept.
 
     Args:
         rules: chefer or attn_lrp.
@@ -55,71 +57,79 @@ class MaskLRP(AbstractMethod):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """With a hash of the file, which may change under its name."""
+        """With a hash of the file, whose content may change while its name does not."""
         hashed = {} if self.heads is None else {"heads_sha256": sha256(Path(self.heads).read_bytes()).hexdigest()}
         return super().settings | hashed
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         mask = None if self.heads is None else HeadMask.load(self.heads).tensor(explained)
         return {"chefer": chefer, "attn_lrp": attn_lrp}[self.rules](explained, batch, target, mask)
 
     def forward_equivalents(self, n_scorable: int) -> float:
-        return 3.0 if self.rules == "attn_lrp" else 8.0  # a z+ backward multiplies by each weight four times
+        return 3.0 if self.rules == "attn_lrp" else 8.0  # a backward pass by z+ multiplies by each weight four times
 
 
 def chefer(explained: ExplainedModel, batch: TokenBatch, target: Target, mask: Tensor | None = None) -> Scores:
     """Gradient-weighted relevance, rolled out; `mask` (layers, heads)."""
-    _, gradients = maps_and_gradients(explained, batch, target)
-    relevances = relevance_at_maps(explained, batch, target, mask)
+    _, gradients = weights_and_gradients(explained, batch, target)
+    relevances = relevance_at_attention(explained, batch, target, mask)
     pairs = zip(gradients, relevances, strict=True)
     weighted = [(gradient * relevance).clamp(min=0).mean(dim=1) for gradient, relevance in pairs]
     depth = len(explained.layers)
-    alone = identity_alone(weighted, depth)
-    first, decoder = rollout(weighted, depth)
-    parts = (first - alone, None) if decoder is None else (first, decoder - alone)
-    return rows_read(explained, batch, *parts)
+    identities = identity_part(weighted, depth)
+    rolled, decoder = rollout(weighted, depth)
+    parts = (rolled - identities, None) if decoder is None else (rolled, decoder - identities)
+    return scores_read(explained, batch, *parts)
 
 
-def relevance_at_maps(
+def relevance_at_attention(
     explained: ExplainedModel, batch: TokenBatch, target: Target, mask: Tensor | None = None
 ) -> list[Tensor]:
-    """R_l (batch, heads, queries, keys) at the attention maps of every layer, in the order of `maps`."""
-    found: list[Tensor] = []
-    kept = _rows(mask)
+    """R_l (batch, heads, queries, keys) at the attention of every layer, in the order of `attention_weights`.
+
+    The pass starts with 1 at the target's logit, as in the paper, whatever the objective is. The relevance of a contrast
+    sums to 0, and equation 10 of the rules multiplies by that sum: only rounding errors would be left. A foil and a
+    score have their effect through the gradients G_l.
+    """
+    recorded: list[Tensor] = []
+    factor_at = _factors(mask)
 
     def attention(attend: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any):
         weights = attend(module, query, key, value, *args, **kw)[1]
         value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
-        factor = kept(len(found), value)
-        found.append(Masked.apply(weights.to(value.dtype), factor))  # its gradient is R_l, still unmasked
-        return (found[-1] @ Masked.apply(value, factor)).transpose(1, 2).contiguous(), found[-1]
+        factor = factor_at(len(recorded), value)
+        recorded.append(Masked.apply(weights.to(value.dtype), factor))  # its gradient is R_l, before the mask
+        return (recorded[-1] @ Masked.apply(value, factor)).transpose(1, 2).contiguous(), recorded[-1]
 
     with torch.enable_grad():
         with edit_attention(explained.model, attention, through="eager"), chefer_rules(explained.model):
-            logits = explained(batch, edit=lifted)
-        return list(torch.autograd.grad(logit_of(logits, target).sum(), found))
+            readout = explained(batch, edit=as_leaf)
+        return list(torch.autograd.grad(readout.value(target.plain).sum(), recorded))
 
 
 def attn_lrp(explained: ExplainedModel, batch: TokenBatch, target: Target, mask: Tensor | None = None) -> Scores:
     """AttnLRP with the gradient through each head multiplied by `mask` (layers, heads)."""
-    layer = 0
-    kept = _rows(mask)
+    calls = 0
+    factor_at = _factors(mask)
 
     def attention(attend: Any, module: Any, *args: Any, **kw: Any) -> tuple[Tensor, Tensor | None]:
-        nonlocal layer
+        nonlocal calls
         output, weights = attend(module, *args, **kw)
-        layer += 1
-        return Masked.apply(output, kept(layer - 1, output)[..., 0]), weights  # (batch, seq, heads, width)
+        calls += 1
+        return Masked.apply(output, factor_at(calls - 1, output)[..., 0]), weights  # output: (batch, seq, heads, width)
 
     with lrp_rules(explained.model), edit_attention(explained.model, attention):
-        return gradient_times_input(explained, batch, lambda logits: logit_of(logits, target))
+        return gradient_times_input(explained, batch, target)
 
 
-def _rows(mask: Tensor | None) -> Callable[[int, Tensor], Tensor]:
-    """The mask (heads, 1, 1) of the attention computed as the i-th; 1 everywhere where the mask says nothing."""
+def _factors(mask: Tensor | None) -> Callable[[int, Tensor], Tensor]:
+    """A function that gives the mask (heads, 1, 1) of the i-th attention of a pass, in the precision of a tensor.
 
-    def row(i: int, like: Tensor) -> Tensor:
-        rows = torch.ones(1, 1) if mask is None or i >= len(mask) else mask[i : i + 1].T
-        return rows[..., None].to(like)
+    The mask has one row per layer of the encoder; attention that comes after them, a decoder's, is kept whole.
+    """
 
-    return row
+    def factor_at(i: int, like: Tensor) -> Tensor:
+        heads = torch.ones(1, 1) if mask is None or i >= len(mask) else mask[i : i + 1].T
+        return heads[..., None].to(like)
+
+    return factor_at

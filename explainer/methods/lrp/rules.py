@@ -1,4 +1,4 @@
-"""LRP as gradient rules: a table keyed by operation, put in place by interception and gone when the block is left.
+"""LRP as gradient rules: a table keyed by operation, in force inside a `with` block.
 
 Under these rules the relevance of any activation h is h * dL/dh of one ordinary backward pass
 (Achtibat et al., AttnLRP, ICML 2024, sections 3.2 and 3.3). Linear layers and sums need no rule: their gradient
@@ -16,6 +16,20 @@ from torch import Tensor, nn
 
 from explainer.explained import edit_attention
 from explainer.methods.modified_backward import Interception, Table, by_table, intercepted
+from explainer.methods.operations import (
+    ACTIVATIONS,
+    CONVOLUTIONS,
+    EXPERT_MATRIX_PRODUCTS,
+    LAYER_NORMS,
+    LINEAR_LAYERS,
+    OTHER_ACTIVATIONS,
+    PRODUCTS,
+    RECIPROCAL_ROOTS,
+    RMS_NORMS,
+    TRANSPOSED_LINEAR_LAYERS,
+    affine,
+    centred,
+)
 
 Variant = Literal["attn_lrp", "cp_lrp"]
 
@@ -48,17 +62,19 @@ class _Scaled(torch.autograd.Function):
 
 
 def identity(x: Tensor, y: Tensor) -> Tensor:
+    """y with the identity rule: as if it were x * (y / x) with a constant factor y / x."""
     return _Identity.apply(x, y.detach())
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:
+    """x, of whose relevance only the share `factor` flows down."""
     return _Scaled.apply(x, factor)
 
 
 def stabilized(x: Tensor) -> Tensor:
-    """x moved away from 0 so little that only 0 itself notices, so that it can be divided by."""
-    kind = torch.finfo(x.dtype)
-    tiny = max(min(1e-10, kind.eps), kind.tiny)
+    """Shift x away from 0 by the smallest amount that makes division safe."""
+    limits = torch.finfo(x.dtype)
+    tiny = max(min(1e-10, limits.eps), limits.tiny)
     return torch.where(x < 0, x - tiny, x + tiny)
 
 
@@ -75,11 +91,9 @@ def _layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """The standard deviation is a constant (section 3.3.3)."""
-    dims = tuple(range(-len(normalized_shape), 0))
-    centred = input - input.mean(dims, keepdim=True)
-    y = centred * torch.rsqrt(centred.pow(2).mean(dims, keepdim=True) + eps).detach()
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    centre, dims = centred(input, normalized_shape)
+    y = centre * torch.rsqrt(centre.pow(2).mean(dims, keepdim=True) + eps).detach()
+    return affine(y, weight, bias)
 
 
 def _rms_norm(
@@ -89,13 +103,15 @@ def _rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:
+    """The root mean square is a constant."""
     dims = tuple(range(-len(normalized_shape), 0))
     floor = torch.finfo(input.dtype).eps if eps is None else eps
     y = input * torch.rsqrt(input.pow(2).mean(dims, keepdim=True) + floor).detach()
-    return y if weight is None else y * weight
+    return affine(y, weight)
 
 
 def _constant(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """In a norm that is written out (Llama's), the reciprocal root is its constant."""
     return function(*args, **kwargs).detach()
 
 
@@ -109,12 +125,14 @@ def _product(function: Callable[..., Tensor], a: Any, b: Any, *args: Any, **kwar
 def _gamma(
     function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, gamma: float
 ) -> Tensor:
-    """The gamma rule for inputs of both signs: what speaks for an output's sign counts (1 + gamma) times.
+    """The gamma rule for inputs of both signs: what has the sign of the output counts (1 + gamma) times.
 
     R_i = sum_j z_ij (1 + gamma [sign z_ij = sign y_j]) / (the same summed over i, the bias included) R_j,
     z_ij = x_i w_ij (section 3.2.1 and appendix B.2 of the paper; Montavon et al. 2019).
     """
     y = function(x, weight, bias, *args).detach()
+    # z_ij > 0 comes from two positive or two negative factors, z_ij < 0 from factors of both signs. So each sign of z
+    # is one layer on the positive inputs plus one on the negative inputs, each with its own strengthened weight.
     plus, minus = x.clamp(min=0), x.clamp(max=0)
     up, down = gamma * weight.clamp(min=0), gamma * weight.clamp(max=0)
 
@@ -123,38 +141,35 @@ def _gamma(
 
     offsets = (None, None) if bias is None else (bias + gamma * bias.clamp(min=0), bias + gamma * bias.clamp(max=0))
     modified = torch.where(y >= 0, strengthened(up, down, offsets[0]), strengthened(down, up, offsets[1]))
-    return modified * (y / stabilized(modified)).detach()  # y itself, with the gradient of the modified layer
+    return modified * (y / stabilized(modified)).detach()  # the value is y, the gradient that of the modified layer
 
 
-def _gamma_addmm(function: Callable[..., Tensor], bias: Tensor, x: Tensor, weight: Tensor, *, gamma: float) -> Tensor:
-    """GPT-2's linear layer: the weight is (in, out)."""
+def _gamma_transposed(
+    function: Callable[..., Tensor], bias: Tensor, x: Tensor, weight: Tensor, *, gamma: float
+) -> Tensor:
     return _gamma(F.linear, x, weight.T, bias, gamma=gamma)
 
 
-def _without_gamma(function: Callable[..., Tensor], *args: Any, gamma: float, **kwargs: Any) -> Tensor:
+def _no_gamma_rule(function: Callable[..., Tensor], *args: Any, gamma: float, **kwargs: Any) -> Tensor:
     raise ValueError(
         "`gamma` needs linear layers one by one, and this mixture of experts multiplies them in groups. "
         "Call `model.set_experts_implementation('eager')` first."
     )
 
 
-_GROUPED = [getattr(home, name) for home, name in ((F, "grouped_mm"), (torch, "_grouped_mm")) if hasattr(home, name)]
-
-# Which rule each operation gets. An operation without a row keeps its gradient.
+# The rule of each operation. An operation without a row keeps its gradient.
 RULES: Table = {
-    **dict.fromkeys((F.gelu, F.silu, F.relu, F.elu, F.leaky_relu, F.mish, F.softplus, F.relu6), _activation),
-    **dict.fromkeys((torch.relu, torch.tanh, torch.sigmoid, F.tanh, F.sigmoid), _activation),
-    **dict.fromkeys((Tensor.relu, Tensor.tanh, Tensor.sigmoid), _activation),
-    F.layer_norm: _layer_norm,
-    F.rms_norm: _rms_norm,
-    **dict.fromkeys((torch.rsqrt, Tensor.rsqrt), _constant),
-    **dict.fromkeys((torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__), _product),
+    **dict.fromkeys((*ACTIVATIONS, *OTHER_ACTIVATIONS), _activation),
+    **dict.fromkeys(LAYER_NORMS, _layer_norm),
+    **dict.fromkeys(RMS_NORMS, _rms_norm),
+    **dict.fromkeys(RECIPROCAL_ROOTS, _constant),
+    **dict.fromkeys(PRODUCTS, _product),
 }
+# In addition, where the gamma rule is wanted.
 GAMMA_RULES: Table = {
-    F.linear: _gamma,
-    F.conv2d: _gamma,
-    torch.addmm: _gamma_addmm,
-    **dict.fromkeys(_GROUPED, _without_gamma),
+    **dict.fromkeys((*LINEAR_LAYERS, *CONVOLUTIONS), _gamma),
+    **dict.fromkeys(TRANSPOSED_LINEAR_LAYERS, _gamma_transposed),
+    **dict.fromkeys(EXPERT_MATRIX_PRODUCTS, _no_gamma_rule),
 }
 
 
@@ -180,7 +195,7 @@ def lrp_rules(model: nn.Module, variant: Variant = "attn_lrp", gamma: float | No
             query, key = query.detach(), key.detach()
         else:
             query, key, value = scaled(query, 0.25), scaled(key, 0.25), scaled(value, 0.5)
-        with mode.resting():
+        with mode.paused():
             return attend(module, query, key, value, *args, **kwargs)
 
     with (

@@ -1,4 +1,4 @@
-"""Attention maps as a matplotlib figure: one row of squares a label."""
+"""Attention as a matplotlib figure: one row of squares per label, one square per head."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,17 @@ from torch import Tensor
 _SIDE = 1.3  # inches
 
 
-def attention_figure(rows: Mapping[str, Float[Tensor, "heads seq seq"]]) -> Figure:
-    """A label's heads side by side, all on one scale from 0 to 1 (the square root of attention is shown)."""
-    heads = max(len(maps) for maps in rows.values())
-    figure = Figure(figsize=(_SIDE * heads, 1.15 * _SIDE * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), heads, squeeze=False)
-    for line, (label, maps) in zip(axes, rows.items(), strict=True):
-        for axis, head in zip(line, maps, strict=False):
+def attention_figure(attention: Mapping[str, Float[Tensor, "heads seq seq"]]) -> Figure:
+    """The heads of each label, all on one scale from 0 to 1.
+
+    The colour is the square root of the attention, so that small weights are visible too.
+    """
+    columns = max(len(heads) for heads in attention.values())
+    figure = Figure(figsize=(_SIDE * columns, 1.15 * _SIDE * len(attention)), layout="constrained")
+    axes = figure.subplots(len(attention), columns, squeeze=False)
+    for row, (label, heads) in zip(axes, attention.items(), strict=True):
+        for axis, head in zip(row, heads, strict=False):
             axis.imshow(head.detach().cpu().float().sqrt().numpy(), vmin=0, vmax=1, cmap="magma")
             axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(label, fontsize=7)
+        row[0].set_ylabel(label, fontsize=7)
     return figure

@@ -1,13 +1,19 @@
 """RPI: randomized path integration over attention.
 
-Barkan et al., Improving LLM Attributions with Randomized Path-Integration, EMNLP Findings 2024. A = attention
-probabilities of a layer (heads, n, n), B = a random baseline in their place, A(s) = B + s (A - B); a token's score is
+Barkan et al., Improving LLM Attributions with Randomized Path-Integration, EMNLP Findings 2024. A = attention weights
+of a layer (heads, n, n), B = a random baseline in their place, A(s) = B + s (A - B); the score of token j is
 
-    sum over query rows q, mean over heads h, of  integral_0^1 df_c / dA_hqj (A(s)) * A_hqj(s) ds * A_hqj
+    sum over queries q, mean over heads h, of  integral_0^1 df_c / dA_hqj (A(s)) * A_hqj(s) ds * A_hqj
 
-as the authors' code has it (the paper's equation has A - B for the last factor). Each baseline gives one candidate map.
-Nothing below the lowest edited layer moves along the path: those blocks run once (`explained.resume`). Several layers
-move along one path together and their scores add up; with all of them supplied, no gradient passes through a softmax.
+as the authors' code has it (the paper's equation has A - B for the last factor). Each baseline gives one candidate for
+the scores. Nothing below the lowest edited layer changes along the path, so those layers run once (`UpperLayers`).
+Several layers move along one path together and their scores are added. A layer whose attention is supplied computes no
+softmax, so with all layers edited no gradient passes through one.
+
+Letters at the end of names of tensors are their dimensions:
+
+    S samples of the baseline    T texts    P points of the path    R runs: one (sample, text, point) each
+    L edited layers              H heads    Q queries               K keys, which are the tokens that get scores
 """
 
 from collections.abc import Sequence
@@ -19,16 +25,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explained.upper_layers import LayerMaps, Resumed, layer_index
-from explainer.faithfulness.measures import METRICS
-from explainer.faithfulness.perturbation import PERCENTS
-from explainer.methods.base import AbstractMethod, logit_of, scorable_only
-from explainer.methods.best_of import best_of
-from explainer.methods.rpi.baselines import AbstractBaseline, AttentionState, Maps, recorded, sampler
-from explainer.typing import Scores, Target
+from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
+from explainer.explained.passes import token_budgeted
+from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
+from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.methods.rpi.baselines import AbstractBaseline, Attention, AttentionState, record_attention, sampler
+from explainer.typing import Scores
 
-PRESET: Any = None  # a setting's default: what the preset says
+PRESET: Any = None
+"""A setting's default: the value of the preset."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"layers": "all", "rows": "all", "formula": "gradient", "baseline": "all_reference", "n_baselines": 1}
     | {"n_steps": 2, "quadrature": "gauss_legendre"},
@@ -40,27 +46,25 @@ CHOICES = {
     "rows": ("pooled", "all"),
     "formula": ("paper", "gradient", "difference"),
     "quadrature": ("mean", "gauss_legendre"),
-    "select": ("mean", "best"),
-    "select_by": METRICS,
 }
 
 
 @dataclass(frozen=True)
-class RPI(AbstractMethod):
-    """Path integral of the target's logit over the attention of some layers, from random or reference baselines.
+class RPI(AbstractBatchMethod):
+    """Path integral of the objective over the attention of some layers, from random or reference baselines.
+
+    The scores are the mean of the candidates, one per sample of the baseline. `BestOf` takes the best of them instead.
 
     Args:
-        preset: what is not given below comes from here: `default`, found on validation texts, or `paper`.
+        preset: the values of what is not given below: `default`, found on validation texts, or `paper`.
         layers: blocks whose attention moves together: `all`, a number or a list; negative = from the end.
-        rows: query rows that are read: those the head pools (of T5: the encoder's end token), or all of them.
-        formula: factors beside the gradient in the integral: A(s) A (`paper`), A (`gradient`), A - B (`difference`).
+        rows: the queries that are summed: those where the answer is read (`pooled`; in T5, the end token), or `all`.
+        formula: factors of the gradient in the integral: A(s) A (`paper`), A (`gradient`), A - B (`difference`).
         baseline: `gaussian`, `all_reference`, `zero`, the folder of a learned one (layers, rows, formula and points are
             those it was trained for unless given), or any `baselines.AbstractBaseline`.
-        n_baselines: samples of the baseline, each a candidate map.
+        n_baselines: samples of the baseline, each of which gives a candidate.
         n_steps: points of a path.
         quadrature: `mean` of even points with both ends, as published, or `gauss_legendre`.
-        select: `mean` of the candidates, or the `best` of them on the very text explained (label says so).
-        select_by: the metric of the best.
         seed: of the baselines.
 
     Raises:
@@ -76,8 +80,6 @@ class RPI(AbstractMethod):
     n_baselines: int = PRESET
     n_steps: int = PRESET
     quadrature: str = PRESET
-    select: str = "mean"
-    select_by: str = "aopc_comprehensiveness"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,111 +106,153 @@ class RPI(AbstractMethod):
                 raise ValueError(f"`{name}` must be one of {', '.join(CHOICES[name])}, got {getattr(self, name)!r}.")
 
     @property
-    def label(self) -> str:
-        return f"{self.name} (best of {self.n_baselines} by {self.select_by})" if self._is_best_of else self.name
-
-    @property
-    def _is_best_of(self) -> bool:
-        return self.select == "best" and self.n_baselines > 1
-
-    @property
     def settings(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {"method": self.name, **values, "baseline": sampler(self.baseline).key}
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        maps = self.candidates(explained, batch, target)
-        if self._is_best_of:
-            return best_of(explained, batch, target, maps, self.select_by)
-        return maps.mean(dim=0)
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        return self.batch_candidates(explained, batch, target).mean(dim=0)
 
     def forward_equivalents(self, n_scorable: int) -> float:
         """An upper bound: each point counts as a whole pass, though the blocks below the lowest layer are skipped.
 
-        One pass records, the sampler takes its own, and the best-of's evaluation at most one a candidate and percent.
+        One pass records the attention, and the sampler takes passes of its own.
         """
-        evaluation = float(len(PERCENTS)) if self._is_best_of else 0.0
-        return 1.0 + self.n_baselines * (sampler(self.baseline).forwards + 3.0 * self.n_steps + evaluation)
+        return 1.0 + self.n_baselines * (sampler(self.baseline).forwards + 3.0 * self.n_steps)
 
-    def spread(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        """Standard deviation over the candidates, a token."""
-        return self.candidates(explained, batch, target).std(dim=0, correction=0)
+    # Candidates
+
+    @property
+    def n_candidates(self) -> int:
+        """Candidates per text: one per sample of the baseline."""
+        return self.n_baselines
+
+    @torch.inference_mode(False)
+    def candidates(
+        self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target
+    ) -> list[Float[Tensor, "candidates _"]]:
+        """The candidates (candidates, tokens) of every text, on the CPU, 0 where not scorable.
+
+        Args:
+            target: one row per text, without stand-ins (`Target.resolved`).
+        """
+        candidates = [torch.empty(0, 0)] * len(texts)
+        for chunk in token_budgeted([len(text) for text in texts], explained.batch_tokens):
+            batch = explained.collate([texts[i] for i in chunk])
+            of_batch = self.batch_candidates(explained, batch, target[chunk].to(explained.device))
+            for i, of_text in zip(chunk, batch.split(of_batch.movedim(0, -1)), strict=True):
+                candidates[i] = of_text.T.cpu()
+        return candidates
 
     @torch.enable_grad()
-    def candidates(
+    def batch_candidates(
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
     ) -> Float[Tensor, "candidates batch seq"]:
-        """One map a baseline."""
-        with recorded(explained, batch, self._indices(explained)) as (state, resumed, maps):
-            found = self._integrals(resumed, maps, state, target)
-        order = batch.aligned()[1]
-        return torch.stack([scorable_only(batch.restored(scores, order), batch) for scores in found])
+        """The candidates of the texts of one batch."""
+        with record_attention(explained, batch, self._layer_indices(explained)) as (state, upper, edit):
+            integrals = self._integrals(upper, edit, state, target)
+        order = batch.right_padded()[1]
+        return torch.stack([scorable_only(batch.original_order(scores, order), batch) for scores in integrals])
 
-    def _indices(self, explained: ExplainedModel) -> tuple[int, ...]:
+    def spread(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        """The standard deviation over the candidates, per token."""
+        return self.batch_candidates(explained, batch, target).std(dim=0, correction=0)
+
+    # The path
+
+    def scores_from(
+        self, upper: UpperLayers, edit: LayerAttention, state: AttentionState, start: Attention, target: Target
+    ) -> Scores:
+        """The scores (batch, seq), right-padded, whose path starts from `start`, in its graph: to train a baseline.
+
+        Called inside `record_attention`, which gave `state`, `upper` and `edit`.
+        """
+        points_P, weights_P = (values.to(start) for values in self._points())
+        texts_T = torch.arange(start.shape[1], device=start.device)
+        integrand_PTK = torch.stack(
+            [
+                self._integrand(upper, edit, state, start, point.expand(len(texts_T)), texts_T, target, True)
+                for point in points_P
+            ]
+        )
+        return torch.einsum("p,ptk->tk", weights_P, integrand_PTK)
+
+    def _layer_indices(self, explained: ExplainedModel) -> tuple[int, ...]:
         if self.layers == "all":
             return tuple(range(len(explained.layers)))
         return tuple(sorted({layer_index(explained, layer) for layer in cast(tuple[int, ...], self.layers)}))
 
-    def _integrals(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, target: Target) -> Tensor:
-        """(candidates, batch, seq): baselines, texts and points all together, in passes under the token budget."""
-        exact = torch.promote_types(state.maps.dtype, torch.float32)
-        points, weights = (values.to(state.maps.device, exact) for values in self._points())
-        texts, seq = state.batch.input_ids.shape
-        rows = max(state.explained.batch_tokens // seq, 1)
-        found = torch.zeros(self.n_baselines, texts, seq, device=points.device, dtype=points.dtype)
-        for samples in torch.arange(self.n_baselines).split(max(rows // (texts * len(points)), 1)):
-            starts = torch.stack([sampler(self.baseline)(state, k, self.seed) for k in samples.tolist()])
-            paths = torch.cartesian_prod(*map(torch.arange, (len(samples), texts, len(points)))).to(found.device)
-            for sample, text, step in (part.unbind(dim=1) for part in paths.split(rows)):
-                start = starts[sample, :, text].transpose(0, 1)
-                scores = self._at(resumed, maps, state, start, points[step], text, target)
-                found.index_put_((sample + samples[0], text), weights[step][:, None] * scores, accumulate=True)
-        return found
+    def _integrals(
+        self, upper: UpperLayers, edit: LayerAttention, state: AttentionState, target: Target
+    ) -> Float[Tensor, "candidates batch seq"]:
+        """The integrals of all samples and texts.
 
-    def map_from(self, resumed: Resumed, maps: LayerMaps, state: AttentionState, start: Maps, target: Target) -> Scores:
-        """The map (batch, seq), right-padded, whose path starts from `start`, in the graph of `start`: to learn it.
-
-        Inside `recorded`, which gave `state`, `resumed` and `maps`.
+        The runs of all samples, texts and points go through the model together, in passes under the token budget.
         """
-        points, weights = (values.to(start) for values in self._points())
-        texts = torch.arange(start.shape[1], device=start.device)
-        found = [self._at(resumed, maps, state, start, p.expand(len(texts)), texts, target, True) for p in points]
-        return torch.einsum("p,pbs->bs", weights, torch.stack(found))
+        exact = torch.promote_types(state.attention.dtype, torch.float32)
+        points_P, weights_P = (values.to(state.attention.device, exact) for values in self._points())
+        n_texts, seq = state.batch.input_ids.shape
+        runs_per_pass = max(state.explained.batch_tokens // seq, 1)
+        # No more samples are kept in memory at once than one pass takes.
+        samples_at_once = max(runs_per_pass // (n_texts * len(points_P)), 1)
+        integrals_STK = torch.zeros(self.n_baselines, n_texts, seq, device=points_P.device, dtype=points_P.dtype)
+        for samples in torch.arange(self.n_baselines).split(samples_at_once):
+            starts_SLTHQK = torch.stack([sampler(self.baseline)(state, k, self.seed) for k in samples.tolist()])
+            runs = torch.cartesian_prod(*map(torch.arange, (len(samples), n_texts, len(points_P))))
+            for part in runs.to(integrals_STK.device).split(runs_per_pass):
+                sample_R, text_R, point_R = part.unbind(dim=1)
+                start_LRHQK = starts_SLTHQK[sample_R, :, text_R].transpose(0, 1)
+                integrand_RK = self._integrand(upper, edit, state, start_LRHQK, points_P[point_R], text_R, target)
+                weighted_RK = weights_P[point_R][:, None] * integrand_RK
+                integrals_STK.index_put_((sample_R + samples[0], text_R), weighted_RK, accumulate=True)
+        return integrals_STK
 
-    def _at(
+    def _integrand(
         self,
-        resumed: Resumed,
-        maps: LayerMaps,
+        upper: UpperLayers,
+        edit: LayerAttention,
         state: AttentionState,
-        start: Tensor,
-        point: Tensor,
-        text: Tensor,
+        start_LRHQK: Tensor,
+        point_R: Tensor,
+        text_R: Tensor,
         target: Target,
         differentiable: bool = False,
-    ) -> Tensor:
-        """The integrand (rows, seq) at one point of a path a row; `start` (layers, rows, ...), the rest by `text`."""
-        end = state.maps[:, text]
-        here = torch.lerp(start, end, point[:, None, None, None].to(end))
-        here = here if here.requires_grad else here.requires_grad_()
-        maps.supplied = here
-        try:
-            logit = logit_of(resumed(text), target[text]).sum()
-            gradient = torch.autograd.grad(logit, here, create_graph=differentiable)[0]
-        finally:
-            maps.supplied = None  # a sampler may run the model
-        factor = {"paper": here * end, "gradient": end, "difference": end - start}[self.formula]
-        scores = self._read(gradient * factor, state, text)
-        return scores if differentiable else scores.detach()
+    ) -> Float[Tensor, "runs seq"]:
+        """The integrand at one point per run.
 
-    def _read(self, integrand: Tensor, state: AttentionState, text: Tensor) -> Tensor:
-        """One value a key (rows, seq) from (layers, rows, heads, queries, keys)."""
+        Args:
+            start_LRHQK: where the path of each run starts.
+            point_R: the point of its path, from 0 to 1.
+            text_R: the text that it is a run of, an index into the batch.
+            differentiable: whether the result stays in the graph of the start.
+        """
+        end_LRHQK = state.attention[:, text_R]
+        here_LRHQK = torch.lerp(start_LRHQK, end_LRHQK, point_R[:, None, None, None].to(end_LRHQK))
+        here_LRHQK = here_LRHQK if here_LRHQK.requires_grad else here_LRHQK.requires_grad_()
+        edit.supplied = here_LRHQK
+        try:
+            value = upper(text_R).objective(target[text_R]).sum()
+            gradient_LRHQK = torch.autograd.grad(value, here_LRHQK, create_graph=differentiable)[0]
+        finally:
+            # Stop supplying attention here: a learned baseline runs the model itself, and must see its own attention.
+            edit.supplied = None
+        factor_LRHQK = {
+            "paper": here_LRHQK * end_LRHQK,
+            "gradient": end_LRHQK,
+            "difference": end_LRHQK - start_LRHQK,
+        }[self.formula]
+        scores_RK = self._summed(gradient_LRHQK * factor_LRHQK, state, text_R)
+        return scores_RK if differentiable else scores_RK.detach()
+
+    def _summed(self, integrand_LRHQK: Tensor, state: AttentionState, text_R: Tensor) -> Float[Tensor, "runs seq"]:
+        """The sum over layers and the queries that are read, and the mean over heads."""
         batch = state.batch
-        queries = batch.attention_mask if self.rows == "all" else state.explained.pooling(batch)
-        summed = torch.einsum("lrhqk,rq->rk", integrand, queries[text].to(integrand))
-        return summed / integrand.shape[2]
+        queries_TQ = batch.attention_mask if self.rows == "all" else state.explained.task.read_share(batch)
+        summed_RK = torch.einsum("lrhqk,rq->rk", integrand_LRHQK, queries_TQ[text_R].to(integrand_LRHQK))
+        return summed_RK / integrand_LRHQK.shape[2]
 
     def _points(self) -> tuple[Tensor, Tensor]:
-        """Points of [0, 1] and their weights."""
+        """The points of [0, 1] at which the integrand is computed, and their weights."""
         if self.quadrature == "mean":
             return torch.linspace(0, 1, self.n_steps), torch.full((self.n_steps,), 1 / self.n_steps)
         points, weights = np.polynomial.legendre.leggauss(self.n_steps)

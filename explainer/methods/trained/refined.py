@@ -4,32 +4,32 @@ Barkan et al., AML, EMNLP Findings 2024 (their fAML): `steps` updates by AdamW, 
 
     kept * CE(f(keep(a)), p) + destroyed * -log(1 - p_c(keep(1 - a))) + sparse * mean_i -log(1 - a_i),
 
-a = sigmoid(scores), dropout off, label embeddings frozen. For a class that was not predicted, p is that class. The
-weights are put back afterwards, to the bit, also after an exception, so that adapters inside the explained model need
-no copy of it. The paper reports the best of the maps by the metric reported, on that same text: that is `select`.
+a = sigmoid(scores), dropout off, class embeddings frozen. For a class that was not predicted, p is that class. The
+weights are put back afterwards, equal to the bit, also after an exception, so that adapters inside the explained model
+need no copy of it. The paper reports, for each text, the step with the best value of the reported metric on that same
+text: that is `BestOf(Refined(...), metric)`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, TokenBatch
+from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
 from explainer.explainers import AbstractMaskExplainer
-from explainer.explainers.losses import aim_of_kept, prediction_destroyed, prediction_kept, sparsity
-from explainer.faithfulness.perturbation import blend
-from explainer.methods.base import AbstractMethod
-from explainer.methods.best_of import best_of
+from explainer.explainers.losses import SoftTarget, prediction_destroyed, prediction_kept, soft_target, sparsity
+from explainer.explainers.masking import blend
+from explainer.methods.base import AbstractTextMethod
 from explainer.methods.trained.amortized import Amortized
-from explainer.typing import Logits, Scores, Target
+from explainer.typing import RaggedScores
 
 
 @dataclass(frozen=True)
-class Refined(AbstractMethod):
+class Refined(AbstractTextMethod):
     """AML's refinement of a mask explainer, text by text.
 
     Args:
@@ -40,19 +40,19 @@ class Refined(AbstractMethod):
         destroyed: weight of the prediction destroyed by the complement.
         sparse: weight of the sparsity prior.
         weight_decay: of AdamW.
-        select: none gives the last map; a metric's name gives the best of all steps + 1 maps by that metric on the
-            text itself, and the label says so.
+
+    Raises:
+        ValueError: when the number of steps is negative.
     """
 
     name: ClassVar[str] = "explainer"
-    explainer: AbstractMaskExplainer = field(compare=False)
+    explainer: AbstractMaskExplainer = field(repr=False)
     steps: int = 10
     learning_rate: float = 4e-5
     kept: float = 1.0
     destroyed: float = 1.0
     sparse: float = 0.3
     weight_decay: float = 0.01
-    select: str | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -60,46 +60,64 @@ class Refined(AbstractMethod):
 
     @property
     def label(self) -> str:
-        best = "" if self.select is None else f" (best of {self.steps + 1} by {self.select})"
-        return f"{self.name}, {self.steps} steps on the text{best}"
+        return f"{self.name}, {self.steps} steps on the text"
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        scores = torch.zeros(batch.input_ids.shape, device=batch.device)
-        for i, one in enumerate(batch.alone()):
-            scores[i, batch.attention_mask[i].bool()] = self._refined(explained, one, target[i : i + 1])[0]
-        return scores
+    @property
+    def n_candidates(self) -> int:
+        """The scores before the first step, and after each."""
+        return self.steps + 1
+
+    def candidates(
+        self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target
+    ) -> list[Float[Tensor, "candidates _"]]:
+        """The scores of every text after 0, 1, ... `steps` steps, on the CPU."""
+        return [self._refined(explained, text, target[[i]], every_step=True).cpu() for i, text in enumerate(texts)]
+
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        return [self._refined(explained, text, target[[i]])[-1] for i, text in enumerate(texts)]
 
     def forward_equivalents(self, n_scorable: int) -> float:
-        """A step is three passes with their backward passes, and every map one; the choice of `select` comes on top."""
-        return 9.0 * self.steps + (1.0 if self.select is None else self.steps + 1.0)
+        """The explainer and each masked text take a pass and its backward pass per step, and the scores one pass."""
+        passes = 1 + (self.kept != 0) + (self.destroyed != 0)
+        return 3.0 * passes * self.steps + 1.0
 
-    def _refined(self, explained: ExplainedModel, one: TokenBatch, target: Target) -> Scores:
-        """The last map of a batch of one text, or its best."""
-        amortized = Amortized(self.explainer)
+    @property
+    def settings(self) -> dict[str, Any]:
+        raise TypeError("A refined explainer is known by its weights, which no settings tell: it is not cached.")
+
+    def _refined(
+        self, explained: ExplainedModel, text: EncodedText, target: Target, every_step: bool = False
+    ) -> Float[Tensor, "candidates tokens"]:
+        """The scores after the last step, or after every step, those before the first in front."""
+        amortized, batch, target = Amortized(self.explainer), explained.collate([text]), target.to(explained.device)
+        scores: list[Tensor] = []
         with self._training(explained) as parameters, torch.enable_grad():
-            maps = [amortized(explained, one, target)] if self.select is not None or self.steps == 0 else []
+            if every_step or self.steps == 0:
+                scores.append(amortized.scores(explained, batch, target)[0])
             optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
             with torch.no_grad():
-                aim = aim_of_kept(explained(one).softmax(dim=1), target)
-            for step in range(self.steps):
-                gradients = torch.autograd.grad(self._loss(explained, one, target, aim), parameters, allow_unused=True)
+                wanted = soft_target(explained(batch), target)
+            for step in range(1, self.steps + 1):
+                loss = self._loss(explained, batch, target, wanted)
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
                 optimizer.step()
-                if self.select is not None or step == self.steps - 1:
-                    maps.append(amortized(explained, one, target))
-        return maps[-1] if self.select is None else best_of(explained, one, target, torch.stack(maps), self.select)
+                if every_step or step == self.steps:
+                    scores.append(amortized.scores(explained, batch, target)[0])
+        return torch.stack(scores)
 
-    def _loss(self, explained: ExplainedModel, one: TokenBatch, target: Target, aim: Logits) -> Tensor:
-        scores = self.explainer(explained, one, F.one_hot(target, len(explained.labels)).float())
+    def _loss(self, explained: ExplainedModel, batch: TokenBatch, target: Target, wanted: SoftTarget) -> Tensor:
+        scores = self.explainer(explained, batch, target)
         mask, baseline = scores.sigmoid(), explained.baseline_embedding()
-        kept = explained(one, edit=blend(one, mask, baseline))
-        rest = explained(one, edit=blend(one, 1 - mask, baseline))
-        return (
-            self.kept * prediction_kept(kept, aim)
-            + self.destroyed * prediction_destroyed(rest, target)
-            + self.sparse * sparsity(scores, one.scorable)
-        )
+        loss: Tensor = self.sparse * sparsity(scores, batch.scorable)
+        if self.kept:
+            kept = explained(batch, edit=blend(batch, mask, baseline))
+            loss = loss + self.kept * prediction_kept(kept, wanted)
+        if self.destroyed:
+            rest = explained(batch, edit=blend(batch, 1 - mask, baseline))
+            loss = loss + self.destroyed * prediction_destroyed(rest, target)
+        return loss
 
     @contextmanager
     def _training(self, explained: ExplainedModel) -> Iterator[list[nn.Parameter]]:

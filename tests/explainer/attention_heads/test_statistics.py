@@ -33,7 +33,7 @@ def test_shares_are_those_of_a_slow_count() -> None:
                 assert shares.offsets[layer, head, offset + WIDEST] == torch.tensor(offsets.count(offset) / 7)
             hits = [int(peaks[layer, head, arc.token]) in arc.head for arc in arcs]
             assert shares.hits[layer, head].tolist() == [float(hits[0]), float(torch.tensor(sum(hits[1:]) / 3))]
-    assert torch.equal(shares.baseline, torch.tensor([1.0, 2 / 3]))  # one nsubj; two of three obj one word to the right
+    assert torch.equal(shares.guess, torch.tensor([1.0, 2 / 3]))  # one nsubj; two of three obj one word to the right
     assert shares.n_tokens == 7
     assert shares.n_relations.tolist() == [1, 3]
 
@@ -50,7 +50,7 @@ def test_a_single_relation_keeps_its_axis() -> None:
     statistics = HeadStatistics(1, 1, ("obj",))
     statistics.update(torch.tensor([[[1, 1, 0]]]), torch.ones(3, dtype=torch.bool), [Arc(0, 0, (1,), 1)])
     shares = statistics.compute()
-    assert shares.baseline.shape == shares.n_relations.shape == (1,)
+    assert shares.guess.shape == shares.n_relations.shape == (1,)
     assert shares.hits.tolist() == [[[1.0]]]
 
 
@@ -72,7 +72,7 @@ def test_positional_and_syntactic_heads_by_their_thresholds() -> None:
         arcs = [Arc(0, 2, (head_word,), words)]
         statistics.update(torch.stack([ahead, towards, torch.zeros(6).long()])[None], torch.ones(6).bool(), arcs)
     shares = statistics.compute()
-    assert float(shares.baseline) == 0.25
+    assert float(shares.guess) == 0.25
     assert positional(shares, 0.8).tolist() == [[True, False, False]]
     assert syntactic(shares, 0.1).tolist() == [[False, True, False]]
     assert not positional(shares, 0.84).any()  # 5 of 6

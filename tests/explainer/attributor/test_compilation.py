@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from explainer import Attributor
+from explainer.attributor import Attributor
 from explainer.methods import SIG, AttnLRP
 from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import batch_of, fresh, moved
@@ -26,15 +26,15 @@ def test_compiled_is_what_was_not(kind: str, backend: str) -> None:
     torch._dynamo.reset()
     plain = attributor(kind)
     expected = [plain(texts, target=1) for texts in SHAPES]
-    logits = plain.explained(batch_of(plain.explained))
+    logits = plain.explained(batch_of(plain.explained)).logits
     compiled = plain.compile(backend=backend)
     assert compiled is plain
     for _ in range(2):  # adapters go on and off between the same graphs
         for texts, before in zip(SHAPES, expected, strict=True):
-            for mine, theirs in zip(compiled(texts, target=1), before, strict=True):
-                assert mine.scores == pytest.approx(theirs.scores, abs=1e-5)
-                assert mine.probabilities == pytest.approx(theirs.probabilities, abs=1e-5)
-    assert torch.equal(plain.explained(batch_of(plain.explained)), logits)
+            for after, eager in zip(compiled(texts, target=1), before, strict=True):
+                assert after.scores == pytest.approx(eager.scores, abs=1e-5)
+                assert after.probabilities == pytest.approx(eager.probabilities, abs=1e-5)
+    assert torch.equal(plain.explained(batch_of(plain.explained)).logits, logits)
     assert all(module._compiled_call_impl is None for module in plain.explained.modules())
 
 

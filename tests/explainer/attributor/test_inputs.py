@@ -1,12 +1,11 @@
-"""What an attributor is given: one or many, pairs, words already split."""
+"""The texts of a call: one or many, pairs, words already split."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from explainer.attributor.inputs import amount, classes, encode, rows
-from explainer.explained.base import PREDICTED
+from explainer.attributor.inputs import TextInput, encode, input_kind, read
 from tests.families import FAMILIES, explained
 
 WORDS = ["The", "goodly", "film", "isn't", "New York", "dull!"]
@@ -17,7 +16,7 @@ def one_by_one() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("texts", "split", "found"),
+    ("texts", "split", "kind"),
     [
         ("a film", False, "one"),
         ({"text": "a film"}, False, "one"),
@@ -33,45 +32,53 @@ def one_by_one() -> Iterator[str]:
     ],
     ids=lambda value: str(value)[:20] if not isinstance(value, Iterator) else "generator",
 )
-def test_one_text_a_list_or_a_stream(texts: object, split: bool, found: str) -> None:
-    assert amount(texts, split) == found
+def test_one_text_a_list_or_a_stream(texts: object, split: bool, kind: str) -> None:
+    assert input_kind(texts, split) == kind
+    assert read(texts, None, split).kind == kind
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_anything_else_is_refused() -> None:
     with pytest.raises(TypeError, match="`texts` must be a text, a list of texts or an iterable of texts, got int"):
-        amount(3)
+        read(3)
 
 
-def test_mappings_are_taken_apart_and_pairs_go_beside() -> None:
+def test_mappings_are_taken_apart_and_pairs_come_with_their_texts() -> None:
     given = [{"text": "a", "text_pair": "b", "label": 1}, "c", {"text": "d"}]
-    assert list(rows(given)) == [("a", "b"), ("c", None), ("d", None)]
-    assert list(rows(["a", "c"], ["b", None])) == [("a", "b"), ("c", None)]
+    assert list(read(given).items) == [("a", "b"), ("c", None), ("d", None)]
+    assert list(read(["a", "c"], ["b", None]).items) == [("a", "b"), ("c", None)]
+    assert list(read("a", "b").items) == [("a", "b")]
+    assert list(read(["a", "b"], ["c"], is_split_into_words=True).items) == [(["a", "b"], ["c"])]
 
 
-def test_rows_are_read_one_by_one() -> None:
+def test_items_are_read_one_by_one() -> None:
     def texts() -> Iterator[str]:
         yield "a"
         pytest.fail("read ahead")
 
-    assert next(rows(texts())) == ("a", None)
+    assert next(read(texts()).items) == ("a", None)
 
 
 def test_mappings_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`texts\[1\]` is a mapping without a `text`; it has txt"):
-        list(rows(["a", {"txt": "b"}]))
+        list(read(["a", {"txt": "b"}]).items)
     with pytest.raises(ValueError, match="leave `text_pairs` out"):
-        list(rows([{"text": "a"}], ["b"]))
+        list(read([{"text": "a"}], ["b"]).items)
 
 
-def test_texts_and_pairs_of_a_stream_must_be_as_many() -> None:
+def test_texts_and_pairs_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        list(rows(iter(["a", "b"]), iter(["c"])))
+        list(read(iter(["a", "b"]), iter(["c"])).items)
+    with pytest.raises(ValueError, match=r"`text_pairs` must have one entry per text \(2\), got 1"):
+        read(["a", "b"], ["c"])
+
+
+def with_words(words: object, pair: object = None, family: str = "bert"):
+    return encode(explained(family), [TextInput(words, pair)], True)[0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_given_read_as_the_text_joined_by_spaces(family: str) -> None:
-    model = explained(family)
-    given, joined = encode(model, [(WORDS, None)], True)[0], model.encode([" ".join(WORDS)])[0]
+    given, joined = with_words(WORDS, family=family), explained(family).encode([" ".join(WORDS)])[0]
     assert given.text == "The goodly film isn't New York dull!"
     assert torch.equal(given.tokens.input_ids, joined.tokens.input_ids)
     assert given.offsets == joined.offsets
@@ -80,44 +87,20 @@ def test_words_given_read_as_the_text_joined_by_spaces(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
 def test_tokens_and_words_are_those_of_the_tokenizer_given_words(family: str) -> None:
-    model = explained(family)
     words = [word for word in WORDS if " " not in word]
-    theirs = model.tokenizer(words, is_split_into_words=True)
-    ours = encode(model, [(words, None)], True)[0]
-    assert ours.tokens.input_ids.tolist() == theirs["input_ids"]
-    assert list(ours.words) == [-1 if word is None else word for word in theirs.word_ids()]
+    encoding = explained(family).tokenizer(words, is_split_into_words=True)
+    text = with_words(words, family=family)
+    assert text.tokens.input_ids.tolist() == encoding["input_ids"]
+    assert list(text.words) == [-1 if word is None else word for word in encoding.word_ids()]
 
 
 def test_a_word_with_a_space_or_nothing_in_it_keeps_its_number() -> None:
-    text = encode(explained("bert"), [(["New York", "", "fun"], ["a b", "c"])], True)[0]
-    found = {(segment, word) for segment, word in zip(text.segments, text.words, strict=True) if word >= 0}
-    assert found == {(0, 0), (0, 2), (1, 0), (1, 1)}
+    text = with_words(["New York", "", "fun"], ["a b", "c"])
+    numbers = {(segment, word) for segment, word in zip(text.segments, text.words, strict=True) if word >= 0}
+    assert numbers == {(0, 0), (0, 2), (1, 0), (1, 1)}
 
 
 @pytest.mark.parametrize("words", ["a film", [1], None])
-def test_what_is_no_list_of_words_is_refused(words: object) -> None:
+def test_a_text_that_is_no_list_of_words_is_refused(words: object) -> None:
     with pytest.raises(TypeError, match=r"`texts\[0\]` must be a list of words"):
-        encode(explained("bert"), [(words, None)], True)
-
-
-def test_one_class_a_text_or_several_for_each() -> None:
-    model = explained("bert")
-    assert classes(model, "predicted", None, 2).tolist() == [[PREDICTED], [PREDICTED]]
-    assert classes(model, [0, "LABEL_2"], None, 2).tolist() == [[0], [2]]
-    assert classes(model, "predicted", "all", 2).tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert classes(model, "predicted", [2, "predicted"], 1).tolist() == [[2, PREDICTED]]
-    assert classes(model, "predicted", "all", 0).shape == (0, 3)
-
-
-@pytest.mark.parametrize(
-    ("target", "targets", "message"),
-    [
-        (1, "all", "`target` and `targets` exclude each other"),
-        ("predicted", "LABEL_1", "`targets` must be 'all' or a list"),
-        ("predicted", [], "`targets` must be 'all' or a list"),
-        ("predicted", ["LABEL_7"], "`target` must be 'predicted', one of the labels"),
-    ],
-)
-def test_classes_that_mean_nothing_are_refused(target: object, targets: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        classes(explained("bert"), target, targets, 2)  # type: ignore[arg-type]
+        with_words(words)

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from explainer import Attributor
-from explainer.attributor.locking import alone_with
+from explainer.attributor import Attributor
+from explainer.attributor.locking import model_lock
 from explainer.explainers import EXPLAINERS
 from explainer.methods import SIG, AttnLRP
 from explainer.methods.trained.amortized import Amortized
@@ -57,9 +57,9 @@ def test_the_same_call_twice_is_equal_to_the_bit() -> None:
 
 def test_one_lock_a_model_taken_again_by_the_same_thread() -> None:
     model, other = explained("bert"), explained("llama")
-    assert alone_with(model) is alone_with(model)
-    assert alone_with(model) is not alone_with(other)
-    assert alone_with(Attributor(model, SIG()).explained) is alone_with(model)
-    with alone_with(model), alone_with(model), ThreadPoolExecutor(1) as pool:
-        assert pool.submit(alone_with(model).acquire, blocking=False).result() is False
+    assert model_lock(model) is model_lock(model)
+    assert model_lock(model) is not model_lock(other)
+    assert model_lock(Attributor(model, SIG()).explained) is model_lock(model)
+    with model_lock(model), model_lock(model), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(model_lock(model).acquire, blocking=False).result() is False
         assert pool.submit(Attributor(other, SIG()), "bad").result().tokens

@@ -11,12 +11,15 @@ import pytest
 import torch
 from transformers import pipeline
 
-from explainer import Attributor, TokenAttributionPipeline
+from explainer.attributor import Attributor
+from explainer.attributor.pipeline import TokenAttributionPipeline
+from explainer.explained import ExplainedModel
 from explainer.explainers import EXPLAINERS
 from explainer.methods import SIG, Random
 from explainer.methods.trained.amortized import Amortized
+from explainer.scored_text import Word
 from tests.explainer.tools import saved
-from tests.families import TEXTS, explained
+from tests.families import TASKS, TEXTS, explained
 
 KEYS = ["word", "score", "start", "end"]
 
@@ -25,8 +28,6 @@ KEYS = ["word", "score", "start", "end"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """root/model and root/attributor."""
     root = tmp_path_factory.mktemp("pipeline")
-    from explainer import ExplainedModel
-
     model = ExplainedModel.from_pretrained(saved(explained("bert"), root / "model"))
     torch.manual_seed(1)
     Attributor(model, Amortized(EXPLAINERS["separate"](model).eval())).save_pretrained(root / "attributor")
@@ -37,16 +38,20 @@ def random_pipe(**options: object) -> TokenAttributionPipeline:
     return pipeline("token-attribution", model=Attributor(explained("bert"), Random()), device="cpu", **options)
 
 
+def records(words: list[Word]) -> list[dict[str, object]]:
+    return [dict(zip(KEYS, word, strict=False)) for word in words]
+
+
 def words(texts: object, aggregation: str = "sum", **options: object) -> list[list[dict[str, object]]]:
-    found = Attributor(explained("bert"), Random())(texts, **options)
-    return [[dict(zip(KEYS, word, strict=False)) for word in e.words(aggregation)] for e in found]
+    explanations = Attributor(explained("bert"), Random())(texts, **options)
+    return [records(explanation.words(aggregation)) for explanation in explanations]
 
 
 def test_an_exported_folder_is_loaded_by_its_name(folder: Path) -> None:
     pipe = pipeline("token-attribution", model=str(folder / "attributor"), device="cpu")
     expected = Attributor.from_pretrained(folder / "attributor")(TEXTS[0]).words()
     assert isinstance(pipe, TokenAttributionPipeline)
-    assert pipe(TEXTS[0]) == [dict(zip(KEYS, word, strict=False)) for word in expected]
+    assert pipe(TEXTS[0]) == records(expected)
 
 
 def test_its_dtype_is_that_asked_for(folder: Path) -> None:
@@ -114,26 +119,46 @@ def test_targets_are_those_of_the_attributor() -> None:
     one = Attributor(explained("bert"), SIG())
     assert [word["score"] for word in pipe(TEXTS[0], target=2)] == [w.score for w in one(TEXTS[0], target=2).words()]
     every = pipe(TEXTS[:2], targets="all", batch_size=2)
-    assert [list(found) for found in every] == [explained("bert").labels] * 2
-    expected = one(TEXTS[:2], targets="all")[1]["LABEL_1"].words()
-    assert every[1]["LABEL_1"] == [dict(zip(KEYS, word, strict=False)) for word in expected]
+    assert [list(by_label) for by_label in every] == [explained("bert").labels] * 2
+    assert every[1]["LABEL_1"] == records(one(TEXTS[:2], targets="all")[1]["LABEL_1"].words())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_and_option_gives_what_the_attributor_gives(task: str) -> None:
+    attributor = Attributor.of(explained("bert", **TASKS[task]), "leave_one_out")
+    pipe = pipeline("token-attribution", model=attributor, device="cpu")
+    every = pipe(TEXTS[:2], targets="all", score="log_odds", fallback="sig", min_faithfulness=0.1, batch_size=2)
+    expected = attributor(TEXTS[:2], targets="all", score="log_odds", fallback="sig", min_faithfulness=0.1)
+    assert every == [{label: records(e.words()) for label, e in by_label.items()} for by_label in expected]
+    if task != "regression":
+        assert pipe(TEXTS[0], foil="runner_up") == records(attributor(TEXTS[0], foil="runner_up").words())
+
+
+def test_units_are_the_entries_unless_words_are_asked_for() -> None:
+    text = "the film was dull . but the plot is fun !"
+    attributor = Attributor.of(explained("bert"), "leave_one_out")
+    pipe = pipeline("token-attribution", model=attributor, device="cpu", units="sentence")
+    explanation = attributor(text, units="sentence")
+    assert pipe(text) == records(explanation.units())
+    assert [entry["word"] for entry in pipe(text)] == ["the film was dull .", "but the plot is fun !"]
+    assert pipe(text, aggregation_strategy="sum") == records(explanation.words())
 
 
 def test_a_fallback_goes_through() -> None:
-    found = random_pipe(fallback="sig", min_faithfulness=9)(TEXTS[0])
-    assert found != words(TEXTS)[0]
-    assert found == words(TEXTS[:1], fallback="sig", min_faithfulness=9)[0]
+    result = random_pipe(fallback="sig", min_faithfulness=9)(TEXTS[0])
+    assert result != words(TEXTS)[0]
+    assert result == words(TEXTS[:1], fallback="sig", min_faithfulness=9)[0]
 
 
 def test_pairs_say_which_text_a_word_is_of() -> None:
-    found = random_pipe()({"text": "the film", "text_pair": "was good"})
-    assert [(word["word"], word["segment"]) for word in found] == [("the", 0), ("film", 0), ("was", 1), ("good", 1)]
+    result = random_pipe()({"text": "the film", "text_pair": "was good"})
+    assert [(word["word"], word["segment"]) for word in result] == [("the", 0), ("film", 0), ("was", 1), ("good", 1)]
 
 
 def test_words_already_split_stay_whole() -> None:
     pipe = random_pipe(is_split_into_words=True)
     assert [word["word"] for word in pipe(["the", "goodly-film"])] == ["the", "goodly-film"]
-    assert [[word["word"] for word in found] for found in pipe([["a", "b c"], ["d"]])] == [["a", "b c"], ["d"]]
+    assert [[word["word"] for word in result] for result in pipe([["a", "b c"], ["d"]])] == [["a", "b c"], ["d"]]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +168,7 @@ def test_words_already_split_stay_whole() -> None:
         ({"steps": 3}, "has no option steps"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_options_that_do_not_fit_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         random_pipe(**arguments)
 
@@ -158,5 +183,5 @@ def test_a_classifier_needs_a_method_and_its_tokenizer() -> None:
 def test_importing_explainer_is_enough() -> None:
     code = "import explainer; from transformers.pipelines import check_task; print(check_task('token-attribution')[0])"
     root = Path(__file__).parents[3]
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
-    assert found.stdout.strip() == "token-attribution"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout.strip() == "token-attribution"

@@ -1,48 +1,70 @@
-"""Trust in maps, and the fallback for those without it, against passes of the model written out."""
+"""Trust in explanations, and the fallback for those without it, against passes of the model written out."""
 
 import copy
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
-from explainer import Attributor
+from explainer.attributor import Attributor
 from explainer.attributor.trust import Fallback, top_tokens, trusts
+from explainer.explained import Attributions, ExplainedModel, Target, TargetValues, Tokens
 from explainer.explanation import Explanation, Trust
-from explainer.methods import METHODS, SIG, AttnLRP, Random
+from explainer.methods import METHODS, AttnLRP, InputXGradient, LeaveOneOut, Random
 from tests.explainer.tools import bit_equal_logits, fresh
-from tests.families import TEXTS, explained
+from tests.families import TASKS, TEXTS, explained
 
 GIVEN = [*TEXTS, "", "fun film"]
 
+NUMBERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "classification": lambda logits: logits.softmax(dim=-1),
+    "multi_label": torch.sigmoid,
+    "regression": lambda logits: logits,
+}
+"""What trust is about: the probability of every label, or the value."""
 
-def attributor(family: str = "bert") -> Attributor:
-    return Attributor(explained(family), Random())
+
+def attributor(family: str = "bert", task: str = "classification") -> Attributor:
+    return Attributor(explained(family, **TASKS[task]), Random())
 
 
-def slowly(explanation: Explanation) -> tuple[float, float]:
-    """Comprehensiveness and sufficiency, token by token and row by row, on the ids alone."""
-    model = explained("bert")
+def slowly(explanation: Explanation, task: str) -> tuple[float, float]:
+    """Comprehensiveness and sufficiency, token by token and pass by pass, on the ids alone."""
+    model = explained("bert", **TASKS[task])
     own = [i for i, scorable in enumerate(explanation.scorable) if scorable]
     k = max(1, len(own) // 5)
     top = sorted(own, key=lambda i: (-explanation.scores[i], i))[:k]
 
-    def probability(places: list[int]) -> float:
+    def number(places: list[int]) -> float:
         ids = torch.tensor([[explanation.input_ids[i] for i in places]])
         with torch.no_grad():
-            return model.model(ids).logits.softmax(dim=-1)[0, explanation.target].item()
+            logits = model.model(ids).logits[0]
+        return NUMBERS[task](logits)[explanation.target].item()
 
     everything = range(len(explanation.tokens))
     deleted = [i for i in everything if i not in top]
     alone = [i for i in everything if i in top or not explanation.scorable[i]]
-    whole = probability(list(everything))
-    return whole - probability(deleted), whole - probability(alone)
+    whole = number(list(everything))
+    return whole - number(deleted), whole - number(alone)
 
 
-def test_trust_is_what_deleting_and_keeping_the_top_fifth_does() -> None:
-    for explanation in attributor()(TEXTS, target=1, trust=True):
-        trust = explanation.trust
-        assert (trust.comprehensiveness, trust.sufficiency) == pytest.approx(slowly(explanation), abs=1e-6)
-        assert trust.faithfulness == trust.comprehensiveness - trust.sufficiency
+@pytest.mark.parametrize("task", TASKS)
+def test_trust_is_what_deleting_and_keeping_the_top_fifth_does(task: str) -> None:
+    """To the probability of the target, or to the value of a regression; of every label."""
+    for by_label in attributor(task=task)(TEXTS, targets="all", trust=True):
+        for explanation in by_label.values():
+            trust = explanation.trust
+            assert (trust.comprehensiveness, trust.sufficiency) == pytest.approx(slowly(explanation, task), abs=1e-6)
+            assert trust.faithfulness == trust.comprehensiveness - trust.sufficiency
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_foil_and_another_score_leave_the_trust_as_it_is(task: str) -> None:
+    plain = attributor(task=task)(TEXTS, target=0, trust=True)
+    options = {"score": "log_odds"} if task == "regression" else {"score": "log_odds", "foil": 1}
+    for before, after in zip(plain, attributor(task=task)(TEXTS, target=0, trust=True, **options), strict=True):
+        assert before.trust == after.trust
 
 
 @pytest.mark.parametrize(("n", "k"), [(0, 1), (1, 1), (4, 1), (5, 1), (9, 1), (10, 2), (24, 4), (25, 5)])
@@ -64,12 +86,17 @@ def test_an_empty_text_is_neither_better_nor_worse_without_its_tokens() -> None:
     assert (trust.comprehensiveness, trust.sufficiency) == pytest.approx((0, 0), abs=1e-6)
 
 
-def test_trust_takes_two_rows_a_text_in_one_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_takes_two_copies_per_text_in_one_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     model = fresh("bert")
     calls: list[int] = []
-    predict = type(model).predict
-    monkeypatch.setattr(type(model), "predict", lambda self, rows: calls.append(len(rows)) or predict(self, rows))
-    Attributor(model, SIG(n_steps=2))(TEXTS, trust=True)
+    evaluate = type(model).evaluate
+
+    def counting(self: ExplainedModel, sequences: Sequence[Tokens], target: Target) -> TargetValues:
+        calls.append(len(sequences))
+        return evaluate(self, sequences, target)
+
+    monkeypatch.setattr(type(model), "evaluate", counting)
+    Attributor(model, InputXGradient())(TEXTS, trust=True)
     assert calls == [2 * len(TEXTS)]
 
 
@@ -87,43 +114,56 @@ def test_the_record_has_the_trust_where_it_was_asked_for() -> None:
 # Fallback
 
 
-def split_by(threshold: float) -> tuple[list[Explanation], list[bool]]:
-    plain = attributor()(GIVEN, trust=True)
+def split_by(threshold: float, task: str = "classification") -> tuple[list[Explanation], list[bool]]:
+    plain = attributor(task=task)(GIVEN, trust=True)
     return plain, [e.trust.faithfulness < threshold and any(e.scorable) for e in plain]
 
 
-def middle() -> float:
-    values = sorted(e.trust.faithfulness for e in attributor()(TEXTS, trust=True))
+def middle(task: str = "classification") -> float:
+    values = sorted(e.trust.faithfulness for e in attributor(task=task)(TEXTS, trust=True))
     return (values[1] + values[2]) / 2
 
 
-def test_texts_below_the_threshold_fall_back_and_the_others_stay() -> None:
-    plain, low = split_by(middle())
+@pytest.mark.parametrize("task", TASKS)
+def test_texts_below_the_threshold_fall_back_and_the_others_stay(task: str) -> None:
+    threshold = middle(task)
+    plain, low = split_by(threshold, task)
     assert sum(low) >= 2
     assert not all(low)
-    other = Attributor(explained("bert"), AttnLRP())(GIVEN)
-    found = attributor()(GIVEN, fallback=Fallback(AttnLRP(), middle(), keep="fallback"))
-    for before, theirs, after, fell in zip(plain, other, found, low, strict=True):
+    other = Attributor(explained("bert", **TASKS[task]), AttnLRP())(GIVEN)
+    given_back = attributor(task=task)(GIVEN, fallback=Fallback(AttnLRP(), threshold, keep="fallback"))
+    for before, second, after, fell in zip(plain, other, given_back, low, strict=True):
         assert after.method == ("attn_lrp (fallback)" if fell else "random")
-        assert after.scores == (pytest.approx(theirs.scores, abs=1e-6) if fell else before.scores)
-        assert after.probabilities == before.probabilities
+        assert after.scores == (pytest.approx(second.scores, abs=1e-6) if fell else before.scores)
+        assert (after.probabilities, after.value) == (before.probabilities, before.value)
+
+
+def test_the_fallback_explains_the_same_target_with_its_foil_and_score() -> None:
+    options = {"foil": "runner_up", "score": "log_odds", "units": "word"}
+    second = Attributor(explained("bert"), LeaveOneOut())(TEXTS, **options)
+    for keep in ("fallback", "better"):
+        given_back = attributor()(TEXTS, fallback=Fallback(LeaveOneOut(), 9.0, keep=keep), **options)
+        first = attributor()(TEXTS, **options)
+        for after, other, own in zip(given_back, second, first, strict=True):
+            assert after.scores == pytest.approx(own.scores if "random" in after.method else other.scores, abs=1e-5)
+            assert (after.foil_label, after.score) == (other.foil_label, "log_odds")
 
 
 def test_the_mean_has_half_of_each_at_the_spread_of_the_first() -> None:
     plain, low = split_by(middle())
     other = Attributor(explained("bert"), AttnLRP())(GIVEN)
-    found = attributor()(GIVEN, fallback="attn_lrp", min_faithfulness=middle())
-    for before, theirs, after, fell in zip(plain, other, found, low, strict=True):
+    given_back = attributor()(GIVEN, fallback="attn_lrp", min_faithfulness=middle())
+    for before, second_one, after, fell in zip(plain, other, given_back, low, strict=True):
         assert after.method == ("random + attn_lrp (fallback)" if fell else "random")
         own = torch.tensor(before.scorable)
-        first, second = torch.tensor(before.scores), torch.tensor(theirs.scores)
+        first, second = torch.tensor(before.scores), torch.tensor(second_one.scores)
         if not fell or int(own.sum()) < 2:
             continue
         spread = first[own].std() / second[own].std()
         assert torch.allclose(torch.tensor(after.scores), first / 2 + second * spread / 2, atol=1e-5)
 
 
-def test_the_mean_with_a_map_that_tells_no_token_from_another_keeps_the_order() -> None:
+def test_the_mean_with_equal_scores_keeps_the_order() -> None:
     explanation = attributor()("bad", fallback="sig", min_faithfulness=9)
     plain = attributor()("bad")
     assert explanation.scores == pytest.approx([score / 2 for score in plain.scores])
@@ -132,9 +172,9 @@ def test_the_mean_with_a_map_that_tells_no_token_from_another_keeps_the_order() 
 def test_the_better_of_two_is_the_better_and_says_so() -> None:
     plain = attributor()(GIVEN, trust=True)
     forced = attributor()(GIVEN, fallback=Fallback(AttnLRP(), 9.0, keep="fallback"))
-    found = attributor()(GIVEN, fallback=Fallback(AttnLRP(), 9.0, keep="better"))
+    better = attributor()(GIVEN, fallback=Fallback(AttnLRP(), 9.0, keep="better"))
     winners = set()
-    for first, other, best in zip(plain, forced, found, strict=True):
+    for first, other, best in zip(plain, forced, better, strict=True):
         if not any(first.scorable):
             assert best.method == "random"
             continue
@@ -145,17 +185,17 @@ def test_the_better_of_two_is_the_better_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("keep", ["mean", "fallback", "better"])
-def test_the_trust_is_that_of_the_map_that_is_returned(keep: str) -> None:
+def test_the_trust_is_that_of_the_scores_that_are_returned(keep: str) -> None:
     model = explained("bert")
-    found = attributor()(TEXTS, target=2, fallback=Fallback(AttnLRP(), middle(), keep=keep))
-    again = trusts(model, model.encode(TEXTS), found)
-    assert [e.trust.faithfulness for e in found] == pytest.approx([t.faithfulness for t in again], abs=1e-6)
+    given_back = attributor()(TEXTS, target=2, fallback=Fallback(AttnLRP(), middle(), keep=keep))
+    scores = [torch.tensor(explanation.scores) for explanation in given_back]
+    again = trusts(model, Attributions(model.encode(TEXTS), Target.of([2] * len(TEXTS)), scores), given_back)
+    assert [e.trust.faithfulness for e in given_back] == pytest.approx([t.faithfulness for t in again], abs=1e-6)
 
 
 def test_where_nothing_is_below_the_threshold_the_method_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AttnLRP, "__call__", lambda *_: pytest.fail("was run"))
-    found = attributor()(GIVEN, fallback="attn_lrp", min_faithfulness=-9)
-    assert found == attributor()(GIVEN, trust=True)
+    monkeypatch.setattr(AttnLRP, "scores", lambda *_: pytest.fail("was run"))
+    assert attributor()(GIVEN, fallback="attn_lrp", min_faithfulness=-9) == attributor()(GIVEN, trust=True)
 
 
 def test_a_fallback_leaves_the_model_and_its_own_method_as_they_were() -> None:
@@ -163,11 +203,12 @@ def test_a_fallback_leaves_the_model_and_its_own_method_as_they_were() -> None:
         attributor()(GIVEN, fallback="attn_lrp", min_faithfulness=9)
 
 
-def test_every_class_has_its_own_trust_and_fallback() -> None:
-    found = attributor()(TEXTS, targets="all", fallback="attn_lrp", min_faithfulness=middle())
-    for text, by_label in zip(TEXTS, found, strict=True):
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_every_label_has_its_own_trust_and_fallback(task: str) -> None:
+    every = attributor(task=task)(TEXTS, targets="all", fallback="attn_lrp", min_faithfulness=middle(task))
+    for text, by_label in zip(TEXTS, every, strict=True):
         for label, explanation in by_label.items():
-            alone = attributor()(text, target=label, fallback="attn_lrp", min_faithfulness=middle())
+            alone = attributor(task=task)(text, target=label, fallback="attn_lrp", min_faithfulness=middle(task))
             assert alone.method == explanation.method
             assert alone.scores == pytest.approx(explanation.scores, abs=1e-5)
 

@@ -1,21 +1,18 @@
-"""`explainer attribute` and `explainer evaluate`: JSON lines in and out, and what broken input gets."""
+"""`explainer attribute`: JSON lines in and out, one text in the terminal, and the answer to broken input."""
 
-import json
-import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from explainer import ExplainedModel
+from explainer.commands import attribute as module
 from explainer.commands.attribute import attribute
-from explainer.commands.evaluate import evaluate
-from explainer.faithfulness.measures import ALL_METRICS, METRICS, faithfulness
+from explainer.explained import ExplainedModel
 from lightning_modules.cli import main
+from tests.explainer.commands.files import PROBABILITIES, lines, written
 from tests.explainer.tools import saved
-from tests.families import TEXTS, explained
+from tests.families import TASKS, TEXTS, explained
 
 KEYS = [
     "id",
@@ -28,21 +25,16 @@ KEYS = [
     "target_label",
     "probabilities",
     "method",
+    "probability",
+    "value",
+    "predicted_label",
+    "token_type_ids",
 ]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return saved(explained("bert"), tmp_path_factory.mktemp("model"))
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def written(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
 
 
 def test_attribute_keeps_order_keys_and_ids(model: str, tmp_path: Path) -> None:
@@ -66,14 +58,14 @@ def test_attribute_keeps_order_keys_and_ids(model: str, tmp_path: Path) -> None:
             "64",
         ]
     )
-    found = lines(output)
-    assert [list(row) for row in found] == [KEYS] * len(rows)
-    assert [row["id"] for row in found] == ["t0", "t1", "t2", "t3", 4, 5]
-    for row in found:
+    records = lines(output)
+    assert [list(record) for record in records] == [KEYS] * len(rows)
+    assert [record["id"] for record in records] == ["t0", "t1", "t2", "t3", 4, 5]
+    for row in records:
         assert len(row["tokens"]) == len(row["input_ids"]) == len(row["offsets"]) == len(row["scores"])
         assert all(score == 0 for score, scorable in zip(row["scores"], row["scorable"], strict=True) if not scorable)
         assert abs(sum(row["probabilities"]) - 1) < 1e-5
-    assert not any(found[5]["scorable"])
+    assert not any(records[5]["scorable"])
 
 
 def test_a_line_s_target_comes_before_the_command_s(model: str, tmp_path: Path) -> None:
@@ -87,9 +79,9 @@ def test_a_line_s_target_comes_before_the_command_s(model: str, tmp_path: Path) 
 def test_all_targets_are_a_line_for_each_class(model: str, tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad", "target": 1}, {"text": "fun"}])
     attribute("input_x_gradient", model, source, tmp_path / "out.jsonl", target="all")
-    found = lines(tmp_path / "out.jsonl")
-    assert [(row["id"], row["target"]) for row in found] == [(0, 0), (0, 1), (0, 2), (1, 1), (2, 0), (2, 1), (2, 2)]
-    assert [list(row) for row in found] == [KEYS] * 7
+    records = lines(tmp_path / "out.jsonl")
+    assert [(row["id"], row["target"]) for row in records] == [(0, 0), (0, 1), (0, 2), (1, 1), (2, 0), (2, 1), (2, 2)]
+    assert [list(row) for row in records] == [KEYS] * 7
 
 
 def test_trust_fallback_and_words_go_into_the_record(model: str, tmp_path: Path) -> None:
@@ -114,16 +106,89 @@ def test_trust_fallback_and_words_go_into_the_record(model: str, tmp_path: Path)
         ("[1]", "line 3: must be a JSON object"),
         ('{"txt": "x"}', "line 3: `text` must be a string"),
         ('{"text": 3}', "line 3: `text` must be a string"),
+        ('{"text": "x", "text_pair": 3}', "line 3: `text_pair` must be a string"),
         ('{"text": "x", "target": [1]}', "line 3: `target` must be"),
+        ('{"text": "x", "target": true}', "line 3: `target` must be"),
+        ('{"text": "x", "target": "LABEL_9"}', "line 3: `target` must be 'predicted', one of the labels"),
+        ('{"text": "x", "target": 3}', r"in.jsonl, line 3: `target` must be .* got 3"),
     ],
 )
-def test_a_broken_line_is_numbered_and_what_stands_before_it_is_kept(
+def test_a_broken_line_is_numbered_and_those_before_it_are_kept(
     line: str, message: str, model: str, tmp_path: Path
 ) -> None:
     source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad"}, line, {"text": "fun"}])
     with pytest.raises(ValueError, match=message):
         attribute("random", model, source, tmp_path / "out.jsonl")
     assert len(lines(tmp_path / "out.jsonl")) == 2
+
+
+def test_a_target_that_is_the_foil_is_numbered_too(model: str, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad", "target": "LABEL_1"}])
+    with pytest.raises(ValueError, match=r"in.jsonl, line 2: `foil` is the target"):
+        attribute("random", model, source, tmp_path / "out.jsonl", target=0, foil="label_1")
+    assert len(lines(tmp_path / "out.jsonl")) == 1
+
+
+def test_a_chunk_that_cannot_be_explained_is_named_and_those_before_it_are_kept(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The predicted label of a text is the foil: known only after the prediction."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    source = written(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
+    attribute("random", model, source, tmp_path / "plain.jsonl")
+    predicted = [row["target"] for row in lines(tmp_path / "plain.jsonl")]
+    rows = [{"text": text, "target": "predicted" if i > 1 else (predicted[2] + 1) % 3} for i, text in enumerate(TEXTS)]
+    source = written(tmp_path / "in.jsonl", rows)
+    with pytest.raises(ValueError, match=r"in.jsonl, lines 3 to 4: `foil` is the target"):
+        attribute("random", model, source, tmp_path / "out.jsonl", foil=predicted[2])
+    assert len(lines(tmp_path / "out.jsonl")) == 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_own_probabilities_and_values(task: str, tmp_path: Path) -> None:
+    """Against the bare model."""
+    model = explained("bert", **TASKS[task])
+    folder = saved(model, tmp_path / "model")
+    source = written(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
+    options = ["--target", "all", "--trust", "true", "--fallback", "sig", "--min-faithfulness", "0"]
+    files = ["--input", str(source), "--output", str(tmp_path / "out.jsonl")]
+    main(["attribute", "--model", folder, "--method", "attn_lrp", *files, *options])
+    records = lines(tmp_path / "out.jsonl")
+    labels = len(model.labels)
+    assert len(records) == labels * len(TEXTS)
+    for i, text in enumerate(TEXTS):
+        with torch.no_grad():
+            logits = model.model(**model.tokenizer(text, return_tensors="pt")).logits[0]
+        probabilities = PROBABILITIES[task](logits)
+        for target, record in enumerate(records[labels * i : labels * (i + 1)]):
+            assert (record["id"], record["target"]) == (i, target)
+            assert record["value"] == pytest.approx(float(logits[target]), abs=1e-5)
+            if probabilities is None:
+                assert record["probabilities"] is record["probability"] is record["predicted_label"] is None
+            else:
+                assert record["probabilities"] == pytest.approx(probabilities.tolist(), abs=1e-5)
+                assert record["probability"] == pytest.approx(float(probabilities[target]), abs=1e-5)
+                assert record["predicted_label"] == model.labels[int(logits.argmax())]
+
+
+def test_foil_score_and_units_go_into_the_record(model: str, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [{"text": "the film was dull . but the plot is fun !"}])
+    files = ["--input", str(source), "--output", str(tmp_path / "out.jsonl")]
+    options = ["--target", "0", "--foil", "LABEL_2", "--score", "log_odds", "--units", "sentence"]
+    main(["attribute", "--model", model, "--method", "leave_one_out", *files, *options])
+    (record,) = lines(tmp_path / "out.jsonl")
+    assert (record["target"], record["foil_label"], record["score"]) == (0, "LABEL_2", "log_odds")
+    assert [unit["word"] for unit in record["units"]] == ["the film was dull .", "but the plot is fun !"]
+    assert sum(unit["score"] for unit in record["units"]) == pytest.approx(sum(record["scores"]), abs=1e-5)
+    tiny = ExplainedModel.from_pretrained(model)
+    texts = [
+        tiny.tokenizer(text, return_tensors="pt") for text in (record["units"][1]["word"], lines(source)[0]["text"])
+    ]
+    with torch.no_grad():
+        logits = [tiny.model(**text).logits[0].double() for text in texts]
+    odds = [(one.softmax(dim=0) / (1 - one.softmax(dim=0))).log() for one in logits]
+    without_first, whole = (float(one[0] - one[2]) for one in odds)
+    assert record["units"][0]["score"] == pytest.approx(whole - without_first, abs=1e-5)
 
 
 def test_text_prints_the_explanation(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,6 +212,9 @@ def test_text_can_be_written_as_a_page_beside(model: str, tmp_path: Path) -> Non
         (["--method", "no_method", "--model", "MODEL", "--text", "x"], "`method` must be one of"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--target", "LABEL_9"], "`target` must be"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--method-args", '{"steps": 3}'], "steps"),
+        (["--method", "sig", "--model", "MODEL", "--text", "x", "--foil", "LABEL_9"], "`foil` must be 'runner_up'"),
+        (["--method", "sig", "--model", "MODEL", "--text", "x", "--score", "loss"], "score"),
+        (["--method", "sig", "--model", "MODEL", "--text", "x", "--units", "line"], "units"),
         (["--method", "sig", "--model", "MODEL", "--text", "x", "--fallback", "sig"], "go together"),
         (
             ["--method", "sig", "--model", "MODEL", "--text", "x", "--aggregation-strategy", "simple"],
@@ -163,86 +231,3 @@ def test_wrong_arguments_are_named(
         main(["attribute", *[model if argument == "MODEL" else argument for argument in arguments]])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_evaluate_measures_what_faithfulness_measures(model: str, tmp_path: Path) -> None:
-    source = written(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
-    attribute("sig", model, source, tmp_path / "out.jsonl", target=1)
-    main(
-        [
-            "evaluate",
-            "--model",
-            model,
-            "--attributions",
-            str(tmp_path / "out.jsonl"),
-            "--output",
-            str(tmp_path / "m.json"),
-        ]
-    )
-    report = json.loads((tmp_path / "m.json").read_text())
-    tiny = ExplainedModel.from_pretrained(model)
-    scores = [torch.tensor(row["scores"]) for row in lines(tmp_path / "out.jsonl")]
-    expected = faithfulness(tiny, tiny.encode(TEXTS), scores, torch.full((len(TEXTS),), 1))
-    assert list(report) == list(METRICS)
-    for metric, numbers in report.items():
-        assert numbers["values"] == pytest.approx(expected[metric].tolist(), abs=1e-6)
-        assert numbers["mean"] == pytest.approx(expected[metric].mean().item(), abs=1e-6)
-        assert numbers["n"] == len(TEXTS)
-        assert numbers["ci95"][0] <= numbers["mean"] <= numbers["ci95"][1]
-
-
-def test_evaluate_reads_pairs_like_the_model_did(model: str, tmp_path: Path) -> None:
-    source = written(tmp_path / "in.jsonl", [{"text": "a good film", "text_pair": "it is not dull"}])
-    attribute("sig", model, source, tmp_path / "out.jsonl")
-    evaluate(model, tmp_path / "out.jsonl", tmp_path / "m.json", metrics=["comprehensiveness"])
-    row = lines(tmp_path / "out.jsonl")[0]
-    tiny = ExplainedModel.from_pretrained(model)
-    text = tiny.encode(["a good film"], ["it is not dull"])
-    expected = faithfulness(tiny, text, [torch.tensor(row["scores"])], torch.tensor([row["target"]]))
-    report = json.loads((tmp_path / "m.json").read_text())
-    assert list(report) == ["comprehensiveness"]
-    assert report["comprehensiveness"]["mean"] == pytest.approx(expected["comprehensiveness"].item(), abs=1e-6)
-
-
-def test_evaluate_takes_every_metric_by_name(model: str, tmp_path: Path) -> None:
-    source = written(tmp_path / "in.jsonl", [{"text": text} for text in ("a good film", "bad", "not fun")])
-    attribute("sig", model, source, tmp_path / "out.jsonl", target=1)
-    files = ["--attributions", str(tmp_path / "out.jsonl"), "--output", str(tmp_path / "m.json")]
-    wanted = list(reversed(ALL_METRICS))
-    main(["evaluate", "--model", model, *files, "--metrics", json.dumps(wanted), "--beam_width", "3"])
-    report = json.loads((tmp_path / "m.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    tiny = ExplainedModel.from_pretrained(model)
-    rows = lines(tmp_path / "out.jsonl")
-    texts, scores = tiny.encode(["a good film", "bad", "not fun"]), [torch.tensor(row["scores"]) for row in rows]
-    expected = faithfulness(tiny, texts, scores, torch.tensor([1, 1, 1]), wanted, beam_width=3)
-    assert list(report) == wanted
-    for metric, numbers in report.items():
-        values = [math.nan if value is None else value for value in numbers["values"]]
-        assert values == pytest.approx(expected[metric].tolist(), abs=1e-4, nan_ok=True)
-    assert report["normalised_aopc"]["n"] == 2
-    assert report["normalised_aopc"]["values"][1] is None  # one token: any order is the best and the worst
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"scores": [1.0]}, "one entry a token"),
-        ({"target": 7}, "no class index"),
-        ({"scores": None}, "needs lists"),
-        ({"input_ids": [0, 99999, 0]}, "vocabulary"),
-        ({"scores": [0.0, float("nan"), 0.0]}, "NaN"),
-    ],
-)
-def test_evaluate_refuses_attributions_that_mean_nothing(
-    change: dict[str, Any], message: str, model: str, tmp_path: Path
-) -> None:
-    row = {"input_ids": [2, 7, 3], "scorable": [False, True, False], "scores": [0.0, 1.0, 0.0], "target": 0}
-    path = written(tmp_path / "a.jsonl", [row, row | change])
-    with pytest.raises(ValueError, match=message) as refused:
-        evaluate(model, path, tmp_path / "m.json")
-    assert "line 2" in str(refused.value)
-
-
-def test_unknown_metric_is_named(model: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="accuracy"):
-        evaluate(model, tmp_path / "a.jsonl", tmp_path / "m.json", metrics=["accuracy"])

@@ -1,4 +1,4 @@
-"""`explainer compare`: what it writes, that it goes on where it was, and what wrong arguments get."""
+"""`explainer compare`: its files, its continuation after an interruption, and the answer to wrong arguments."""
 
 import csv
 import json
@@ -12,16 +12,20 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from explainer import Attributor, ExplainedModel, LoraExplainer
+from explainer.attributor import Attributor
 from explainer.commands import compare
-from explainer.explained import TokenBatch
-from explainer.methods import METHODS, AbstractMethod
+from explainer.explained import Attributions, ExplainedModel, Target, TokenBatch
+from explainer.explainers import LoraExplainer
+from explainer.faithfulness.measures import METRIC_SPECS, METRICS, VALUE_METRICS, faithfulness
+from explainer.methods import METHODS
+from explainer.methods.base import AbstractBatchMethod
 from explainer.methods.trained.amortized import Amortized
-from explainer.typing import Scores, Target
+from explainer.typing import Scores
 from lightning_modules.cli import main
+from tests.explainer.commands.files import PROBABILITIES
 from tests.explainer.rendering.test_html import Balanced
 from tests.explainer.tools import saved
-from tests.families import TEXTS, explained
+from tests.families import TASKS, TEXTS, explained
 
 ROWS = [*TEXTS, "a <script>alert('fun')</script> & a good film", "good " * 35]
 
@@ -48,15 +52,15 @@ def attributor(model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @dataclass(frozen=True)
-class Counting(AbstractMethod):
-    """Counts the texts it scores; stops at a batch when told to."""
+class Counting(AbstractBatchMethod):
+    """Counts the texts it scores, and raises KeyboardInterrupt at the batch `stop_at`."""
 
     name: ClassVar[str] = "counting"
     counts: ClassVar[list[int]] = []
     stop_at: ClassVar[int | None] = None
     factor: float = 1.0
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         if len(self.counts) == self.stop_at:
             raise KeyboardInterrupt
         self.counts.append(len(batch))
@@ -79,7 +83,7 @@ def run(model: str, data: str, methods: str, output: Path, *more: str) -> list[d
     return json.loads((output / "comparison.json").read_text())
 
 
-def test_every_output_is_there_and_tells_the_same(
+def test_every_output_is_there_with_the_same_numbers(
     model: str, data: str, attributor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     methods = f"random,sig,fifty=sig,{attributor}"
@@ -98,6 +102,9 @@ def test_every_output_is_there_and_tells_the_same(
     made = json.loads((output / "run.json").read_text())
     assert "fifty: " in made["methods"]
     assert "the first 6 of 6" in made["texts"]
+    operators = {metric: METRIC_SPECS[metric].operator for metric in METRICS}
+    assert made["operators"] == "\n".join(f"{metric}: {operator}" for metric, operator in operators.items())
+    assert all(record["operators"] == operators for record in records)
     assert (output / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -181,13 +188,66 @@ def test_a_seed_draws_the_texts(model: str, data: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_own_metrics_targets_and_probabilities(task: str, data: str, tmp_path: Path) -> None:
+    """Numbers by the bare model: its target, its probabilities (or values), deleted one text at a time."""
+    model = explained("bert", **TASKS[task])
+    folder = saved(model, tmp_path / "model")
+    random, sig = run(folder, data, "random,sig", tmp_path / "out", "--n", "4", "--n-shown", "2")
+    metrics = VALUE_METRICS if task == "regression" else METRICS
+    assert [name for name in random if name in METRIC_SPECS] == list(metrics)
+    logits = [answer(model, text) for text in ROWS[:4]]
+    target = Target.of([int(one.argmax()) for one in logits])
+    encoded = model.encode(ROWS[:4])
+    scores = METHODS["sig"]().attribute(model, encoded, target).scores
+    expected = faithfulness(model, Attributions(encoded, target, scores))
+    for metric in metrics:
+        assert sig[metric]["mean"] == pytest.approx(float(expected[metric].nanmean()), abs=1e-5)
+    page = (tmp_path / "out" / "report.html").read_text()
+    probabilities = [PROBABILITIES[task](one) for one in logits[:2]]
+    for one, p in zip(logits, probabilities, strict=False):
+        number = f"= {float(one.max()):.3g}" if p is None else f"{float(p[one.argmax()]):.1%}"
+        assert number in page
+
+
+def answer(model: ExplainedModel, text: str) -> torch.Tensor:
+    """The logits of the bare model for one text."""
+    with torch.no_grad():
+        return model.model(**model.tokenizer(text, return_tensors="pt")).logits[0]
+
+
+def test_a_target_a_foil_and_an_operator_are_those_of_every_row(model: str, data: str, tmp_path: Path) -> None:
+    options = ["--n", "4", "--target", "0", "--foil", "LABEL_2", "--score", "log_odds", "--operator", "hide"]
+    (record,) = run(model, data, "leave_one_out", tmp_path, *options)
+    tiny = ExplainedModel.from_pretrained(model)
+    encoded = tiny.encode(ROWS[:4])
+    target = Target.of([0] * 4, [2] * 4, "log_odds")
+    given = METHODS["leave_one_out"]().attribute(tiny, encoded, target)
+    expected = faithfulness(tiny, given, operator="hide")
+    for metric in METRICS:
+        assert record[metric]["mean"] == pytest.approx(float(expected[metric].nanmean()), abs=1e-5)
+    made = json.loads((tmp_path / "run.json").read_text())
+    assert made["operators"].splitlines() == [f"{metric}: hide" for metric in METRICS]
+    assert made["texts"].endswith("explained for 0 rather than LABEL_2 (log_odds)")
+
+
+def test_metrics_of_probabilities_are_refused_for_a_regression(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = saved(explained("bert", labels=1), tmp_path / "model")
+    with pytest.raises(SystemExit):
+        run(folder, data, "random", tmp_path / "out", "--n", "2", "--metrics", '["log_odds"]')
+    assert "`metrics` log_odds need probabilities, and this model predicts values" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_method_that_refuses_the_model_is_named(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*arguments: object) -> Scores:
         raise ValueError("not on this model, use `sig`.")
 
-    monkeypatch.setattr(METHODS["attn_lrp"], "__call__", refuse)
+    monkeypatch.setattr(METHODS["attn_lrp"], "scores", refuse)
     with pytest.raises(SystemExit):
         run(model, data, "random,rules=attn_lrp", tmp_path, "--n", "2")
     assert "method 'rules': not on this model, use `sig`." in capsys.readouterr().err
@@ -205,7 +265,10 @@ def test_a_method_that_refuses_the_model_is_named(
         ({"--text": "review"}, "has no column 'review'"),
         ({"--n": "7"}, "`--n` must be from 1 to 6"),
         ({"--n": "0"}, "`--n` must be from 1 to 6"),
-        ({"--metrics": '["accuracy"]'}, "`--metrics` must be of comprehensiveness"),
+        ({"--metrics": '["accuracy"]'}, "`metrics` must be of comprehensiveness"),
+        ({"--operator": "drop"}, "operator"),
+        ({"--target": "LABEL_9"}, "`target` must be 'predicted'"),
+        ({"--target": "0", "--foil": "0"}, "`foil` is the target"),
         ({"--cost": "dollars"}, "dollars"),
         ({"--model": "./no/model"}, "no/model"),
         ({"--methods": "./no/attributor"}, "no/attributor"),

@@ -1,4 +1,4 @@
-"""The command on a generated treebank, and the picture."""
+"""`explainer heads` on a generated treebank, and its picture."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,18 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from explainer.attention_heads import HeadMask, Parse, Word
-from explainer.attention_heads import command as module
-from explainer.commands.heads import attention_peaks, heads, statistics_of
+from explainer.commands import heads as module
+from explainer.commands.heads import heads
 from explainer.explained import ExplainedModel
 from explainer.methods import MaskLRP
-from explainer.methods.attention.maps import attention_maps
-from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, predicted
-from tests.families import FAMILIES, TEXTS, explained
-
-KINDS = ("nsubj", "amod")
+from tests.explainer.tools import batch_of, bit_equal_logits, predicted, saved
+from tests.families import TASKS, explained
 
 
 def treebank() -> str:
@@ -33,7 +29,7 @@ def treebank() -> str:
 
 
 @pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> ExplainedModel:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> ExplainedModel:
     """`from_pretrained` of any name is the tiny BERT."""
     model = explained("bert")
     stand_in = SimpleNamespace(from_pretrained=lambda name, batch_tokens: model)
@@ -41,26 +37,26 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> ExplainedModel:
     return model
 
 
-def test_a_treebank_becomes_a_mask_that_mask_lrp_reads(saved: ExplainedModel, tmp_path: Path) -> None:
+def test_a_treebank_becomes_a_mask_that_mask_lrp_reads(tiny: ExplainedModel, tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text(treebank())
     output, picture = tmp_path / "heads.json", tmp_path / "heads.png"
-    with bit_equal_logits(saved):
+    with bit_equal_logits(tiny):
         heads("tiny", output, conllu=tmp_path / "a.conllu", xi_pos=0.3, picture=picture, note="generated,")
-    found = HeadMask.load(output)
-    assert found.tensor(saved).shape == (2, 2)
-    assert (found.model, found.fingerprint) == ("tiny-bert", saved.fingerprint)
-    assert found.note == "generated, 3 texts."
-    assert found.thresholds == {"xi_pos": 0.3, "xi_synt": 0.1}
-    assert {name: row["n"] for name, row in found.statistics["relations"].items()} == {
+    mask = HeadMask.load(output)
+    assert mask.tensor(tiny).shape == (2, 2)
+    assert (mask.model, mask.fingerprint) == ("tiny-bert", tiny.fingerprint)
+    assert mask.note == "generated, 3 texts."
+    assert mask.thresholds == {"xi_pos": 0.3, "xi_synt": 0.1}
+    assert {name: row["n"] for name, row in mask.statistics["relations"].items()} == {
         "nsubj": 3, "obj": 0, "amod": 3, "advmod": 3
     }  # fmt: skip
-    assert found.statistics["n_tokens"] >= 15
+    assert mask.statistics["n_tokens"] >= 15
     assert picture.read_bytes().startswith(b"\x89PNG")
-    batch = batch_of(saved)
-    assert MaskLRP(heads=str(output))(saved, batch, predicted(saved, batch)).isfinite().all()
+    batch = batch_of(tiny)
+    assert MaskLRP(heads=str(output)).scores(tiny, batch, predicted(tiny, batch)).isfinite().all()
 
 
-def test_the_same_treebank_gives_the_same_file(saved: ExplainedModel, tmp_path: Path) -> None:
+def test_the_same_treebank_gives_the_same_file(tiny: ExplainedModel, tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text(treebank())
     for name in ("one.json", "two.json"):
         heads("tiny", tmp_path / name, conllu=tmp_path / "a.conllu")
@@ -68,7 +64,7 @@ def test_the_same_treebank_gives_the_same_file(saved: ExplainedModel, tmp_path: 
 
 
 def test_a_parser_reads_the_texts_of_the_input(
-    saved: ExplainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: ExplainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
@@ -92,40 +88,27 @@ def test_a_parser_reads_the_texts_of_the_input(
     ],
     ids=["nothing", "another parser", "no texts"],
 )
-def test_what_is_missing_is_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+def test_missing_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         heads("tiny", tmp_path / "h.json", **arguments)
 
 
-def test_a_line_without_text_is_refused_by_its_number(saved: ExplainedModel, tmp_path: Path) -> None:
+def test_a_line_without_text_is_refused_by_its_number(tiny: ExplainedModel, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
-    with pytest.raises(ValueError, match=r"in.jsonl, line 2: must be a JSON object with `text`"):
+    with pytest.raises(ValueError, match=r"in.jsonl, line 2: `text` must be a string, got None"):
         heads("tiny", tmp_path / "h.json", parser="spacy:en", input=tmp_path / "in.jsonl")
 
 
-def test_an_empty_treebank_is_refused(saved: ExplainedModel, tmp_path: Path) -> None:
+def test_an_empty_treebank_is_refused(tiny: ExplainedModel, tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text("\n")
     with pytest.raises(ValueError, match="no parsed texts"):
         heads("tiny", tmp_path / "h.json", conllu=tmp_path / "a.conllu")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_peaks_are_the_maps_largest_entries_whatever_the_company(family: str) -> None:
-    model = double(family)
-    texts = encoded(model)
-    for text, peaks in zip(texts, attention_peaks(model, texts), strict=True):
-        maps = attention_maps(model, model.collate([text]))[: len(model.layers)]
-        alone = torch.stack([weights[0].argmax(dim=-1) for weights in maps])
-        assert peaks.shape == alone.shape
-        assert torch.equal(peaks, alone)
-
-
-def test_statistics_do_not_depend_on_how_texts_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = double("bert")
-    parses = [Parse(text, (Word(0, 3, 1, "nsubj"), Word(4, 8, None, "root"))) for text in TEXTS if len(text) > 8]
-    whole, n_texts = statistics_of(model, parses, KINDS)
-    assert n_texts == len(parses)
-    monkeypatch.setattr(module, "CHUNK", 1)
-    alone, _ = statistics_of(model, iter(parses), KINDS)
-    assert torch.equal(whole.offsets, alone.offsets)
-    assert torch.equal(whole.hits, alone.hits)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_heads(task: str, tmp_path: Path) -> None:
+    """Attention does not depend on what the model answers."""
+    (tmp_path / "a.conllu").write_text(treebank())
+    folder = saved(explained("bert", **TASKS[task]), tmp_path / "model")
+    heads(folder, tmp_path / "h.json", conllu=tmp_path / "a.conllu")
+    assert HeadMask.load(tmp_path / "h.json").statistics["n_tokens"] >= 15

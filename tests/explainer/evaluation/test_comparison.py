@@ -1,44 +1,57 @@
-"""The comparison table: right estimates, the best other method, paired differences."""
+"""Comparing methods: right estimates, the best other method, paired differences, the cache."""
 
-import io
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from explainer import comparison as comparison_module
-from explainer.evaluation.comparison import COLUMNS, Comparison, targets
-from explainer.faithfulness.aopc_bounds import aopc_bounds
-from explainer.faithfulness.measures import faithfulness, summary
-from explainer.methods import method
-from explainer.methods.run import scores_of
+from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.explained import EncodedText, ExplainedModel, Target
+from explainer.faithfulness import aopc_bounds as bounds_module
+from explainer.faithfulness.measures import (
+    METRIC_SPECS,
+    METRICS,
+    VALUE_METRICS,
+    MetricSpec,
+    faithfulness,
+    summary,
+)
+from explainer.faithfulness.perturbation import Operator
+from explainer.methods import SIG, LeaveOneOut, Random
+from explainer.metrics import AOPCSufficiency
 from explainer.storage.cache import Cache
 from tests.explainer.tools import Bound
-from tests.families import TEXTS, explained
+from tests.families import TASKS, TEXTS, explained
+
+
+def measured(model: ExplainedModel, comparison: Comparison, texts: list[str] = TEXTS) -> Comparison:
+    """The comparison with the texts in it, explained for the label predicted (of a regression, its value)."""
+    encoded = model.encode(texts)
+    comparison.update(model, encoded, model.predicted(encoded))
+    return comparison
 
 
 @pytest.fixture(scope="module")
 def comparison() -> Comparison:
     """Three methods on four texts, which came in two batches."""
-    model = explained("bert")
-    found = Comparison({"random": method("random"), "sig": method("sig"), "ours": method("leave_one_out")}, ours="ours")
-    texts = model.encode(TEXTS)
-    for part in (texts[:3], texts[3:]):
-        found.update(model, part, targets(model, part))
+    found = Comparison({"random": Random(), "sig": SIG(), "ours": LeaveOneOut()}, ours="ours")
+    for part in (TEXTS[:3], TEXTS[3:]):
+        measured(explained("bert"), found, part)
     return found
 
 
-def test_values_are_those_of_faithfulness(comparison: Comparison) -> None:
-    model = explained("bert")
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("operator", [None, *get_args(Operator)])
+def test_values_are_those_of_faithfulness(task: str, operator: Operator | None) -> None:
+    model = explained("bert", **TASKS[task])
+    comparison = measured(model, Comparison({"sig": SIG()}, operator=operator))
     texts = model.encode(TEXTS)
-    target = targets(model, texts)
-    expected = faithfulness(model, texts, scores_of(method("sig"), model, texts, target), target)
-    expected["faithfulness"] = summary(expected)
-    for metric in COLUMNS:
+    expected = faithfulness(model, SIG().attribute(model, texts, model.predicted(texts)), operator=operator)
+    expected[SUMMARY] = summary(expected)
+    assert comparison.columns == (*(VALUE_METRICS if task == "regression" else METRICS), SUMMARY)
+    for metric in comparison.columns:
         assert comparison.rows["sig"].values[metric] == pytest.approx(expected[metric].tolist(), abs=1e-6)
 
 
@@ -61,73 +74,117 @@ def test_cost_is_in_forward_passes(comparison: Comparison) -> None:
     assert all(record["milliseconds"] > 0 for record in records.values())
 
 
-def test_table_and_files_tell_the_same(comparison: Comparison, tmp_path: Path) -> None:
-    comparison.write(tmp_path)
-    records = json.loads((tmp_path / "comparison.json").read_text())
-    console = Console(width=250, record=True, file=io.StringIO())
-    console.print(comparison.table())
-    shown, markdown = console.export_text(), (tmp_path / "comparison.md").read_text()
-    for record in records:
-        assert f"{record['faithfulness']['mean']:.3f}" in shown
-        assert f"{record['faithfulness']['mean']:.3f}" in markdown
-    assert len(markdown.splitlines()) == 2 + len(records)
-    assert len((tmp_path / "comparison.csv").read_text().splitlines()) == 1 + 3 * 4
-
-
-def test_targets_are_the_predictions() -> None:
-    model = explained("bert")
-    batch = model.collate(model.encode(TEXTS))
-    assert torch.equal(targets(model, model.encode(TEXTS)), model(batch).argmax(dim=1))
+def test_a_record_says_what_it_measured(comparison: Comparison) -> None:
+    for record in comparison.records():
+        assert set(record) == {
+            *(METRICS),
+            *("method", "n", "faithfulness", "difference_to", "difference"),
+            *("forward_equivalents", "milliseconds", "operators"),
+        }
+        assert record["n"] == 4
+        assert record["operators"] == {metric: METRIC_SPECS[metric].operator for metric in METRICS}
+    hidden = measured(explained("bert"), Comparison({"random": Random()}, operator="hide"))
+    assert hidden.records()[0]["operators"] == dict.fromkeys(METRICS, "hide")
 
 
 def test_a_bound_is_labelled_and_no_method_to_reach() -> None:
-    model = explained("bert")
-    texts = model.encode(TEXTS)
-    found = Comparison({"upper": Bound(), "random": method("random")}, keep=3)
-    found.update(model, texts, targets(model, texts))
-    assert [record["method"] for record in found.records()] == ["upper (bound)", "random"]
-    assert found.is_bound("upper (bound)")
-    assert found.best_teacher == "random"
-    assert [len(row.scores) for row in found.rows.values()] == [3, 3]
+    comparison = measured(explained("bert"), Comparison({"upper": Bound(), "random": Random(seed=1)}, keep=3))
+    assert [record["method"] for record in comparison.records()] == ["upper (bound)", "random"]
+    assert comparison.is_bound("upper (bound)")
+    assert comparison.best_teacher == "random"
+    assert [len(row.scores) for row in comparison.rows.values()] == [3, 3]
 
 
-def test_the_metrics_asked_for_are_measured_beside_the_areas_of_the_one_number() -> None:
-    model = explained("bert")
+def test_a_label_that_reads_like_a_bound_is_none() -> None:
+    comparison = measured(explained("bert"), Comparison({"my (bound) method": Random()}))
+    assert not comparison.is_bound("my (bound) method")
+    assert comparison.best_teacher == "my (bound) method"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_areas_of_the_one_number_are_always_measured(task: str) -> None:
+    model = explained("bert", **TASKS[task])
+    comparison = measured(model, Comparison({"random": Random()}, metrics=["morf_lerf_area"]))
+    kind = "value_aopc" if task == "regression" else "aopc"
+    assert comparison.columns == ("morf_lerf_area", f"{kind}_comprehensiveness", f"{kind}_sufficiency", SUMMARY)
     texts = model.encode(TEXTS)
-    found = Comparison({"random": method("random")}, metrics=["morf_lerf_area"])
-    found.update(model, texts, targets(model, texts))
-    assert found.columns == ("morf_lerf_area", "aopc_comprehensiveness", "aopc_sufficiency", "faithfulness")
-    assert len(found.head()) == len(found.cells()[0])
-    scores = scores_of(method("random"), model, texts, targets(model, texts))
-    expected = faithfulness(model, texts, scores, targets(model, texts), ["morf_lerf_area"])["morf_lerf_area"]
-    assert found.rows["random"].values["morf_lerf_area"] == pytest.approx(expected.tolist())
+    given = Random().attribute(model, texts, model.predicted(texts))
+    expected = faithfulness(model, given, ["morf_lerf_area"])["morf_lerf_area"]
+    assert comparison.rows["random"].values["morf_lerf_area"] == pytest.approx(expected.tolist())
+
+
+def test_a_metric_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    percents = (25.0, 75.0)
+    spec = MetricSpec(
+        AOPCSufficiency,
+        "hide",
+        {"rest": percents},
+        lambda inputs: (inputs.curves.whole_probability, inputs.probability("rest", percents)),
+    )
+    monkeypatch.setitem(METRIC_SPECS, "hidden_rest", spec)
+    model = explained("bert")
+    comparison = measured(model, Comparison({"random": Random()}, metrics=["hidden_rest"]))
+    assert comparison.columns[0] == "hidden_rest"
+    texts = model.encode(TEXTS)
+    given = Random().attribute(model, texts, model.predicted(texts))
+    expected = faithfulness(model, given, ["hidden_rest"])["hidden_rest"]
+    (record,) = comparison.records()
+    assert record["hidden_rest"]["mean"] == pytest.approx(expected.mean().item())
+    assert record["operators"]["hidden_rest"] == "hide"
+
+
+def test_unknown_metrics_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(ValueError, match=r"`metrics` must be of .*, got accuracy"):
+        Comparison({"random": Random()}, metrics=["accuracy"])
 
 
 def test_the_bounds_of_normalised_aopc_are_found_once_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
+    searched: list[int] = []
+    search = bounds_module._search
 
-    def counted(*arguments: Any) -> Any:
-        calls.append(1)
-        return aopc_bounds(*arguments)
+    def counted(explained: ExplainedModel, texts: list[EncodedText], *arguments: Any) -> Any:
+        searched.append(len(texts))
+        return search(explained, texts, *arguments)
 
-    monkeypatch.setattr(comparison_module, "aopc_bounds", counted)
+    monkeypatch.setattr(bounds_module, "_search", counted)
+    monkeypatch.setattr(bounds_module, "_KEPT", type(bounds_module._KEPT)())
     model = explained("bert")
-    texts = model.encode(TEXTS[:3])
-    found = Comparison({"random": method("random"), "sig": method("sig")}, metrics=["normalised_aopc"])
-    found.update(model, texts, targets(model, texts))
-    assert len(calls) == 1
-    found.update(model, texts[:2], targets(model, texts[:2]))
-    assert len(calls) == 2
+    comparison = Comparison({"random": Random(), "sig": SIG()}, metrics=["normalised_aopc"])
+    measured(model, comparison, TEXTS[:2])
+    measured(model, comparison, TEXTS[1:3])
+    assert searched == [2, 0, 1, 0]
+
+
+# The cache
 
 
 def test_seconds_are_those_of_the_computation_and_not_of_reading(tmp_path: Path) -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
-    target, cache = targets(model, texts), Cache.of(model, tmp_path)
-    first, again = (Comparison({"sig": method("sig")}, cache=cache) for _ in range(2))
-    assert not first.measured("sig", texts, target)
+    target, cache = model.predicted(texts), Cache.of(model, tmp_path)
+    first, again = (Comparison({"sig": SIG()}, cache=cache) for _ in range(2))
+    assert not first.measured("sig", model, texts, target)
     first.update(model, texts, target)
-    assert again.measured("sig", texts, target)
+    assert again.measured("sig", model, texts, target)
     again.update(model, texts, target)
     assert again.rows["sig"].seconds == first.rows["sig"].seconds > 0
     assert again.records() == first.records()
+
+
+def test_what_changes_the_values_changes_the_key(tmp_path: Path) -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    target, cache = Target.of([0, 1, 2, 0]), Cache.of(model, tmp_path)
+    Comparison({"sig": SIG()}, cache=cache).update(model, texts, target)
+
+    def known(asked: Target = target, n_steps: int | None = None, **options: Any) -> bool:
+        return Comparison({"sig": SIG(n_steps)}, cache=cache, **options).measured("sig", model, texts, asked)
+
+    assert known()
+    assert not known(n_steps=3)
+    assert not known(target[torch.tensor([1, 0, 2, 3])])
+    assert not known(Target(target.choices, score="log_prob"))
+    assert not known(metrics=["morf_lerf_area"])
+    assert not known(operator="hide")
+    other = explained("bert", **TASKS["multi_label"])
+    assert not Comparison({"sig": SIG()}, cache=Cache.of(other, tmp_path)).measured("sig", other, texts, target)

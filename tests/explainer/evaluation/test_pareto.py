@@ -1,4 +1,4 @@
-"""The picture of faithfulness against cost: one marker a method, bounds as lines, labels apart."""
+"""The picture of faithfulness against cost: one marker per method, bounds as lines, labels apart."""
 
 import itertools
 import random
@@ -12,21 +12,21 @@ from explainer.evaluation.pareto import Point, _box, front, pareto, svg
 
 def points(n: int, seed: int = 0) -> list[Point]:
     generator = random.Random(seed)
-    found = []
+    made = []
     for i in range(n):
         mean = generator.choice([-0.1, 0.1, 0.28, 0.3]) + generator.gauss(0, 0.01)
-        found.append(Point(f"method_number_{i}", 10 ** generator.uniform(-1, 3), mean, mean - 0.02, mean + 0.02))
-    return found
+        made.append(Point(f"method_number_{i}", 10 ** generator.uniform(-1, 3), mean, mean - 0.02, mean + 0.02))
+    return made
 
 
-def test_one_marker_a_method_and_one_line_a_bound() -> None:
+def test_one_marker_per_method_and_one_line_per_bound() -> None:
     bound = Point("greedy (bound)", 900.0, 0.5, 0.48, 0.52, bound=True)
     drawn = svg(pareto([*points(5), bound]))
     assert len(re.findall(r'<g id="method method_number_\d">', drawn)) == 5
     assert drawn.count('<g id="bound greedy (bound)">') == 1
     assert drawn.count('<g id="method greedy') == 0
     texts = [text.get_text() for text in pareto([*points(5), bound]).axes[0].texts]
-    assert "greedy (bound): 900.0 milliseconds a text" in texts
+    assert "greedy (bound): 900.0 milliseconds per text" in texts
 
 
 def test_the_front_is_what_nothing_cheaper_beats_and_never_a_bound() -> None:

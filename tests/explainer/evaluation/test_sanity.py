@@ -1,4 +1,4 @@
-"""Randomising the model and changing the target, with methods whose maps are known."""
+"""Randomising the model and changing the target, with methods whose scores are known."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from explainer.evaluation.sanity import cascading_randomisation, stages, target_change
-from explainer.explained import ExplainedModel, TokenBatch
-from explainer.methods import AbstractMethod, method
-from explainer.methods.base import scorable_only
-from explainer.typing import Scores, Target
+from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.methods.loading import load_method
+from explainer.typing import Scores
 from tests.explainer.tools import bit_equal_logits, double, encoded
-from tests.families import FAMILIES, TEXTS, explained
+from tests.families import FAMILIES, TASKS, TEXTS, explained
 
-TARGET = torch.tensor([0, 1, 2, 0])
+TARGET = Target.of([0, 1, 2, 0])
 STAGES = ["head", "layer_1", "layer_0", "embeddings"]
 MANY = torch.tensor([True, True, False, True])  # the third text has one scorable token
 
 
 @dataclass(frozen=True)
-class Ramp(AbstractMethod):
+class Ramp(AbstractBatchMethod):
     """Rising scores for class 0, falling ones for the others; notes the model and the targets it saw."""
 
     name: ClassVar[str] = "ramp"
@@ -28,12 +28,12 @@ class Ramp(AbstractMethod):
     targets: list[list[int]] = field(default_factory=list, compare=False)
     weights: list[dict[str, torch.Tensor]] = field(default_factory=list, compare=False)
 
-    def __call__(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         self.models.append(explained)
         self.weights.append({name: p.clone() for name, p in explained.model.named_parameters()})
-        self.targets.append(target.tolist())
+        self.targets.append(target.classes.tolist())
         rising = batch.position_ids.float() + 1
-        return scorable_only(torch.where(target[:, None] == 0, rising, -rising), batch)
+        return scorable_only(torch.where(target.choices == 0, rising, -rising), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 0.0
@@ -78,19 +78,21 @@ def test_the_model_itself_is_left_alone(family: str) -> None:
     assert all(seen is not model for seen in spy.models[1:])
 
 
-def test_a_map_that_does_not_look_at_the_model_correlates_fully() -> None:
+def test_scores_that_do_not_look_at_the_model_correlate_fully() -> None:
     model = explained("bert")
-    found = cascading_randomisation(method("random"), model, encoded(model), TARGET)
+    found = cascading_randomisation(load_method("random"), model, encoded(model), TARGET)
     assert list(found) == STAGES
     for values in found.values():
         assert torch.allclose(values[MANY], torch.ones(3))
         assert values[~MANY].isnan().all()
 
 
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["attn_lrp", "leave_one_out"])
-def test_a_map_of_the_model_moves(name: str) -> None:
-    model = double("llama")
-    found = cascading_randomisation(method(name), model, encoded(model), TARGET)
+def test_scores_of_the_model_move(name: str, task: str) -> None:
+    model = explained("llama", **TASKS[task])
+    texts = encoded(model)
+    found = cascading_randomisation(load_method(name), model, texts, model.predicted(texts))
     for values in found.values():
         assert (values[MANY] < 0.999).any()
         assert (values[MANY].abs() <= 1).all()
@@ -99,7 +101,7 @@ def test_a_map_of_the_model_moves(name: str) -> None:
 def test_the_seed_decides() -> None:
     model = double("bert")
     first, again, other = (
-        cascading_randomisation(method("sig"), model, encoded(model), TARGET, seed=seed) for seed in (0, 0, 1)
+        cascading_randomisation(load_method("sig"), model, encoded(model), TARGET, seed=seed) for seed in (0, 0, 1)
     )
     assert all(torch.equal(first[stage][MANY], again[stage][MANY]) for stage in STAGES)
     assert not any(torch.equal(first[stage][MANY], other[stage][MANY]) for stage in STAGES[1:])
@@ -108,31 +110,38 @@ def test_the_seed_decides() -> None:
 def test_values_do_not_depend_on_the_order_of_the_texts() -> None:
     model, order = double("gpt2"), [3, 1, 0]
     texts = encoded(model)
-    found = cascading_randomisation(method("sig"), model, texts, TARGET)
-    moved = cascading_randomisation(method("sig"), model, [texts[i] for i in order], TARGET[order])
+    found = cascading_randomisation(load_method("sig"), model, texts, TARGET)
+    moved = cascading_randomisation(load_method("sig"), model, [texts[i] for i in order], TARGET[order])
     assert all(torch.allclose(moved[stage], found[stage][order], atol=1e-6) for stage in STAGES)
 
 
 def test_gradient_methods_run_inside_inference_mode() -> None:
     model = explained("bert")
     texts = encoded(model)[:2]
-    expected = cascading_randomisation(method("attn_lrp"), model, texts, TARGET[:2])
+    expected = cascading_randomisation(load_method("attn_lrp"), model, texts, TARGET[:2])
     with torch.inference_mode():
-        found = cascading_randomisation(method("attn_lrp"), model, texts, TARGET[:2])
+        found = cascading_randomisation(load_method("attn_lrp"), model, texts, TARGET[:2])
     assert all(torch.allclose(found[stage], expected[stage]) for stage in STAGES)
 
 
 def test_another_target_turns_the_ramp() -> None:
     model = explained("bert")
-    other = torch.tensor([1, 0, 0, 0])
-    found = target_change(Ramp(), model, encoded(model), TARGET, other)
+    found = target_change(Ramp(), model, encoded(model), TARGET, Target.of([1, 0, 0, 0]))
     assert found[MANY].tolist() == pytest.approx([-1, -1, 1])
 
 
-def test_the_other_target_is_the_runner_up() -> None:
-    model, spy = explained("bert"), Ramp()
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_the_other_target_is_the_runner_up(task: str) -> None:
+    model, spy = explained("bert", **TASKS[task]), Ramp()
     texts = encoded(model, TEXTS[:1])
-    ranks = model.predict([texts[0].tokens])[0].argsort(descending=True).tolist()
+    ranks = model.predict([texts[0].tokens]).logits[0, 0].argsort(descending=True).tolist()
     for target, runner_up in ((ranks[0], ranks[1]), (ranks[1], ranks[0]), (ranks[2], ranks[0])):
-        target_change(spy, model, texts, torch.tensor([target]))
+        target_change(spy, model, texts, Target.of([target]))
         assert spy.targets[-2:] == [[target], [runner_up]]
+
+
+def test_a_model_of_one_value_has_no_other_target() -> None:
+    model = explained("bert", **TASKS["regression"])
+    texts = encoded(model)
+    with pytest.raises(ValueError, match="one output only"):
+        target_change(Ramp(), model, texts, model.predicted(texts))

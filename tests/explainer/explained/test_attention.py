@@ -16,8 +16,8 @@ from transformers import (
     XLNetConfig,
 )
 
-from explainer.explained import ExplainedModel, edit_attention, edit_attention_maps
-from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh
+from explainer.explained import ExplainedModel, edit_attention, edit_attention_weights
+from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh, logits_of
 from tests.families import FAMILIES, explained
 
 SIZES = {"hidden_size": 16, "vocab_size": 50}
@@ -48,9 +48,9 @@ def registrations_restored() -> Iterator[None]:
 def test_identity_reproduces_logits_of_a_padded_batch(family: str, side: str) -> None:
     model = explained(family)
     batch = batch_of(model, side=side)
-    expected = model(batch)
+    expected = logits_of(model, batch)
     with edit_attention(model.model, identity):
-        assert torch.equal(model(batch), expected)
+        assert torch.equal(logits_of(model, batch), expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -73,9 +73,9 @@ def test_edit_reaches_every_layer_with_a_mask_that_hides_padding(family: str) ->
 def test_an_edit_changes_logits_and_leaving_restores_them(family: str) -> None:
     model = explained(family)
     batch = batch_of(model)
-    before = model(batch)
+    before = logits_of(model, batch)
     with bit_equal_logits(model), registrations_restored(), edit_attention(model.model, halved):
-        assert not torch.allclose(model(batch), before, atol=1e-7, rtol=0)
+        assert not torch.allclose(logits_of(model, batch), before, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,13 +103,13 @@ def test_blocks_nest(family: str) -> None:
         return edit
 
     batch = batch_of(model)
-    expected = model(batch)
+    expected = logits_of(model, batch)
     with registrations_restored(), edit_attention(model.model, named("outer")):
         with edit_attention(model.model, named("inner")):
-            assert torch.equal(model(batch), expected)
+            assert torch.equal(logits_of(model, batch), expected)
         assert calls == ["inner", "outer"] * (len(calls) // 2)
         calls.clear()
-        assert torch.equal(model(batch), expected)
+        assert torch.equal(logits_of(model, batch), expected)
         assert set(calls) == {"outer"}
 
 
@@ -118,7 +118,7 @@ def test_eager_attention_can_be_edited_and_gives_its_weights(family: str) -> Non
     model = fresh(family)
     model.model.set_attn_implementation("eager")
     batch = batch_of(model)
-    expected = model(batch)
+    expected = logits_of(model, batch)
     rows: list[Tensor] = []
 
     def read(attend: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -127,16 +127,16 @@ def test_eager_attention_can_be_edited_and_gives_its_weights(family: str) -> Non
         return output, weights
 
     with edit_attention(model.model, read):
-        assert torch.equal(model(batch), expected)
+        assert torch.equal(logits_of(model, batch), expected)
     assert all(torch.allclose(row, torch.ones_like(row), atol=1e-5) for row in rows)
 
 
 def test_another_model_is_not_edited() -> None:
     edited, other = fresh("bert"), fresh("bert")
     batch = batch_of(other)
-    expected = other(batch)
+    expected = logits_of(other, batch)
     with edit_attention(edited.model, halved):
-        assert torch.equal(other(batch), expected)
+        assert torch.equal(logits_of(other, batch), expected)
 
 
 @pytest.mark.parametrize("part", ["model", "backbone"])
@@ -158,7 +158,7 @@ def test_a_model_off_the_interface_is_refused(part: str) -> None:
 def test_other_models_off_the_interface_are_refused_with_the_way_out(config: PreTrainedConfig) -> None:
     model = AutoModelForSequenceClassification.from_config(config)
     refusal = pytest.raises(ValueError, match=r"(Bloom|XLNet).*not on transformers' attention.*Use a method that needs")
-    with registrations_restored(), refusal, edit_attention_maps(model, lambda module, weights: weights):
+    with registrations_restored(), refusal, edit_attention_weights(model, lambda module, weights: weights):
         pass
 
 
@@ -170,10 +170,10 @@ def test_other_models_off_the_interface_are_refused_with_the_way_out(config: Pre
 def test_maps_that_are_read_or_given_back_equal_reproduce_logits_of_a_padded_batch(family: str, side: str) -> None:
     model = double(family)
     batch = batch_of(model, side=side)
-    expected = model(batch)
+    expected = logits_of(model, batch)
     for edit in (lambda module, weights: weights, lambda module, weights: weights.clone()):
-        with edit_attention_maps(model.model, edit):
-            assert torch.allclose(model(batch), expected, atol=1e-6)
+        with edit_attention_weights(model.model, edit):
+            assert torch.allclose(logits_of(model, batch), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -181,13 +181,13 @@ def test_maps_are_probabilities_that_never_look_at_padding_or_ahead(family: str)
     model = explained(family)
     batch = batch_of(model)
     maps: list[Tensor] = []
-    with edit_attention_maps(model.model, lambda module, weights: maps.append(weights) or weights):
-        model(batch)
+    with edit_attention_weights(model.model, lambda module, weights: maps.append(weights) or weights):
+        logits_of(model, batch)
     real = batch.attention_mask.bool()
     for weights in maps[: len(model.layers)]:
         assert torch.allclose(weights.sum(dim=-1), torch.ones(()), atol=1e-5)
         assert (weights.movedim(1, -1)[real[:, :, None] & ~real[:, None, :]] == 0).all()
-        if not model.is_encoder:
+        if model.is_causal:
             assert (weights.triu(1).movedim(1, -1)[real] == 0).all()
 
 
@@ -195,10 +195,10 @@ def test_maps_are_probabilities_that_never_look_at_padding_or_ahead(family: str)
 def test_edited_maps_change_logits_and_leaving_restores_them(family: str) -> None:
     model = explained(family)
     batch = batch_of(model)
-    before = model(batch)
-    halve = edit_attention_maps(model.model, lambda module, weights: weights / 2)
+    before = logits_of(model, batch)
+    halve = edit_attention_weights(model.model, lambda module, weights: weights / 2)
     with bit_equal_logits(model), registrations_restored(), halve:
-        assert not torch.allclose(model(batch), before)
+        assert not torch.allclose(logits_of(model, batch), before)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -210,7 +210,7 @@ def test_gradients_reach_the_maps_that_are_read(family: str) -> None:
         maps.append(weights)
         return weights
 
-    with edit_attention_maps(model.model, read):
-        logits = model(batch_of(model), edit=lambda embeddings: embeddings.detach().requires_grad_())
+    with edit_attention_weights(model.model, read):
+        logits = logits_of(model, batch_of(model), edit=lambda embeddings: embeddings.detach().requires_grad_())
     gradients = torch.autograd.grad(logits[:, 0].sum(), maps[: len(model.layers)])
     assert all((gradient != 0).any() for gradient in gradients)

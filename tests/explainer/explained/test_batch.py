@@ -52,7 +52,7 @@ def test_rows_of_a_collated_batch_are_the_rows_given(lengths: list[int], side: s
     rows = rows_of(lengths, types)
     batch = collate(rows, pad_token_id=0, side=side)
     assert len(batch) == len(rows)
-    for found, expected in zip(batch.rows(), rows, strict=True):
+    for found, expected in zip(batch.sequences(), rows, strict=True):
         assert torch.equal(found.input_ids, expected.input_ids)
         assert (found.token_type_ids is None) == (expected.token_type_ids is None)
         if found.token_type_ids is not None:
@@ -63,7 +63,7 @@ def test_rows_of_a_collated_batch_are_the_rows_given(lengths: list[int], side: s
 @given(LENGTHS, SIDES)
 def test_alone_is_every_text_without_padding(lengths: list[int], side: str) -> None:
     rows = rows_of(lengths, types=True)
-    for one, row in zip(collate(rows, pad_token_id=0, side=side).alone(), rows, strict=True):
+    for one, row in zip(collate(rows, pad_token_id=0, side=side).unbatched(), rows, strict=True):
         assert torch.equal(one.input_ids, row.input_ids[None])
         assert one.token_type_ids is not None
         assert torch.equal(one.token_type_ids, row.token_type_ids[None])
@@ -74,7 +74,7 @@ def test_alone_is_every_text_without_padding(lengths: list[int], side: str) -> N
 @given(LENGTHS, SIDES)
 def test_aligned_puts_padding_right_and_its_order_leads_back(lengths: list[int], side: str) -> None:
     batch = collate(rows_of(lengths), pad_token_id=0, side=side)
-    aligned, order = batch.aligned()
+    aligned, order = batch.right_padded()
     expected = collate(rows_of(lengths), pad_token_id=0, side="right")
     assert torch.equal(aligned.input_ids, expected.input_ids)
     assert torch.equal(aligned.attention_mask, expected.attention_mask)
@@ -84,7 +84,7 @@ def test_aligned_puts_padding_right_and_its_order_leads_back(lengths: list[int],
 
 def test_aligned_returns_a_right_padded_batch_itself() -> None:
     batch = collate(rows_of([3, 1]), pad_token_id=0)
-    aligned, order = batch.aligned()
+    aligned, order = batch.right_padded()
     assert aligned is batch
     assert order is None
 
@@ -93,7 +93,7 @@ def test_aligned_moves_scorable_and_types_too() -> None:
     row = Tokens(torch.tensor([5, 6]), torch.tensor([0, 1]))
     other = Tokens(torch.tensor([5, 6, 7]), torch.tensor([0, 0, 1]))
     scorable = [torch.tensor([False, True]), torch.tensor([False, True, True])]
-    aligned, _ = collate([row, other], scorable, pad_token_id=0, side="left").aligned()
+    aligned, _ = collate([row, other], scorable, pad_token_id=0, side="left").right_padded()
     assert aligned.scorable.tolist() == [[False, True, False], [False, True, True]]
     assert aligned.token_type_ids is not None
     assert aligned.token_type_ids.tolist() == [[0, 1, 0], [0, 0, 1]]
@@ -150,7 +150,7 @@ def test_blanked_tokens_stay_and_their_masks_add_up_and_are_deleted_with_them() 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)])
 def test_restored_undoes_the_alignment(shape: tuple[int, ...]) -> None:
     batch = collate([Tokens(torch.tensor([5])), Tokens(torch.tensor([6, 7, 8]))], pad_token_id=0, side="left")
-    aligned, order = batch.aligned()
+    aligned, order = batch.right_padded()
     values = torch.arange(torch.Size(shape).numel()).view(shape)
     there = values if order is None else values.gather(1, order.view(2, 3, *[1] * (len(shape) - 2)).expand(shape))
-    assert torch.equal(aligned.restored(there, order), values)
+    assert torch.equal(aligned.original_order(there, order), values)

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
 from explainer.explained import ExplainedModel, loading
-from tests.explainer.tools import fresh
+from tests.explainer.tools import fresh, predictions
 from tests.families import FAMILIES, TEXTS, explained, tokenizer
 
 # peft 0.21 asks transformers 5.23 by its old name: https://github.com/huggingface/peft
@@ -53,7 +53,7 @@ def test_a_saved_model_loads_with_equal_logits(family: str, tmp_path: Path) -> N
     model = explained(family)
     loaded = ExplainedModel.from_pretrained(save(model, tmp_path))
     rows = [text.tokens for text in model.encode(TEXTS)]
-    assert torch.equal(loaded.predict(rows), model.predict(rows))
+    assert torch.equal(predictions(loaded, rows), predictions(model, rows))
     assert loaded.name == str(tmp_path)
     if family != "qwen2":  # transformers loads every Qwen2 model with Qwen2's own pipeline, whatever was saved
         assert loaded.text.fingerprint == model.text.fingerprint
@@ -73,7 +73,7 @@ def test_an_adapter_with_its_head_loads_as_the_unmerged_model(base: Path, tmp_pa
     loaded = ExplainedModel.from_pretrained(tmp_path / "adapter")
     expected = logits_of(adapter, loaded)
     assert expected.shape == (len(TEXTS), 4)
-    found = loaded.predict([text.tokens for text in loaded.encode(TEXTS)])
+    found = predictions(loaded, [text.tokens for text in loaded.encode(TEXTS)])
     assert torch.allclose(found, expected, atol=1e-5, rtol=1e-5)
     assert not any("lora" in name for name, _ in loaded.named_parameters())
     with adapter.disable_adapter():
@@ -156,9 +156,9 @@ def test_a_classifier_padded_by_its_end_token_predicts_as_before() -> None:
     words, model = tokenizer("decoder"), fresh("gpt2").model
     words.pad_token, model.config.pad_token_id = None, None
     padless = ExplainedModel(model, words)
-    found = padless.predict([text.tokens for text in padless.encode(TEXTS)])
+    found = predictions(padless, [text.tokens for text in padless.encode(TEXTS)])
     original = explained("gpt2")
-    expected = original.predict([text.tokens for text in original.encode(TEXTS)])
+    expected = predictions(original, [text.tokens for text in original.encode(TEXTS)])
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_a_text_at_the_limit_goes_through_the_model(family: str) -> None:
     assert limit == 40
     text = model.encode([" ".join(["fun"] * (limit - model.tokenizer.num_special_tokens_to_add()))])[0]
     assert len(text) == limit
-    assert model.predict([text.tokens]).isfinite().all()
+    assert predictions(model, [text.tokens]).isfinite().all()
 
 
 def test_roberta_s_positions_start_after_the_padding_index() -> None:

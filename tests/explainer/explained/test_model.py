@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
-from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, relative_error
+from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, logits_of, predictions, relative_error
 from tests.families import FAMILIES, TEXTS, explained
 
 LABELS = ["negative", "neutral", "Positive"]
@@ -17,7 +17,7 @@ LABELS = ["negative", "neutral", "Positive"]
 def named_labels() -> ExplainedModel:
     model = fresh("bert")
     model.model.config.id2label = dict(enumerate(LABELS))
-    return model
+    return ExplainedModel(model.model, model.tokenizer)
 
 
 def rows_of(model: ExplainedModel, texts: list[str] = TEXTS) -> list[Tokens]:
@@ -47,9 +47,9 @@ def test_everything_is_frozen_and_stays_in_eval_mode(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_do_not_depend_on_padding_side_or_company(family: str) -> None:
     model = double(family)
-    alone = torch.cat([model(batch_of(model, [text])) for text in TEXTS])
+    alone = torch.cat([logits_of(model, batch_of(model, [text])) for text in TEXTS])
     for side in ("left", "right"):
-        assert relative_error(model(batch_of(model, side=side)), alone) < 1e-6
+        assert relative_error(logits_of(model, batch_of(model, side=side)), alone) < 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,27 +59,27 @@ def test_logits_are_those_of_the_model_itself_on_the_tokenizer_s_output(family: 
         inputs = model.tokenizer(text, return_tensors="pt")
         with torch.no_grad():
             expected = model.model(**inputs).logits
-        assert torch.allclose(model(batch_of(model, [text])), expected, atol=1e-6, rtol=1e-5)
+        assert torch.allclose(logits_of(model, batch_of(model, [text])), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_predict_keeps_the_order_of_its_rows(family: str) -> None:
     model = double(family)
     rows = rows_of(model)
-    expected = torch.cat([model.predict([row]) for row in rows])
+    expected = torch.cat([predictions(model, [row]) for row in rows])
     assert len({tuple(row) for row in expected.tolist()}) == len(rows)
-    assert relative_error(model.predict(rows), expected) < 1e-6
-    assert relative_error(model.predict(rows[::-1]), expected.flip(0)) < 1e-6
+    assert relative_error(predictions(model, rows), expected) < 1e-6
+    assert relative_error(predictions(model, rows[::-1]), expected.flip(0)) < 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_predict_does_not_depend_on_the_token_budget(family: str) -> None:
     model = copy.copy(double(family))
     rows = rows_of(model)
-    expected = model.predict(rows)
+    expected = predictions(model, rows)
     for budget in (1, 30, 50):
         model.batch_tokens = budget
-        assert relative_error(model.predict(rows), expected) < 1e-6
+        assert relative_error(predictions(model, rows), expected) < 1e-6
 
 
 def test_predict_computes_equal_rows_once() -> None:
@@ -87,7 +87,7 @@ def test_predict_computes_equal_rows_once() -> None:
     rows = rows_of(model)
     shapes = forward_shapes(model, [*rows, *rows, rows[0]])
     assert sum(shape[0] for shape in shapes) == len(rows)
-    logits = model.predict([*rows, *rows])
+    logits = predictions(model, [*rows, *rows])
     assert torch.equal(logits[: len(rows)], logits[len(rows) :])
 
 
@@ -97,7 +97,7 @@ def test_predict_tells_rows_of_other_token_types_apart() -> None:
         model.backbone.embeddings.token_type_embeddings.weight[1].normal_(std=5)
     row = rows_of(model)[0]
     other = Tokens(row.input_ids, torch.ones_like(row.input_ids))
-    logits = model.predict([row, other])
+    logits = predictions(model, [row, other])
     assert not torch.allclose(logits[0], logits[1], atol=1e-6)
 
 
@@ -110,11 +110,11 @@ def test_predict_stays_under_the_budget() -> None:
 
 
 def test_predict_of_no_rows_is_empty() -> None:
-    assert explained("bert").predict([]).shape == (0, 3)
+    assert predictions(explained("bert"), []).shape == (0, 3)
 
 
 def test_predict_builds_no_graph_and_is_on_the_cpu() -> None:
-    logits = explained("bert").predict(rows_of(explained("bert")))
+    logits = predictions(explained("bert"), rows_of(explained("bert")))
     assert not logits.requires_grad
     assert logits.device.type == "cpu"
 
@@ -135,8 +135,8 @@ def test_an_identity_edit_is_bit_equal_and_sees_the_batch_s_own_columns(family: 
     model = explained(family)
     batch = batch_of(model, side=side)
     found: list[Tensor] = []
-    logits = model(batch, edit=lambda embeddings: found.append(embeddings) or embeddings)
-    assert torch.equal(logits, model(batch))
+    logits = logits_of(model, batch, edit=lambda embeddings: found.append(embeddings) or embeddings)
+    assert torch.equal(logits, logits_of(model, batch))
     assert len(found) == 1
     assert torch.equal(found[0], model.embedding(batch.input_ids))
 
@@ -155,8 +155,8 @@ def test_an_edit_to_another_token_s_embedding_equals_replacing_the_id(family: st
         batch.scorable,
         batch.token_type_ids,
     )
-    edited = model(batch, edit=lambda e: torch.where(place[..., None], model.baseline_embedding(), e))
-    assert relative_error(edited, model(replaced)) < 1e-6
+    edited = logits_of(model, batch, edit=lambda e: torch.where(place[..., None], model.baseline_embedding(), e))
+    assert relative_error(edited, logits_of(model, replaced)) < 1e-6
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -167,7 +167,7 @@ def test_an_exception_in_an_edit_restores_the_model(family: str) -> None:
         raise RuntimeError("inside the edit")
 
     with bit_equal_logits(model), pytest.raises(RuntimeError, match="inside the edit"):
-        model(batch_of(model), edit=broken)
+        logits_of(model, batch_of(model), edit=broken)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -181,8 +181,8 @@ def test_baseline_is_never_the_padding_of_a_model_that_pools_at_the_last_token(f
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_is_encoder_tells_who_reads_both_ways(family: str) -> None:
-    assert explained(family).is_encoder == (FAMILIES[family][0] != "decoder")
+def test_is_causal_says_which_families_see_earlier_tokens_only(family: str) -> None:
+    assert explained(family).is_causal == (FAMILIES[family][0] == "decoder")
 
 
 # Fingerprint
@@ -203,41 +203,6 @@ def test_the_fingerprint_changes_with_weights_labels_and_baseline() -> None:
     assert len(prints) == 4
 
 
-# Targets
-
-
-@pytest.mark.parametrize(
-    ("target", "index"), [("negative", 0), ("NEUTRAL", 1), ("positive", 2), (2, 2), (0, 0), ("1", 1)]
-)
-def test_target_by_label_in_any_case_by_index_and_by_digits(target: str | int, index: int) -> None:
-    found = named_labels().target(target, torch.rand(4, 3))
-    assert found.tolist() == [index] * 4
-    assert found.dtype == torch.int64
-
-
-def test_target_predicted_is_each_text_s_own() -> None:
-    probabilities = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
-    assert named_labels().target("predicted", probabilities).tolist() == [1, 0]
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "happy",
-        3,
-        -1,
-        "3",
-        "-1",
-        "",
-        "--1",
-        "²",
-    ],
-)
-def test_an_unknown_target_is_refused_with_the_labels(target: str | int) -> None:
-    with pytest.raises(ValueError, match=r"`target` must be .*negative.*got"):
-        named_labels().target(target, torch.rand(1, 3))
-
-
 def test_labels_are_in_the_order_of_the_logits() -> None:
     assert named_labels().labels == LABELS
 
@@ -251,7 +216,7 @@ def test_layers_are_the_blocks_in_their_order(family: str) -> None:
     called: list[int] = []
     for i, layer in enumerate(model.layers):
         layer.register_forward_hook(lambda *_, i=i: called.append(i))
-    model(batch_of(model))
+    logits_of(model, batch_of(model))
     assert called == list(range(model.model.config.get_text_config().num_hidden_layers))
 
 
@@ -259,11 +224,11 @@ def test_layers_are_the_blocks_in_their_order(family: str) -> None:
 def test_the_head_reads_the_pooled_positions_and_no_other(family: str) -> None:
     model = fresh(family)
     batch = batch_of(model)
-    share = model.pooling(batch)
+    share = model.task.read_share(batch)
     assert torch.allclose(share.sum(dim=1), torch.ones(len(batch)))
     base = model.model.base_model
     last = base.get_decoder().block[-1] if model.model.config.is_encoder_decoder else model.layers[-1]
-    before = model(batch)
+    before = logits_of(model, batch)
 
     def moved(where: Tensor) -> Tensor:
         """The logits with the last layer's output changed at some positions."""
@@ -274,7 +239,7 @@ def test_the_head_reads_the_pooled_positions_and_no_other(family: str) -> None:
             return state + noise if isinstance(output, Tensor) else (state + noise, *output[1:])
 
         handle = last.register_forward_hook(change)
-        logits = model(batch)
+        logits = logits_of(model, batch)
         handle.remove()
         return logits
 
@@ -285,18 +250,19 @@ def test_the_head_reads_the_pooled_positions_and_no_other(family: str) -> None:
 def test_a_head_that_averages_reads_every_real_position_alike() -> None:
     model = fresh("modernbert")
     model.model.config.classifier_pooling = "mean"
+    model = ExplainedModel(model.model, model.tokenizer)
     batch = batch_of(model)
-    assert torch.equal(model.pooling(batch) > 0, batch.attention_mask.bool())
+    assert torch.equal(model.task.read_share(batch) > 0, batch.attention_mask.bool())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_predict_reads_blanked_tokens_as_zero_embeddings(family: str) -> None:
     model = explained(family)
     batch = batch_of(model)
-    rows = batch.rows()
+    rows = batch.sequences()
     blanked = [row.blanked(mask) for row, mask in zip(rows, batch.split(batch.scorable), strict=True)]
-    expected = model(batch, edit=lambda embeddings: embeddings.masked_fill(batch.scorable[..., None], 0))
-    found = model.predict([*rows, *blanked])
+    expected = logits_of(model, batch, edit=lambda embeddings: embeddings.masked_fill(batch.scorable[..., None], 0))
+    found = predictions(model, [*rows, *blanked])
     assert torch.allclose(found[len(rows) :], expected, atol=1e-5)
-    assert torch.allclose(found[: len(rows)], model(batch), atol=1e-5)
+    assert torch.allclose(found[: len(rows)], logits_of(model, batch), atol=1e-5)
     assert not torch.allclose(found[len(rows) :], found[: len(rows)], atol=1e-3)

@@ -185,7 +185,7 @@ def test_one_string_is_refused() -> None:
 
 
 def test_pairs_of_another_number_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`text_pairs` must have one entry a text \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"`text_pairs` must have one entry per text \(2\), got 1"):
         explained("bert").encode(["fun", "bad"], ["good"])
 
 

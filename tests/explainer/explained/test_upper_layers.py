@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, edit_attention_maps
-from explainer.explained.upper_layers import Resumed, layer_index
-from tests.explainer.tools import batch_of, bit_equal_logits, double, relative_error
+from explainer.explained import ExplainedModel, edit_attention_weights
+from explainer.explained.upper_layers import UpperLayers, layer_index
+from tests.explainer.tools import batch_of, bit_equal_logits, double, logits_of, relative_error
 from tests.families import FAMILIES, explained
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -24,11 +24,12 @@ ROWS = torch.tensor([2, 0, 0, 3, 1, 3])
 def test_resumed_logits_are_the_whole_run_s(family: str, layer: int, side: str) -> None:
     model = explained(family)
     batch = batch_of(model, side=side)
-    expected = model(batch)
-    resumed = Resumed(model, batch, layer)
-    assert relative_error(resumed.logits, expected) < 1e-6
-    assert relative_error(resumed(ROWS), expected[ROWS]) < 1e-5
-    assert relative_error(Resumed(double(family), batch, layer)(ROWS), double(family)(batch)[ROWS]) < 1e-12
+    expected = logits_of(model, batch)
+    upper = UpperLayers(model, batch, layer)
+    assert relative_error(upper.readout.logits[:, 0], expected) < 1e-6
+    assert relative_error(upper(ROWS).logits[:, 0], expected[ROWS]) < 1e-5
+    precise = UpperLayers(double(family), batch, layer)(ROWS).logits[:, 0]
+    assert relative_error(precise, logits_of(double(family), batch)[ROWS]) < 1e-12
 
 
 @every_layer
@@ -44,14 +45,14 @@ def test_an_edit_of_the_layer_s_maps_gives_the_whole_run_s_logits_and_gradient(f
         shape.append(weights.shape)
         return leaf if len(leaf) and module in inside else weights
 
-    with edit_attention_maps(model.model, supply):
-        resumed = Resumed(model, batch, layer)
+    with edit_attention_weights(model.model, supply):
+        upper = UpperLayers(model, batch, layer)
         leaf = torch.rand(shape[0], dtype=torch.float64).requires_grad_()
-        found, expected = resumed(torch.arange(len(batch))), model(batch)
+        found, expected = upper(torch.arange(len(batch))).logits[:, 0], logits_of(model, batch)
         gradients = [torch.autograd.grad(logits[:, 0].sum(), leaf)[0] for logits in (found, expected)]
     assert relative_error(found, expected) < 1e-12
     assert relative_error(*gradients) < 1e-12
-    assert relative_error(found, resumed.logits) > 1e-6
+    assert relative_error(found, upper.readout.logits[:, 0]) > 1e-6
 
 
 @every_layer
@@ -68,9 +69,9 @@ def test_the_lower_blocks_run_once_however_many_calls_follow(family: str, layer:
         for i, block in enumerate(model.layers):
             part = next(m for m in block.modules() if isinstance(m, (nn.LayerNorm, nn.Linear)))  # runs with the block
             hooks.callback(part.register_forward_hook(counted(i)).remove)
-        resumed = Resumed(model, batch, layer)
+        upper = UpperLayers(model, batch, layer)
         for _ in range(3):
-            resumed(ROWS)
+            upper(ROWS)
     assert calls == {i: 1 if i < layer else 4 for i in range(len(model.layers))}
 
 
@@ -84,10 +85,10 @@ def test_nothing_is_left_behind_also_after_an_exception(family: str) -> None:
         raise RuntimeError("inside the model")
 
     with bit_equal_logits(model):
-        resumed = Resumed(model, batch, -1)
-        resumed(ROWS)
+        upper = UpperLayers(model, batch, -1)
+        upper(ROWS)
         handle = model.layers[-1].register_forward_hook(broken)
-        for run in (lambda: resumed(ROWS), lambda: Resumed(model, batch, -1)):
+        for run in (lambda: upper(ROWS), lambda: UpperLayers(model, batch, -1)):
             with pytest.raises(RuntimeError, match="inside the model"):
                 run()
         handle.remove()
@@ -100,15 +101,15 @@ def test_the_state_recorded_enters_the_block(family: str) -> None:
     batch = batch_of(model)
     seen: list[Tensor] = []
     handle = model.layers[0].register_forward_hook(lambda *call: seen.append(call[-1]))
-    states = Resumed(model, batch, 1).hidden
+    states = UpperLayers(model, batch, 1).hidden
     handle.remove()
     left = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
     assert torch.equal(states, left)
-    assert Resumed(model, batch, 0).hidden.shape == states.shape
+    assert UpperLayers(model, batch, 0).hidden.shape == states.shape
 
 
 def test_layers_count_from_either_end() -> None:
     model = explained("bert")
     assert [layer_index(model, layer) for layer in (-2, -1, 0, 1)] == [0, 1, 0, 1]
     with pytest.raises(ValueError, match=r"`layer` must lie between -2 and 1 \(the model has 2\), got 2"):
-        Resumed(model, batch_of(model), 2)
+        UpperLayers(model, batch_of(model), 2)

@@ -7,18 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedModel, Target
 from explainer.explainers import LoraExplainer
-from tests.explainer.tools import batch_of, fresh, relative_error
+from tests.explainer.tools import LORA_WARNINGS, batch_of, fresh, relative_error
 from tests.families import FAMILIES
 
-# What building a LoRA explainer warns of has a test of its own below.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You have passed exclude_modules:UserWarning"),
-    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
-]
-LABELS = torch.eye(3)[[0, 1, 2, 0]]
+pytestmark = LORA_WARNINGS  # they have a test of their own below
+TARGET = Target.of([0, 1, 2, 0])
 
 
 def randomised(model: ExplainedModel, explainer: LoraExplainer) -> None:
@@ -37,12 +32,12 @@ def storages(*modules: nn.Module) -> set[int]:
 def test_logits_are_bit_equal_while_adapters_are_injected_and_trained(family: str) -> None:
     model = fresh(family)
     batch = batch_of(model)
-    before = model(batch)
+    before = model(batch).logits
     explainer = LoraExplainer(model, rank=2)
-    assert torch.equal(model(batch), before)
+    assert torch.equal(model(batch).logits, before)
     randomised(model, explainer)
-    explainer(model, batch, LABELS)
-    assert torch.equal(model(batch), before)
+    explainer(model, batch, TARGET)
+    assert torch.equal(model(batch).logits, before)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -72,7 +67,7 @@ def test_gradients_reach_the_adapters_after_the_block_is_left(family: str) -> No
     model = fresh(family)
     explainer = LoraExplainer(model, rank=2)
     randomised(model, explainer)
-    scores = explainer(model, batch_of(model), LABELS)
+    scores = explainer(model, batch_of(model), TARGET)
     model(batch_of(model))  # the explained model is used between the passes of a training step
     scores.pow(2).sum().backward()
     adapters = {name: p for name, p in explainer.trained(model).items() if ".lora_" in name}
@@ -85,22 +80,22 @@ def test_a_training_step_moves_scores_and_not_logits() -> None:
     model = fresh("bert")
     explainer = LoraExplainer(model, rank=2)
     batch = batch_of(model)
-    logits, scores = model(batch), explainer(model, batch, LABELS)
+    logits, scores = model(batch).logits, explainer(model, batch, TARGET)
     optimizer = torch.optim.SGD(explainer.trained(model).values(), lr=0.5)
     for _ in range(2):
         optimizer.zero_grad()
-        explainer(model, batch, LABELS).pow(2).sum().backward()
+        explainer(model, batch, TARGET).pow(2).sum().backward()
         optimizer.step()
-    assert torch.equal(model(batch), logits)
-    assert not torch.allclose(explainer(model, batch, LABELS), scores, atol=1e-4)
+    assert torch.equal(model(batch).logits, logits)
+    assert not torch.allclose(explainer(model, batch, TARGET), scores, atol=1e-4)
 
 
 def test_adapters_are_on_in_the_explainer_s_own_pass() -> None:
     model = fresh("bert")
     explainer = LoraExplainer(model, rank=2)
-    before = explainer(model, batch_of(model), LABELS)
+    before = explainer(model, batch_of(model), TARGET)
     randomised(model, explainer)
-    assert not torch.allclose(explainer(model, batch_of(model), LABELS), before, atol=1e-4)
+    assert not torch.allclose(explainer(model, batch_of(model), TARGET), before, atol=1e-4)
 
 
 def test_dropout_follows_the_explainer_s_mode_and_never_touches_the_logits() -> None:
@@ -108,20 +103,20 @@ def test_dropout_follows_the_explainer_s_mode_and_never_touches_the_logits() -> 
     explainer = LoraExplainer(model, rank=4, dropout=0.5)
     randomised(model, explainer)
     batch = batch_of(model)
-    logits = model(batch)
+    logits = model(batch).logits
     explainer.train()
-    assert not torch.equal(explainer(model, batch, LABELS), explainer(model, batch, LABELS))
-    assert torch.equal(model(batch), logits)
+    assert not torch.equal(explainer(model, batch, TARGET), explainer(model, batch, TARGET))
+    assert torch.equal(model(batch).logits, logits)
     explainer.eval()
-    assert torch.equal(explainer(model, batch, LABELS), explainer(model, batch, LABELS))
+    assert torch.equal(explainer(model, batch, TARGET), explainer(model, batch, TARGET))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_building_one_warns_of_nothing(family: str) -> None:
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         LoraExplainer(fresh(family))
-    assert [str(warning.message) for warning in found] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_settings_are_the_constructor_s() -> None:
@@ -152,8 +147,8 @@ def test_half_precision_is_left_to_peft_s_own_layers(family: str) -> None:
 
     def without_graph_as_with_one() -> bool:
         with torch.no_grad():
-            found = explainer(model, batch, LABELS)
-        return torch.equal(found, explainer(model, batch, LABELS).detach())
+            scores = explainer(model, batch, TARGET)
+        return torch.equal(scores, explainer(model, batch, TARGET).detach())
 
     with torch.autocast("cpu", torch.bfloat16):
         assert without_graph_as_with_one()
@@ -171,6 +166,6 @@ def test_scores_without_graph_are_those_with_one(family: str) -> None:
     randomised(model, explainer)
     batch = batch_of(model)
     with torch.no_grad():
-        fused = explainer(model, batch, LABELS)
-    assert relative_error(fused, explainer(model, batch, LABELS).detach()) < 1e-5
+        fused = explainer(model, batch, TARGET)
+    assert relative_error(fused, explainer(model, batch, TARGET).detach()) < 1e-5
     assert not any("forward" in vars(module) for module in model.modules())

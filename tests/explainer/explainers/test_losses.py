@@ -1,17 +1,21 @@
 """Training losses in closed form, and finite where a score, a mask or a text is extreme."""
 
 import math
+from typing import get_args
 
 import pytest
 import scipy.stats
 import torch
 import torch.nn.functional as F
 
+from explainer.explained import Readout, Target
+from explainer.explained.readout import Link
 from explainer.explainers.losses import (
     additivity,
     correlation_matching,
     prediction_destroyed,
     prediction_kept,
+    soft_target,
     sparsity,
     standardized,
 )
@@ -20,35 +24,97 @@ SCORABLE = torch.tensor([[True, True, True, False], [False, True, True, True]])
 SCORES = torch.tensor([[1.0, -2.0, 0.5, 99.0], [99.0, 3.0, 3.5, -1.0]])
 
 
+LINKS = get_args(Link)
+
+
+def readout(*logits: list[float], link: Link = "softmax") -> Readout:
+    """The answer to one question of each text."""
+    return Readout(torch.tensor(logits)[:, None], link)
+
+
+def random_readout(link: Link = "softmax") -> Readout:
+    return Readout(torch.randn(5, 1, 3), link)
+
+
 def test_prediction_kept_is_the_soft_cross_entropy() -> None:
-    logits, p = torch.randn(5, 3), torch.randn(5, 3).softmax(dim=-1)
-    expected = -(p * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
-    assert torch.allclose(prediction_kept(logits, p), expected)
+    answer, p = random_readout(), torch.randn(5, 1, 3).softmax(dim=-1)
+    expected = -(p * answer.logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+    assert torch.allclose(prediction_kept(answer, p), expected)
 
 
-def test_prediction_kept_is_least_at_the_prediction_itself() -> None:
-    logits = torch.randn(5, 3)
-    p = logits.softmax(dim=-1)
-    assert prediction_kept(logits, p) < prediction_kept(logits + torch.randn(5, 3), p)
-    leaf = logits.clone().requires_grad_()
-    prediction_kept(leaf, p).backward()
+def test_prediction_kept_of_several_labels_is_the_mean_of_their_binary_cross_entropies() -> None:
+    answer, p = random_readout("sigmoid"), torch.rand(5, 1, 3)
+    q = answer.logits.sigmoid()
+    assert torch.allclose(prediction_kept(answer, p), -(p * q.log() + (1 - p) * (1 - q).log()).mean(), atol=1e-6)
+
+
+def test_prediction_kept_of_a_regression_is_the_squared_error() -> None:
+    assert prediction_kept(readout([1.0], [3.0], link="identity"), torch.tensor([[[2.0]], [[5.0]]])).item() == 2.5
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_prediction_kept_is_least_at_the_prediction_itself(link: Link) -> None:
+    answer = random_readout(link)
+    wanted = soft_target(answer, answer_target(answer))
+    other = Readout(answer.logits + torch.randn(5, 1, 3), link)
+    assert prediction_kept(answer, wanted) < prediction_kept(other, wanted)
+    leaf = answer.logits.clone().requires_grad_()
+    prediction_kept(Readout(leaf, link), wanted).backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().max() < 1e-6
 
 
+def answer_target(answer: Readout) -> Target:
+    """The choice of the highest logit, of a regression too."""
+    return Target(answer.logits.argmax(dim=-1))
+
+
+def test_the_soft_target_of_one_label_is_the_prediction_or_the_target_alone() -> None:
+    answer = readout([2.0, 0.0, 1.0], [2.0, 0.0, 1.0])
+    found = soft_target(answer, Target.of([0, 2]))
+    assert torch.equal(found[0], answer.logits[0].softmax(dim=-1))
+    assert found[1].tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_the_soft_target_of_several_labels_changes_the_target_s_alone() -> None:
+    answer = readout([2.0, -1.0, 1.0], [2.0, -1.0, 1.0], [-2.0, -1.0, -3.0], link="sigmoid")
+    p = answer.logits.sigmoid()
+    found = soft_target(answer, Target.of([2, 1, 1]))
+    assert torch.equal(found[0], p[0])  # above one half: predicted
+    assert torch.equal(found[1], torch.tensor([[p[1, 0, 0], 1.0, p[1, 0, 2]]]))
+    assert torch.equal(found[2], p[2])  # below one half, and yet the label that is predicted first
+
+
+def test_the_soft_target_of_a_regression_is_its_values() -> None:
+    answer = random_readout("identity")
+    assert torch.equal(soft_target(answer, Target.of([0, 1, 2, 0, 1])), answer.logits)
+
+
 def test_prediction_destroyed_in_closed_form() -> None:
-    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
-    found = prediction_destroyed(logits, torch.tensor([1, 0]), eps=0.0)
-    assert found.item() == pytest.approx((-math.log(0.5) - math.log(0.25)) / 2)
+    answer = readout([0.0, 0.0], [math.log(3.0), 0.0])
+    expected = (-math.log(0.5) - math.log(0.25)) / 2
+    assert prediction_destroyed(answer, Target.of([1, 0]), eps=0.0).item() == pytest.approx(expected)
 
 
-def test_prediction_destroyed_is_finite_at_certainty() -> None:
-    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    loss = prediction_destroyed(logits, torch.tensor([0]))
+def test_prediction_destroyed_of_several_labels_is_by_the_target_s_own_sigmoid() -> None:
+    answer = readout([5.0, 0.0], [math.log(3.0), -4.0], link="sigmoid")
+    expected = (-math.log(0.5) - math.log(0.25)) / 2
+    assert prediction_destroyed(answer, Target.of([1, 0]), eps=0.0).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_prediction_destroyed_is_finite_at_certainty(link: Link) -> None:
+    logits = torch.tensor([[[200.0, 0.0]]], requires_grad=True)
+    loss = prediction_destroyed(Readout(logits, link), Target.of([0]))
     loss.backward()
     assert loss.item() == pytest.approx(-math.log(1e-6), rel=1e-3)
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_prediction_destroyed_needs_probabilities() -> None:
+    with pytest.raises(ValueError, match=r"`destroyed` needs the target's probability.*: set its weight to 0"):
+        prediction_destroyed(random_readout("identity"), Target.of([0] * 5))
 
 
 def test_sparsity_is_the_mean_of_each_text_s_mean() -> None:
@@ -62,7 +128,7 @@ def test_sparsity_does_not_overflow_and_ignores_texts_without_tokens() -> None:
     assert sparsity(SCORES, torch.zeros_like(SCORABLE)).item() == 0
 
 
-def test_correlation_matching_is_one_less_pearson_a_text() -> None:
+def test_correlation_matching_is_one_less_pearson_s_correlation_per_text() -> None:
     teacher = torch.randn(2, 4)
     expected = [1 - scipy.stats.pearsonr(SCORES[i][SCORABLE[i]], teacher[i][SCORABLE[i]]).statistic for i in range(2)]
     assert correlation_matching(SCORES, teacher, SCORABLE).item() == pytest.approx(sum(expected) / 2, rel=1e-5)
@@ -95,11 +161,11 @@ def test_constant_scores_have_finite_gradients(scores: torch.Tensor) -> None:
 
 
 def test_standardized_has_mean_0_and_deviation_1_over_its_tokens() -> None:
-    found = standardized(SCORES, SCORABLE)
-    assert (found[~SCORABLE] == 0).all()
-    for row, mask in zip(found, SCORABLE, strict=True):
-        assert row[mask].mean().item() == pytest.approx(0, abs=1e-6)
-        assert row[mask].std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    scores = standardized(SCORES, SCORABLE)
+    assert (scores[~SCORABLE] == 0).all()
+    for of_text, mask in zip(scores, SCORABLE, strict=True):
+        assert of_text[mask].mean().item() == pytest.approx(0, abs=1e-6)
+        assert of_text[mask].std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
 
 def test_standardized_constant_scores_are_0() -> None:
@@ -116,8 +182,8 @@ def test_additivity_is_one_less_the_correlation_written_out() -> None:
     torch.manual_seed(0)
     design, scores = torch.randn(2, 6, 4), torch.randn(2, 4)
     effects = torch.stack([design[0] @ scores[0] * 3, torch.randn(6)])
-    said = design[1] @ scores[1]
-    expected = 1 - said @ effects[1] / (said.norm() * effects[1].norm())
+    sums = design[1] @ scores[1]
+    expected = 1 - sums @ effects[1] / (sums.norm() * effects[1].norm())
     assert torch.allclose(additivity(scores, design, effects), expected / 2, atol=1e-6)
     assert torch.allclose(additivity(-5 * scores, design, effects), (2 + 2 - expected) / 2, atol=1e-6)
 

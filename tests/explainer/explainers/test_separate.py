@@ -3,22 +3,23 @@
 import pytest
 import torch
 
+from explainer.explained import Target
 from explainer.explainers import SeparateExplainer
 from tests.explainer.tools import batch_of, fresh
 from tests.families import FAMILIES, explained
 
-LABELS = torch.eye(3)[[0, 1, 2, 0]]
+TARGET = Target.of([0, 1, 2, 0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_starts_from_the_explained_weights_in_memory_of_its_own(family: str) -> None:
     model = explained(family)
     explainer = SeparateExplainer(model)
-    theirs = dict(model.backbone.named_parameters())
+    original = dict(model.backbone.named_parameters())
     for name, parameter in explainer.network.named_parameters():
-        assert torch.equal(parameter, theirs[name])
-    mine = {parameter.data_ptr() for parameter in explainer.parameters()}
-    assert not mine & {parameter.data_ptr() for parameter in model.parameters()}
+        assert torch.equal(parameter, original[name])
+    storages = {parameter.data_ptr() for parameter in explainer.parameters()}
+    assert not storages & {parameter.data_ptr() for parameter in model.parameters()}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -38,13 +39,13 @@ def test_training_it_does_not_change_the_explained_model(family: str) -> None:
     model = fresh(family)
     explainer = SeparateExplainer(model).train()
     batch = batch_of(model)
-    logits = model(batch)
+    logits = model(batch).logits
     words = explainer.network.get_input_embeddings().weight.detach().clone()
     head = explainer.head[0].weight.detach().clone()
     optimizer = torch.optim.AdamW(explainer.parameters(), lr=1e-2)
-    explainer(model, batch, LABELS).pow(2).sum().backward()
+    explainer(model, batch, TARGET).pow(2).sum().backward()
     optimizer.step()
-    assert torch.equal(model(batch), logits)
+    assert torch.equal(model(batch).logits, logits)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(explainer.network.get_input_embeddings().weight, words)
     assert not torch.equal(explainer.head[0].weight, head)

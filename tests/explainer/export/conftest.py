@@ -1,18 +1,23 @@
-"""A tiny attributor with random weights, of any family and kind, and texts of its words."""
+"""A tiny trained explainer with random weights, of any family, kind and task."""
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from explainer.attributor import Attributor
+from explainer.explained import ExplainedModel
 from explainer.methods.trained.amortized import Amortized
-from tests.explainer.tools import fresh, moved
+from tests.explainer.tools import moved
+from tests.families import explained
+
+Pair = tuple[ExplainedModel, Amortized]
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[..., Attributor]:
-    def made(family: str = "bert", kind: str = "lora") -> Attributor:
-        model = fresh(family)
-        return Attributor(model, Amortized(moved(model, kind)))
+def make() -> Callable[..., Pair]:
+    def made(family: str = "bert", kind: str = "lora", **task: Any) -> Pair:
+        model = copy.deepcopy(explained(family, **task))
+        return model, Amortized(moved(model, kind))
 
     return made

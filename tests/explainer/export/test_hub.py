@@ -9,13 +9,20 @@ import pytest
 import yaml
 
 from explainer.attributor import Attributor
+from explainer.explained import ExplainedModel
 from explainer.export import hub
 from explainer.export.hub import base_model
-from tests.explainer.attributor.test_attributor import exported
-from tests.explainer.tools import LORA_WARNINGS
-from tests.families import TEXTS
+from explainer.methods.trained.amortized import Amortized
+from tests.explainer.tools import LORA_WARNINGS, moved, saved
+from tests.families import TEXTS, explained
 
 pytestmark = LORA_WARNINGS
+
+
+def attributor_of(folder: Path) -> Attributor:
+    """An attributor whose explained model is a folder of this machine."""
+    model = ExplainedModel.from_pretrained(saved(explained("bert"), folder))
+    return Attributor(model, Amortized(moved(model)))
 
 
 class StandIn:
@@ -48,12 +55,12 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     return StandIn
 
 
-def head(readme: Path) -> dict[str, Any]:
+def metadata(readme: Path) -> dict[str, Any]:
     return yaml.safe_load(readme.read_text().split("---")[1])
 
 
 def test_a_merged_upload_loads_from_what_was_uploaded(api: type[StandIn], tmp_path: Path) -> None:
-    attributor = exported(tmp_path / "mine")
+    attributor = attributor_of(tmp_path / "mine")
     address = attributor.push_to_hub("me/explainer", merge=True, private=True, token="secret")
     assert address == "https://huggingface.co/me/explainer/commit/1"
     assert api.calls == [
@@ -67,7 +74,7 @@ def test_a_merged_upload_loads_from_what_was_uploaded(api: type[StandIn], tmp_pa
 
 
 def test_a_revision_is_a_branch_that_is_made(api: type[StandIn], tmp_path: Path) -> None:
-    exported(tmp_path).push_to_hub("me/explainer", merge=True, revision="next", commit_message="better")
+    attributor_of(tmp_path / "mine").push_to_hub("me/explainer", merge=True, revision="next", commit_message="better")
     assert api.calls[2:] == [
         ("create_branch", {"branch": "next", "exist_ok": True}),
         ("upload_folder", {"revision": "next", "commit_message": "better"}),
@@ -75,11 +82,11 @@ def test_a_revision_is_a_branch_that_is_made(api: type[StandIn], tmp_path: Path)
 
 
 def test_an_upload_refers_to_a_model_of_the_hub(api: type[StandIn], tmp_path: Path) -> None:
-    attributor = exported(tmp_path)
+    attributor = attributor_of(tmp_path / "mine")
     attributor.explained.name = "someone/classifier"
     attributor.push_to_hub("me/explainer")
     readme = api.root / "me" / "explainer" / "README.md"
-    assert head(readme) == {
+    assert metadata(readme) == {
         "library_name": "amortex",
         "license": "apache-2.0",
         "tags": ["token-attribution"],
@@ -90,12 +97,12 @@ def test_an_upload_refers_to_a_model_of_the_hub(api: type[StandIn], tmp_path: Pa
 
 def test_a_folder_of_this_machine_is_not_referred_to(api: type[StandIn], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a folder of this machine, where nobody else finds it"):
-        exported(tmp_path).push_to_hub("me/explainer")
+        attributor_of(tmp_path / "mine").push_to_hub("me/explainer")
     assert api.calls == []
 
 
 def test_a_card_of_one_s_own_is_uploaded_as_it_is(api: type[StandIn], tmp_path: Path) -> None:
-    exported(tmp_path).push_to_hub("me/explainer", merge=True, card="# mine\n")
+    attributor_of(tmp_path / "mine").push_to_hub("me/explainer", merge=True, card="# mine\n")
     assert (api.root / "me" / "explainer" / "README.md").read_text() == "# mine\n"
 
 

@@ -1,15 +1,61 @@
-"""The contract's helpers: settings, masks, logits, and gradient times input on functions known in closed form."""
+"""The contract: settings, masks, texts in batches and in order, several targets, and the helpers of methods."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 
-from explainer.explained.batch import TokenBatch, Tokens
-from explainer.methods import SIG, Random
-from explainer.methods.base import gradient_times_input, logit_of, one_at_a_time, scorable_only
-from tests.explainer.tools import batch_of
-from tests.families import FAMILIES, explained
+from explainer.explained import PREDICTED, RUNNER_UP, EncodedText, ExplainedModel, Target, TokenBatch, Tokens
+from explainer.methods import SIG, AbstractMethod, AttnLRP, Random
+from explainer.methods.base import (
+    AbstractBatchMethod,
+    AbstractTextMethod,
+    from_units,
+    gradient_times_input,
+    one_at_a_time,
+    scorable_only,
+)
+from explainer.typing import RaggedScores, Scores, TokenMask
+from tests.explainer.tools import batch_of, double, encoded, fresh
+from tests.families import FAMILIES, TEXTS, explained
+
+TARGET = Target.of([0, 1, 2, 0])
+
+
+@dataclass(frozen=True)
+class BatchSpy(AbstractBatchMethod):
+    """Scores every token by the target it was asked for, and notes the batches."""
+
+    name: ClassVar[str] = "batch_spy"
+    note: Callable[[tuple[int, ...]], None] = print
+
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        self.note(tuple(batch.input_ids.shape))
+        return target.classes[:, None].expand(batch.input_ids.shape).float()
+
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class TextSpy(AbstractTextMethod):
+    """The same on texts as they are, in float64 and with a graph."""
+
+    name: ClassVar[str] = "text_spy"
+    note: Callable[[tuple[int, ...]], None] = print
+
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        self.note((len(texts), max(len(text) for text in texts)))
+        return [
+            torch.full((len(text),), float(c), dtype=torch.float64, requires_grad=True)
+            for text, c in zip(texts, target.classes, strict=True)
+        ]
+
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return 0.0
 
 
 def test_settings_hold_the_name_and_every_field() -> None:
@@ -32,9 +78,79 @@ def test_scorable_only_zeroes_the_rest_even_where_it_is_nan() -> None:
     assert not scores.requires_grad
 
 
-def test_logit_of_takes_each_row_s_target() -> None:
-    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert logit_of(logits, torch.tensor([1, 0])).tolist() == [2.0, 3.0]
+# Texts
+
+
+@pytest.mark.parametrize("method", [SIG(), AttnLRP()], ids=lambda method: method.name)
+@pytest.mark.parametrize("budget", [1, 50, 4096])
+def test_scores_are_those_of_each_text_alone_in_order(method: AbstractMethod, budget: int) -> None:
+    model = fresh("llama")
+    model.double().batch_tokens = budget
+    attributions = method.attribute(model, encoded(model), TARGET)
+    assert attributions.target is TARGET
+    for i, (text, scores) in enumerate(zip(TEXTS, attributions.scores, strict=True)):
+        alone = method.attribute(double("llama"), encoded(model, [text]), TARGET[i : i + 1]).scores[0]
+        assert torch.allclose(scores, alone, atol=1e-6, rtol=1e-4)
+        assert scores.device.type == "cpu"
+
+
+@pytest.mark.parametrize("kind", [BatchSpy, TextSpy])
+def test_each_text_gets_its_own_target_under_a_budget(kind: type[BatchSpy] | type[TextSpy]) -> None:
+    model, shapes = fresh("bert"), []
+    model.batch_tokens = 30
+    texts = encoded(model)
+    scores = kind(note=shapes.append).attribute(model, texts, TARGET).scores
+    for text, of_text, target in zip(texts, scores, TARGET.classes.tolist(), strict=True):
+        assert of_text[text.scorable].tolist() == [target] * text.n_scorable
+    assert len(shapes) > 1
+    assert all(rows == 1 or rows * length <= 30 for rows, length in shapes)
+
+
+def test_scores_of_texts_are_float32_without_graph_and_0_where_not_scorable() -> None:
+    model = explained("bert")
+    attributions = TextSpy(note=len).attribute(model, encoded(model), TARGET)
+    for text, scores in zip(attributions.texts, attributions.scores, strict=True):
+        assert scores.dtype == torch.float32
+        assert not scores.requires_grad
+        assert (scores[~text.scorable] == 0).all()
+
+
+def test_no_texts_have_no_scores() -> None:
+    for method in (SIG(), AttnLRP()):
+        assert list(method.attribute(explained("bert"), [], Target.of([])).scores) == []
+        readout, (attributions,) = method.explain(explained("bert"), [], [Target.of([])])
+        assert len(readout) == len(attributions) == 0
+
+
+def test_the_progress_bar_is_shown_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    model = explained("bert")
+    for method in (Random(), AttnLRP()):
+        method.attribute(model, encoded(model), TARGET)
+        assert capsys.readouterr().out == ""
+        method.attribute(model, encoded(model), TARGET, progress="working")
+        assert "working" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", [SIG(), AttnLRP()], ids=lambda method: method.name)
+@pytest.mark.parametrize("budget", [30, 4096])
+def test_explain_gives_the_answers_and_each_target_s_scores(method: AbstractMethod, budget: int) -> None:
+    """Stand-ins for the prediction and the runner-up are each text's own."""
+    model = fresh("bert")
+    model.double().batch_tokens = budget
+    texts = encoded(model)
+    logits = torch.cat([model.model(input_ids=text.tokens.input_ids[None]).logits for text in texts])
+    order = logits.argsort(dim=1, descending=True)
+    asked = [Target.of([PREDICTED] * 4), TARGET, Target.of([PREDICTED] * 4, [RUNNER_UP] * 4, "log_prob")]
+    wanted = [Target.of(order[:, 0]), TARGET, Target.of(order[:, 0], order[:, 1], "log_prob")]
+    readout, attributions = method.explain(model, texts, asked)
+    assert torch.allclose(readout.logits[:, 0], logits, atol=1e-6)
+    for ours, target in zip(attributions, wanted, strict=True):
+        assert ours.target.key == target.key
+        expected = method.attribute(model, texts, target)
+        assert torch.allclose(torch.cat(list(ours.scores)), torch.cat(list(expected.scores)), atol=1e-6, rtol=1e-4)
+
+
+# Helpers
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -42,21 +158,42 @@ def test_gradient_times_input_is_autograd_s_of_the_embedding_table_s_rows(family
     """The gradient at a token's own position, got here by perturbing the output of the embedding by a zero."""
     model = explained(family)
     batch = batch_of(model)
-    target = torch.tensor([0, 1, 2, 0])
     nudge = torch.zeros(*batch.input_ids.shape, model.embedding.weight.shape[1], requires_grad=True)
-    logit_of(model(batch, edit=lambda e: e + nudge), target).sum().backward()
+    logits = model(batch, edit=lambda e: e + nudge).logits[:, 0]
+    logits.gather(1, TARGET.choices).sum().backward()
     assert nudge.grad is not None
     expected = (nudge.grad * model.embedding(batch.input_ids)).sum(dim=-1).masked_fill(~batch.scorable, 0)
-    found = gradient_times_input(model, batch, lambda logits: logit_of(logits, target))
-    assert torch.allclose(found, expected, atol=1e-6, rtol=1e-4)
+    assert torch.allclose(gradient_times_input(model, batch, TARGET), expected, atol=1e-6, rtol=1e-4)
 
 
-def test_one_at_a_time_gives_each_token_the_fall_of_its_own_text() -> None:
-    model = explained("bert")
-    batch = batch_of(model, side="left")
-    target = torch.tensor([0, 1, 2, 0])
+def test_one_at_a_time_gives_each_unit_the_fall_of_its_own_text() -> None:
+    model = double("bert")
+    texts = encoded(model)
 
-    def unchanged(row: Tokens, j: int) -> Tokens:
-        return row
+    def unchanged(tokens: Tokens, unit: TokenMask) -> Tokens:
+        return tokens
 
-    assert (one_at_a_time(model, batch, target, unchanged) == 0).all()
+    def halved(tokens: Tokens, unit: TokenMask) -> Tokens:
+        return tokens.select(torch.arange(len(tokens)) < len(tokens) // 2)
+
+    assert all((scores == 0).all() for scores in one_at_a_time(model, texts, TARGET, unchanged))
+    target = Target.of([0, 1, 2, 0], [1, 2, 0, 1])
+    for text, scores, a, b in zip(
+        texts, one_at_a_time(model, texts, target, halved), target.classes, target.foil[:, 0], strict=True
+    ):
+        whole, half = (
+            model.model(input_ids=ids[None]).logits[0].double()
+            for ids in (text.tokens.input_ids, text.tokens.input_ids[: len(text) // 2])
+        )
+        fall = (whole[a] - whole[b]) - (half[a] - half[b])
+        assert torch.allclose(scores[text.scorable].double(), fall, atol=1e-6)
+        assert (scores[~text.scorable] == 0).all()
+
+
+def test_a_unit_s_score_is_shared_among_its_tokens() -> None:
+    text = encoded(explained("bert"), ["the film was great fun"])[0]
+    units = dataclasses.replace(text, units=(0, 1, 1, 2, 2, 2, 3)).unit_masks
+    scores = from_units(text, units, torch.tensor([3.0, 6.0], dtype=torch.float64))
+    assert scores.tolist() == [0.0, 1.5, 1.5, 2.0, 2.0, 2.0, 0.0]
+    assert scores.dtype == torch.float64
+    assert from_units(text, [], torch.zeros(0)).tolist() == [0.0] * 7

@@ -1,5 +1,9 @@
-"""Properties that every method has on every family."""
+"""Properties that every method has on every family and task."""
 
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -8,42 +12,55 @@ from torch import Tensor
 from torch.overrides import _get_current_function_mode_stack
 from transformers import AttentionInterface
 
-from explainer.explained import ExplainedModel
+from explainer.explained import EncodedText, ExplainedModel, Target
 from explainer.methods import (
     METHODS,
     RPI,
     SIG,
     AbstractMethod,
     GradientShap,
-    IntegratedGradientsMethod,
+    IntegratedGradients,
     KernelShap,
+    LeaveOneOut,
     Lime,
     MaskLRP,
     SubsetRegression,
-    method,
 )
-from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, predicted, relative_error
-from tests.families import EXPERTS, FAMILIES, TEXTS, explained
+from explainer.methods.base import AbstractBatchMethod
+from explainer.methods.best_of import BestOf
+from explainer.methods.contrast import Contrast
+from explainer.methods.loading import load_method
+from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, relative_error
+from tests.families import EXPERTS, FAMILIES, TASKS, TEXTS, explained
 
 CASES: dict[str, AbstractMethod] = {
     **{name: kind() for name, kind in METHODS.items()},
-    "integrated_gradients": IntegratedGradientsMethod(n_steps=4),
+    "integrated_gradients": IntegratedGradients(n_steps=4),
     "gradient_shap": GradientShap(n_samples=4, stdevs=0.1),
     "lime": Lime(n_samples=24),
     "kernel_shap": KernelShap(n_samples=32),
     "sig_quadrature": SIG(n_steps=3),
     "rpi_paper": RPI(preset="paper", layers=(-2,), n_baselines=3, n_steps=4),
     "rpi_last": RPI(layers=-1, n_steps=2),
-    "rpi_best": RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2, select="best"),
+    "rpi_best": BestOf(
+        RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2), by="value_aopc_comprehensiveness"
+    ),
     "subset_regression": SubsetRegression(n_subsets=8),
     "mask_lrp_attn_lrp": MaskLRP(rules="attn_lrp"),
+    "leave_one_out_log_odds": Contrast(LeaveOneOut(), score="log_odds"),
 }
 TYPED = {"encoder": "the [SEP] film", "decoder": "the </s> film", "t5": "the <pad> film"}  # a special token in the text
-WITHOUT_TARGET = {"random", "attention_rollout"}  # neither looks at the class: every target has the same scores
+WITHOUT_TARGET = {"random", "attention_rollout"}  # neither looks at the target: every target has the same scores
 # With a reason, which the method's own tests check.
 REFUSED = {(method, family) for method in ("mask_lrp", "deep_lift") for family in EXPERTS}
+# All families as classifiers; of the other tasks one family that pools the first token, the last, and reads twice.
+OTHER_TASKS = [(task, family) for task in TASKS if task != "classification" for family in ("bert", "llama", "t5")]
 every_method = pytest.mark.parametrize("name", CASES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
+some_families = pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+every_task = pytest.mark.parametrize(
+    ("task", "family"), [*(("classification", family) for family in FAMILIES), *OTHER_TASKS]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +71,24 @@ def served(request: pytest.FixtureRequest) -> None:
         pytest.skip("refused")
 
 
-def unpadded(name: str, model: ExplainedModel, texts: list[str], target: Tensor, side: str = "right") -> list[Tensor]:
-    batch = batch_of(model, texts, side)
-    return batch.split(CASES[name](model, batch, target))
+@cache
+def in_double(family: str, **settings: Any) -> ExplainedModel:
+    return copy.deepcopy(explained(family, **settings)).double() if settings else double(family)
+
+
+def model_of(task: str, family: str) -> ExplainedModel:
+    return explained(family, **TASKS[task])
+
+
+def scores_of(name: str, model: ExplainedModel, texts: Sequence[str | EncodedText], target: Target) -> list[Tensor]:
+    """One tensor per text."""
+    whole = [encoded(model, [text])[0] if isinstance(text, str) else text for text in texts]
+    return list(CASES[name].attribute(model, whole, target).scores)
+
+
+def joined(name: str, model: ExplainedModel, target: Target, texts: Sequence[str | EncodedText] = TEXTS) -> Tensor:
+    """The scores of all texts, one after the other."""
+    return torch.cat(scores_of(name, model, texts, target))
 
 
 def test_every_method_is_a_case() -> None:
@@ -65,38 +97,43 @@ def test_every_method_is_a_case() -> None:
 
 
 @every_method
-@every_family
-def test_scores_do_not_depend_on_padding_side_or_company(family: str, name: str) -> None:
-    model = double(family)
-    target = predicted(model, batch_of(model))
-    alone = torch.cat([unpadded(name, model, [text], target[i : i + 1])[0] for i, text in enumerate(TEXTS)])
-    for side in ("right", "left"):
-        assert relative_error(torch.cat(unpadded(name, model, TEXTS, target, side)), alone) < 1e-5
+@every_task
+def test_scores_do_not_depend_on_padding_side_or_company(task: str, family: str, name: str) -> None:
+    model, method = in_double(family, **TASKS[task]), CASES[name]
+    target = model.predicted(encoded(model))
+    alone = torch.cat([scores_of(name, model, [text], target[i : i + 1])[0] for i, text in enumerate(TEXTS)])
+    assert relative_error(joined(name, model, target), alone) < 1e-5
+    if isinstance(method, AbstractBatchMethod):
+        batch = batch_of(model, side="left")
+        assert relative_error(torch.cat(batch.split(method.scores(model, batch, target))), alone) < 1e-5
 
 
 @every_method
-@every_family
-def test_scores_are_finite_float32_without_graph_and_exactly_0_elsewhere(family: str, name: str) -> None:
-    model = explained(family)
-    for side in ("right", "left"):
-        batch = batch_of(model, [*TEXTS, TYPED[FAMILIES[family][0]]], side)
-        scores = CASES[name](model, batch, predicted(model, batch))
-        assert scores.shape == batch.input_ids.shape
+@every_task
+def test_scores_are_finite_float32_without_graph_and_exactly_0_elsewhere(task: str, family: str, name: str) -> None:
+    model, method = model_of(task, family), CASES[name]
+    texts = encoded(model, [*TEXTS, TYPED[FAMILIES[family][0]]])
+    target = model.predicted(texts)
+    results = [(torch.cat(scores_of(name, model, texts, target)), torch.cat([text.scorable for text in texts]))]
+    if isinstance(method, AbstractBatchMethod):
+        batches = [model.collate(texts, side=side) for side in ("right", "left")]
+        results += [(method.scores(model, batch, target), batch.scorable) for batch in batches]
+    for scores, scorable in results:
+        assert scores.shape == scorable.shape
         assert scores.dtype == torch.float32
         assert not scores.requires_grad
         assert scores.isfinite().all()
-        assert (scores[~batch.scorable] == 0).all()
-        assert (scores[batch.scorable] != 0).any()
+        assert (scores[~scorable] == 0).all()
+        assert (scores[scorable] != 0).any()
 
 
 @every_method
-@every_family
-def test_the_explained_model_is_bit_equal_after_use(family: str, name: str) -> None:
-    model = explained(family)
-    batch = batch_of(model)
+@every_task
+def test_the_explained_model_is_bit_equal_after_use(task: str, family: str, name: str) -> None:
+    model = model_of(task, family)
     registered = set(AttentionInterface._global_mapping)
     with bit_equal_logits(model):
-        CASES[name](model, batch, predicted(model, batch))
+        scores_of(name, model, TEXTS, model.predicted(encoded(model)))
     assert set(AttentionInterface._global_mapping) == registered
     assert _get_current_function_mode_stack() == []
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
@@ -106,8 +143,7 @@ def test_the_explained_model_is_bit_equal_after_use(family: str, name: str) -> N
 @every_family
 def test_the_explained_model_is_bit_equal_after_an_exception_inside(family: str, name: str) -> None:
     model = explained(family)
-    batch = batch_of(model)
-    target = predicted(model, batch)
+    target = model.predicted(encoded(model))
     registered = set(AttentionInterface._global_mapping)
 
     def broken(*_: Any) -> None:
@@ -117,41 +153,159 @@ def test_the_explained_model_is_bit_equal_after_an_exception_inside(family: str,
     with bit_equal_logits(model):
         handle = head.register_forward_hook(broken)
         with pytest.raises(RuntimeError, match="inside the model"):
-            CASES[name](model, batch, target)
+            scores_of(name, model, TEXTS, target)
         handle.remove()
     assert set(AttentionInterface._global_mapping) == registered
     assert _get_current_function_mode_stack() == []
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_TARGET])
-@every_family
-def test_another_target_has_other_scores(family: str, name: str) -> None:
-    model = explained(family)
-    batch = batch_of(model)
-    first, second = (CASES[name](model, batch, torch.full((len(TEXTS),), c)) for c in (0, 1))
+# What is explained
+
+TARGET = Target.of([0, 1, 2, 0])
+FOIL = Target.of([2, 0, 1, 1])
+CONTRAST = Target(TARGET.choices, FOIL.choices)
+# Scores of the others are linear in the objective: the same gradients, passes or subsets with another number.
+NOT_LINEAR = {
+    "gae",  # keeps the positive part of the gradient
+    "rpi_best",  # a choice among candidates
+    "greedy_deletion",  # ranks
+    "greedy_keeping",
+    "subset_regression",  # scales its prior by a factor that is never negative
+    "leave_one_out_log_odds",  # logarithms of probabilities
+    "mask_lrp",  # a mask is found by optimisation
+    "mask_lrp_attn_lrp",
+}
+# These have a score of their own, whatever the target's.
+WITHOUT_SCORE = {*WITHOUT_TARGET, "greedy_deletion", "greedy_keeping", "subset_regression", "leave_one_out_log_odds"}
+with_target = pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_TARGET])
+
+
+@with_target
+@pytest.mark.parametrize(
+    ("task", "family"), [*(("classification", f) for f in FAMILIES), *(of for of in OTHER_TASKS if "multi" in of[0])]
+)
+def test_another_target_has_other_scores(task: str, family: str, name: str) -> None:
+    model = model_of(task, family)
+    first, second = (joined(name, model, Target.of([c] * len(TEXTS))) for c in (0, 1))
     assert relative_error(first, second) > 1e-2
 
 
 @every_method
-@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+@pytest.mark.parametrize(
+    ("task", "family"), [*(("classification", family) for family in ("bert", "gpt2", "t5")), ("multi_label", "bert")]
+)
+def test_a_foil_is_subtracted(task: str, family: str, name: str) -> None:
+    model = in_double(family, **TASKS[task])
+    contrast, plain = joined(name, model, CONTRAST), joined(name, model, TARGET)
+    if name in WITHOUT_TARGET:
+        assert torch.equal(contrast, plain)
+    elif name in NOT_LINEAR:
+        assert relative_error(contrast, plain) > 1e-2
+    else:
+        assert relative_error(contrast, plain - joined(name, model, FOIL)) < 1e-4
+
+
+@every_method
+@some_families
+def test_log_probabilities_less_a_foil_s_are_logits_less_a_foil_s(family: str, name: str) -> None:
+    model = in_double(family)
+    logits, log_probabilities = (joined(name, model, replace(CONTRAST, score=s)) for s in ("logit", "log_prob"))
+    assert relative_error(log_probabilities, logits) < 1e-5
+
+
+@every_method
+@some_families
+def test_the_log_odds_of_one_of_two_labels_are_its_logit_less_the_other_s(family: str, name: str) -> None:
+    model = in_double(family, labels=2)
+    target = Target.of([0, 1, 1, 0])
+    log_odds = joined(name, model, replace(target, score="log_odds"))
+    contrast = joined(name, model, Target(target.choices, 1 - target.choices))
+    # Both of these read log-odds whatever the score, and the other label's are the same with another sign.
+    twice = 2 if name in ("subset_regression", "leave_one_out_log_odds") else 1
+    assert relative_error(twice * log_odds, contrast) < 1e-5
+
+
+@every_method
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_the_log_odds_of_a_label_by_itself_are_its_logit(family: str, name: str) -> None:
+    model = in_double(family, **TASKS["multi_label"])
+    logits, log_odds = (joined(name, model, replace(TARGET, score=score)) for score in ("logit", "log_odds"))
+    assert relative_error(log_odds, logits) < 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_SCORE])
+@pytest.mark.parametrize("task", ["classification", "multi_label"])
+def test_a_log_probability_has_other_scores_than_a_logit(task: str, name: str) -> None:
+    model = in_double("bert", **TASKS[task])
+    logits, log_probabilities = (joined(name, model, replace(TARGET, score=score)) for score in ("logit", "log_prob"))
+    assert log_probabilities.isfinite().all()
+    assert relative_error(log_probabilities, logits) > 1e-3
+
+
+@every_method
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_regression_has_no_log_probability(family: str, name: str) -> None:
+    """Named by the score, whether a target or the method's setting asks for it."""
+    model = model_of("regression", family)
+    target = Target.of([0] * len(TEXTS))
+    with pytest.raises(ValueError, match=r"log_prob.* needs probabilities.*a regression"):
+        Contrast(CASES[name], score="log_prob").attribute(model, encoded(model), target)
+    if name not in WITHOUT_SCORE:
+        with pytest.raises(ValueError, match=r"log_prob.* needs probabilities.*a regression"):
+            scores_of(name, model, TEXTS, replace(target, score="log_prob"))
+
+
+# Units
+
+BY_UNITS = {
+    *("leave_one_out", "leave_one_out_log_odds", "sig", "sig_quadrature", "occlusion", "lime", "kernel_shap"),
+    *("subset_regression", "greedy_deletion", "greedy_keeping"),
+}
+
+
+@every_method
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_units_of_one_token_change_nothing(family: str, name: str) -> None:
+    model = explained(family)
+    texts = [replace(text, units=tuple(range(len(text)))) for text in encoded(model)]
+    assert torch.equal(joined(name, model, TARGET, texts), joined(name, model, TARGET))
+
+
+@every_method
+@some_families
+def test_units_are_taken_away_whole_by_methods_that_perturb_and_left_alone_by_others(family: str, name: str) -> None:
+    model = explained(family)
+    texts = [replace(text, units=tuple(place // 3 for place in range(len(text)))) for text in encoded(model)]
+    grouped, plain = scores_of(name, model, texts, TARGET), scores_of(name, model, TEXTS, TARGET)
+    if name in BY_UNITS:
+        assert all(
+            len(set(of[u].tolist())) == 1 for text, of in zip(texts, grouped, strict=True) for u in text.unit_masks
+        )
+        assert relative_error(torch.cat(grouped), torch.cat(plain)) > 1e-2
+    else:
+        assert torch.equal(torch.cat(grouped), torch.cat(plain))
+
+
+# The rest
+
+
+@every_method
+@some_families
 def test_scores_come_out_the_same_under_no_grad_and_twice(family: str, name: str) -> None:
     model = explained(family)
-    batch = batch_of(model)
-    target = predicted(model, batch)
-    expected = CASES[name](model, batch, target)
-    with torch.no_grad():
-        assert torch.equal(CASES[name](model, batch, target), expected)
+    target = model.predicted(encoded(model))
+    expected = joined(name, model, target)
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            assert torch.equal(joined(name, model, target), expected)
 
 
 @every_method
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_a_text_without_scorable_tokens_gets_zeros(family: str, name: str) -> None:
     model = explained(family)
-    batch = batch_of(model, ["", "the film"])
-    scores = CASES[name](model, batch, torch.zeros(2, dtype=torch.int64))
-    assert (scores[0] == 0).all()
-    alone = CASES[name](model, batch_of(model, [""]), torch.zeros(1, dtype=torch.int64))
-    assert (alone == 0).all()
+    assert (scores_of(name, model, ["", "the film"], Target.of([0, 0]))[0] == 0).all()
+    assert (scores_of(name, model, [""], Target.of([0]))[0] == 0).all()
 
 
 @every_method
@@ -163,22 +317,12 @@ def test_the_cost_is_named_and_does_not_fall_with_length(name: str) -> None:
 @every_method
 def test_settings_name_the_method_and_build_it_again(name: str) -> None:
     settings = CASES[name].settings
-    assert settings.pop("method") in METHODS
-    assert method(CASES[name].name, **settings) == CASES[name]
-
-
-def test_an_unknown_method_is_refused_with_the_names() -> None:
-    with pytest.raises(ValueError, match=r"`method` must be one of random, .*sig.*, got 'nothing'"):
-        method("nothing")
-
-
-def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`settings` of method 'sig': .*steps"):
-        method("sig", steps=3)
+    assert settings["method"] == CASES[name].name in METHODS
+    assert load_method(settings.pop("method"), **settings) == CASES[name]
 
 
 def test_an_end_token_typed_into_a_t5_s_text_is_refused_by_its_index() -> None:
-    """T5ForSequenceClassification pools at the end token and wants as many in each row of a batch."""
+    """T5ForSequenceClassification pools at the end token and wants as many in each text of a batch."""
     with pytest.raises(ValueError, match=r"`texts\[1\]` contains the end token"):
         explained("t5").encode(["the film was fun", "the </s> film"])
 
@@ -188,8 +332,7 @@ def test_long_texts_are_scored_up_to_the_maximum(family: str) -> None:
     model = explained(family)
     with pytest.warns(UserWarning, match="tokens"):
         texts = encoded(model, [" ".join(["fun"] * 60)])
-    batch = model.collate(texts)
     for name in ("attn_lrp", "sig", "leave_one_out"):
-        scores = CASES[name](model, batch, predicted(model, batch))
-        assert scores.shape == (1, 40)
+        scores = scores_of(name, model, texts, model.predicted(texts))[0]
+        assert scores.shape == (40,)
         assert scores.isfinite().all()

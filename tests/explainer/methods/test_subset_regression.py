@@ -1,78 +1,142 @@
 """Subset regression: recovers additive effects, draws subsets like the metrics, and depends on the text alone."""
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, Tokens
+from explainer.explained import EncodedText, ExplainedModel, Readout, Target, TargetValues, Tokens
 from explainer.methods import AttnLRP, SubsetRegression
-from explainer.methods.subset_regression import _log_odds
-from tests.explainer.tools import batch_of, encoded, predicted, relative_error
-from tests.families import TEXTS, explained
+from tests.explainer.tools import double, encoded, relative_error
+from tests.families import TASKS, TEXTS, explained
+
+
+def text_of(ids: Tensor, scorable: Tensor, units: tuple[int, ...] | None = None) -> EncodedText:
+    return EncodedText("", None, Tokens(ids), scorable, (), (), (), units)
 
 
 def additive(effects: Tensor) -> ExplainedModel:
     """A model of two classes whose logit difference is a sum of token effects."""
 
-    def predict(rows: list[Tokens]) -> Tensor:
-        value = torch.stack([effects[row.input_ids].sum() for row in rows])
-        return torch.stack([value, torch.zeros_like(value)], dim=1)
+    def evaluate(sequences: Sequence[Tokens], target: Target) -> TargetValues:
+        value = torch.stack([effects[tokens.input_ids].sum() for tokens in sequences])
+        return Readout(torch.stack([value, torch.zeros_like(value)], dim=1)[:, None]).of(target)
 
     model = copy.copy(explained("bert"))
-    model.predict = predict  # type: ignore[method-assign, assignment]
+    model.evaluate = evaluate  # type: ignore[method-assign]
     return model
+
+
+def scores(method: SubsetRegression, model: ExplainedModel, text: EncodedText, target: Target) -> Tensor:
+    return method.attribute(model, [text], target).scores[0]
 
 
 def test_an_additive_model_s_effects_are_found_exactly_but_for_a_constant() -> None:
     effects = torch.randn(30)
-    ids = torch.arange(4, 16)[None]
-    scorable = torch.ones_like(ids, dtype=torch.bool)
-    scorable[0, 0] = False
-    batch = TokenBatch(ids, torch.ones_like(ids), scorable)
+    scorable = torch.ones(12, dtype=torch.bool)
+    scorable[0] = False
+    text = text_of(torch.arange(4, 16), scorable)
     method = SubsetRegression(n_subsets=256, ridge=1e-6, prior=False)
-    scores = method(additive(effects), batch, torch.tensor([0]))[0]
-    found, true = scores[1:], effects[5:16]
-    assert scores[0] == 0
-    assert torch.allclose(found - found.mean(), true - true.mean(), atol=1e-3)
+    fitted = scores(method, additive(effects), text, Target.of([0]))
+    fitted, true = fitted[1:], effects[5:16]
+    assert torch.allclose(fitted - fitted.mean(), true - true.mean(), atol=1e-3)
 
 
-def test_log_odds_of_three_classes() -> None:
-    model = explained("bert")
-    rows = [text.tokens for text in encoded(model)]
-    probabilities = model.predict(rows).softmax(dim=1)[:, 2]
-    found = _log_odds(model, rows, torch.full((len(rows),), 2))
-    assert torch.allclose(found, torch.logit(probabilities), atol=1e-4)
+def test_an_additive_model_s_effects_of_units_are_found_and_shared() -> None:
+    effects = torch.randn(30)
+    scorable = torch.ones(12, dtype=torch.bool)
+    scorable[0] = False
+    text = text_of(torch.arange(4, 16), scorable, units=(0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 5))
+    method = SubsetRegression(n_subsets=256, ridge=1e-6, prior=False)
+    fitted = scores(method, additive(effects), text, Target.of([0]))
+    assert all(len(set(fitted[unit].tolist())) == 1 for unit in text.unit_masks)
+    sums, true = (torch.stack([of[unit].sum() for unit in text.unit_masks]) for of in (fitted, effects[4:16]))
+    assert torch.allclose(sums - sums.mean(), true - true.mean(), atol=1e-3)
+
+
+@pytest.mark.parametrize("foil", [None, [1]])
+def test_effects_are_the_log_odds_less_the_mean_of_their_size(foil: list[int] | None) -> None:
+    """One model call per subset, and the logit function of probabilities; of a foil the same is subtracted."""
+    model = double("bert")
+    text = encoded(model, TEXTS[3:])[0]
+    method = SubsetRegression(n_subsets=8)
+    effects = method.effects(model, [text], Target.of([2], foil))[0]
+    subsets, ids = method._subsets(text), text.tokens.input_ids
+    expected = []
+    for changed in (~subsets, subsets | ~text.scorable):
+        logits = torch.cat([model.model(input_ids=ids[kept][None]).logits for kept in changed])
+        odds = torch.logit(logits.double().softmax(dim=1))
+        value = odds[:, 2] if foil is None else odds[:, 2] - odds[:, foil[0]]
+        expected.append(value - value.view(2, 4).mean(dim=0).repeat(2))  # four sizes, in turn
+    assert torch.allclose(effects.value, torch.cat(expected), atol=1e-5)
+    assert effects.design.shape == (16, len(text))
+    assert torch.equal(effects.design[:8], -effects.design[8:])
+
+
+def test_a_regression_s_effects_are_those_of_its_value() -> None:
+    model = explained("bert", **TASKS["regression"])
+    text = encoded(model, TEXTS[3:])[0]
+    method = SubsetRegression(n_subsets=8)
+    value = method.effects(model, [text], Target.of([0]))[0].value[:8]
+    ids = text.tokens.input_ids
+    outputs = torch.stack([model.model(input_ids=ids[~s][None]).logits[0, 0] for s in method._subsets(text)])
+    assert torch.allclose(value.float(), outputs - outputs.view(2, 4).mean(dim=0).repeat(2), atol=1e-5)
 
 
 def test_subsets_have_the_metrics_sizes_and_scorable_tokens_only() -> None:
-    row = Tokens(torch.arange(24))
     scorable = torch.ones(24, dtype=torch.bool)
     scorable[[0, -1]] = False
-    subsets = SubsetRegression(n_subsets=8)._subsets(row, scorable)
+    subsets = SubsetRegression(n_subsets=8)._subsets(text_of(torch.arange(24), scorable))
     assert subsets.sum(dim=1).tolist() == [1, 2, 4, 11] * 2
     assert not subsets[:, ~scorable].any()
     assert len({tuple(subset.tolist()) for subset in subsets}) == 8
 
 
+def test_subsets_of_units_contain_them_whole() -> None:
+    scorable = torch.ones(24, dtype=torch.bool)
+    scorable[[0, -1]] = False
+    text = text_of(torch.arange(24), scorable, units=tuple(place % 6 for place in range(24)))
+    subsets = SubsetRegression(n_subsets=8)._subsets(text)
+    inside = torch.stack([subsets[:, unit].all(dim=1) for unit in text.unit_masks])
+    touched = torch.stack([subsets[:, unit].any(dim=1) for unit in text.unit_masks])
+    assert torch.equal(inside, touched)
+    assert inside.sum(dim=0).tolist() == [1, 1, 1, 3] * 2
+    assert not subsets[:, ~scorable].any()
+
+
 def test_an_endless_ridge_leaves_the_prior_s_ranking() -> None:
-    model: ExplainedModel = explained("bert")
-    batch = batch_of(model, TEXTS[1:2])
-    target = predicted(model, batch)
-    prior = AttnLRP()(model, batch, target)
-    scores = SubsetRegression(n_subsets=8, ridge=1e12)(model, batch, target)
-    cosine = torch.cosine_similarity(scores[0], prior[0], dim=0).abs()
-    assert cosine > 1 - 1e-4 or scores.abs().max() < 1e-6
+    model = explained("bert")
+    text = encoded(model, TEXTS[1:2])[0]
+    target = model.predicted([text])
+    prior = AttnLRP().attribute(model, [text], target).scores[0]
+    fitted = scores(SubsetRegression(n_subsets=8, ridge=1e12), model, text, target)
+    cosine = torch.cosine_similarity(fitted, prior, dim=0).abs()
+    assert cosine > 1 - 1e-4 or fitted.abs().max() < 1e-6
+
+
+def test_an_endless_ridge_leaves_the_prior_s_sums_over_units() -> None:
+    model = explained("bert")
+    text = encoded(model, TEXTS[1:2])[0]
+    text = replace(text, units=tuple(place // 3 for place in range(len(text))))
+    target = model.predicted([text])
+    prior = AttnLRP().attribute(model, [text], target).scores[0]
+    fitted = scores(SubsetRegression(n_subsets=8, ridge=1e12), model, text, target)
+    sums = [torch.stack([of[unit].sum() for unit in text.unit_masks]) for of in (fitted, prior)]
+    assert torch.cosine_similarity(*sums, dim=0).abs() > 1 - 1e-4 or fitted.abs().max() < 1e-6
 
 
 def test_more_subsets_come_closer_to_each_other() -> None:
     model = explained("bert")
-    batch = batch_of(model, TEXTS[3:])
-    target = predicted(model, batch)
+    text = encoded(model, TEXTS[3:])[0]
+    target = model.predicted([text])
 
     def spread(n: int) -> float:
         first, second = (
-            SubsetRegression(n_subsets=n, ridge=1e-3, prior=False, seed=seed)(model, batch, target) for seed in (0, 1)
+            scores(SubsetRegression(n_subsets=n, ridge=1e-3, prior=False, seed=seed), model, text, target)
+            for seed in (0, 1)
         )
         return float(relative_error(first, second))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explainer.rendering.colour import AGAINST, FOR, NEUTRAL, colour, contrast, ink, strengths
+from explainer.rendering.colour import AGAINST, FOR, NEUTRAL, colour, contrast, ink_on, strengths
 
 
 def test_the_ends_and_the_middle() -> None:
@@ -26,10 +26,10 @@ def test_stronger_is_further_from_white() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_strengths_keep_sign_order_and_zero(scores: list[float]) -> None:
-    found = strengths(scores)
-    assert max(abs(value) for value in found) == pytest.approx(1.0 if any(scores) else 0.0)
+    shades = strengths(scores)
+    assert max(abs(value) for value in shades) == pytest.approx(1.0 if any(scores) else 0.0)
     assert all(
-        (value > 0) <= (score > 0) and (value < 0) <= (score < 0) for value, score in zip(found, scores, strict=True)
+        (value > 0) <= (score > 0) and (value < 0) <= (score < 0) for value, score in zip(shades, scores, strict=True)
     )
 
 
@@ -41,7 +41,7 @@ def test_nothing_to_scale_stays_zero(scores: list[float]) -> None:
 @given(st.floats(-1.0, 1.0), st.tuples(*[st.integers(0, 255)] * 3))
 def test_ink_is_readable_on_any_colour(strength: float, paper: tuple[int, int, int]) -> None:
     background = colour(strength, paper)
-    assert contrast(ink(background), background) >= 4.5
+    assert contrast(ink_on(background), background) >= 4.5
 
 
 def test_contrast_is_that_of_wcag() -> None:

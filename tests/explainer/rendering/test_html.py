@@ -76,18 +76,18 @@ def test_both_texts_are_whole() -> None:
 @given(odd(), st.sampled_from(["word", "token"]))
 def test_what_is_copied_from_the_page_is_the_text(changes: dict[str, Any], level: str) -> None:
     explanation = example(**changes)
-    found = Balanced.read(fragment(view(explanation, level=level, max_words=None)))
-    assert found.heat == [text for text in (explanation.text, explanation.text_pair) if text is not None]
+    parser = Balanced.read(fragment(view(explanation, level=level, max_words=None)))
+    assert parser.heat == [text for text in (explanation.text, explanation.text_pair) if text is not None]
 
 
 @given(st.data())
 def test_every_row_side_by_side_has_every_letter(data: st.DataObject) -> None:
     text = data.draw(TEXTS)
     changes = data.draw(st.lists(odd(text, pair=False), min_size=2, max_size=3))
-    maps = {str(i): example(**one) for i, one in enumerate(changes)}
-    rows = Balanced.read(fragment(View(maps, level="token", max_words=None))).heat
-    for i in range(len(maps)):
-        assert "".join("".join(rows[i :: len(maps)]).split()) == "".join(text.split())
+    explanations = {str(i): example(**one) for i, one in enumerate(changes)}
+    rows = Balanced.read(fragment(View(explanations, level="token", max_words=None))).heat
+    for i in range(len(explanations)):
+        assert "".join("".join(rows[i :: len(explanations)]).split()) == "".join(text.split())
 
 
 def test_words_lie_on_their_colour_with_their_score() -> None:

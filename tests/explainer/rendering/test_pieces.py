@@ -14,10 +14,10 @@ from tests.explainer.test_explanation import example
 @given(odd(), st.sampled_from(["word", "token"]))
 def test_pieces_are_the_text(changes: dict[str, Any], level: str) -> None:
     explanation = example(**changes)
-    found = pieces(explanation, level)  # type: ignore[arg-type]
+    shown = pieces(explanation, level)  # type: ignore[arg-type]
     texts = [explanation.text] + ([] if explanation.text_pair is None else [explanation.text_pair])
-    assert ["".join(piece.text for piece in text) for text in found] == texts
-    for text in found:
+    assert ["".join(piece.text for piece in text) for text in shown] == texts
+    for text in shown:
         assert [piece.start for piece in text] == [sum(len(p.text) for p in text[:i]) for i in range(len(text))]
 
 

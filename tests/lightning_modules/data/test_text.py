@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_lightning import Trainer
 
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
-from lightning_modules.data.text import LengthBuckets, TextData
+from lightning_modules.data.text import LengthBuckets, TextData, data_of
 from lightning_modules.mask import MaskTraining
 
 
@@ -47,15 +48,49 @@ def test_files_of_each_kind_give_the_same_examples(tmp_path: Path) -> None:
         text = TextData(files={"test": str(tmp_path / name)}, text="premise", text_pair="hypothesis", label="gold")
         text.setup("test")
         (batch,) = list(text.test_dataloader())
-        assert (batch.texts, batch.text_pairs, batch.labels.tolist()) == (["c", "a b"], ["e", "d"], [0, 1])
+        assert (batch.texts, batch.text_pairs, batch.labels) == (["c", "a b"], ["e", "d"], [0, 1])
         assert batch.index == [1, 0]
 
 
-def test_a_file_without_labels_has_labels_minus_one(tmp_path: Path) -> None:
-    (tmp_path / "d.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
-    text = TextData(files={"test": str(tmp_path / "d.jsonl")}, label=None)
-    text.setup()
-    assert text.examples("test").labels.tolist() == [-1]
+def test_labels_are_those_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(json.dumps({"text": "x", "label": "good"}) + "\n")
+    for label, expected in (("label", ["good"]), (None, [None])):
+        text = TextData(files={"test": str(tmp_path / "d.jsonl")}, label=label)
+        text.setup()
+        assert text.examples("test").labels == expected
+
+
+class Lengths:
+    """Annotations of a split: the length of each text."""
+
+    def __init__(self, data: TextData) -> None:
+        self.texts = data.examples("train").texts
+
+    def batch(self, index: list[int]) -> list[int]:
+        return [len(self.texts[i]) for i in index]
+
+
+def test_the_loader_gives_annotated_texts_until_the_run_ends(files: dict[str, str]) -> None:
+    data = TextData(files=files, batch_size=8)
+    data.setup()
+    plain = list(data.train_dataloader())
+    data.annotate("train", Lengths(data))
+    assert list(data.train_dataloader()) == [[len(text) for text in batch.texts] for batch in plain]
+    assert [batch.index for batch in data.val_dataloader()] == [list(batch.index) for batch in data.val_dataloader()]
+    data.teardown()
+    assert [batch.texts for batch in data.train_dataloader()] == [batch.texts for batch in plain]
+
+
+def test_the_first_texts_are_at_most_all(files: dict[str, str]) -> None:
+    data = TextData(files=files)
+    data.setup()
+    assert data.first("test", 3).index == [0, 1, 2]
+    assert data.first("test", 100).texts == data.examples("test").texts
+
+
+def test_a_run_on_other_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be a `TextData`, got NoneType"):
+        data_of(Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False))
 
 
 def test_limit_takes_the_first_texts(files: dict[str, str]) -> None:

@@ -1,11 +1,11 @@
-"""Baselines of RPI, drawn by whatever keeps the contract of `base.AbstractBaseline`."""
+"""The baselines of RPI: samplers of attention, all subclasses of `base.AbstractBaseline`."""
 
 from pathlib import Path
 
 from explainer.methods.rpi.baselines.base import AbstractBaseline as AbstractBaseline
+from explainer.methods.rpi.baselines.base import Attention as Attention
 from explainer.methods.rpi.baselines.base import AttentionState as AttentionState
-from explainer.methods.rpi.baselines.base import Maps as Maps
-from explainer.methods.rpi.baselines.base import recorded as recorded
+from explainer.methods.rpi.baselines.base import record_attention as record_attention
 from explainer.methods.rpi.baselines.learned import Learned as Learned
 from explainer.methods.rpi.baselines.untrained import AllReference, Gaussian, Zero
 
@@ -13,7 +13,7 @@ SAMPLERS: dict[str, AbstractBaseline] = {baseline.name: baseline for baseline in
 
 
 def sampler(baseline: str | AbstractBaseline) -> AbstractBaseline:
-    """The sampler of that name, that of an exported folder, or the one given.
+    """The sampler of that name, the learned one of an exported folder, or the sampler given.
 
     Raises:
         ValueError: when there is no such sampler.

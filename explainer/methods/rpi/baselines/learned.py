@@ -1,7 +1,7 @@
-"""Baselines of RPI drawn from a trained diffusion over attention: plausible rows that know nothing of the text.
+"""Baselines of RPI drawn from a trained diffusion over attention: plausible attention that does not depend on the text.
 
-A sample starts from the text's own attention, noised to t = start * T, and goes by DDIM to the attention of a text
-whose every scorable token is replaced by the baseline token. `lightning_modules.baseline` trains the diffusion.
+A sample starts from the text's own attention, noised to t = start * T. DDIM takes it from there to the attention of a
+text in which every scorable token is the baseline token. `lightning_modules.baseline` trains the diffusion.
 """
 
 import functools
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explainer.explained import ExplainedModel
-from explainer.methods.rpi.baselines.base import AbstractBaseline, AttentionState, Maps, white_noise
+from explainer.methods.rpi.baselines.base import AbstractBaseline, Attention, AttentionState, white_noise
 from explainer.methods.rpi.diffusion import AttentionDiffusion, Condition
 from explainer.methods.rpi.diffusion.attention import logarithms
 from explainer.storage.provenance import digest_of
@@ -30,19 +31,22 @@ class Learned(AbstractBaseline):
 
     Args:
         diffusion: the trained network.
-        digest: names its weights.
+        digest: a hash of its weights.
         tokenizer: fingerprint of the tokenizer of the model that it was trained for.
-        reading: RPI's settings that it was trained for, beside its layers.
+        rpi_settings: the settings of RPI that it was trained for, apart from the layers.
         n_steps: of DDIM, from 1 to 50.
         start: t / T that the text's own attention is noised to.
+
+    Raises:
+        ValueError: on `n_steps` or `start` out of range.
     """
 
     name: ClassVar[str] = "learned"
-    forwards: ClassVar[float] = 3.0  # a forward and a backward pass; of short texts less (benchmarks/sampling.py)
+    forwards: ClassVar[float] = 3.0  # as much time as a forward and a backward pass; less on short texts
     diffusion: AttentionDiffusion = field(compare=False, repr=False)
     digest: str
     tokenizer: str
-    reading: dict[str, Any] = field(default_factory=dict, hash=False)
+    rpi_settings: dict[str, Any] = field(default_factory=dict, hash=False)
     n_steps: int = 4
     start: float = 1.0
 
@@ -54,36 +58,39 @@ class Learned(AbstractBaseline):
 
     @property
     def path(self) -> dict[str, Any]:
-        return {**self.reading, "layers": self.diffusion.layers}
+        return {**self.rpi_settings, "layers": self.diffusion.layers}
 
     @property
     def key(self) -> str:
         return f"{self.name} {self.digest} n_steps={self.n_steps} start={self.start}"
 
     @torch.no_grad()
-    def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
+    def __call__(self, state: AttentionState, sample: int, seed: int) -> Attention:
         self._check(state)
-        diffusion = self.diffusion.to(state.maps.device)
+        diffusion = self.diffusion.to(state.attention.device)
         return drawn(diffusion, state, white_noise(state, sample, seed), self.n_steps, self.start)
 
     def _check(self, state: AttentionState) -> None:
-        """Raises `ValueError` when this is not what the diffusion was trained on."""
+        """Refuse layers and models that the diffusion was not trained on."""
         if state.layers != self.diffusion.layers:
             raise ValueError(
                 f"`layers` must be {self.diffusion.layers}, which this baseline was trained on, got {state.layers}. "
                 "Leave `layers` out, or train another."
             )
-        if state.explained.text.fingerprint != self.tokenizer or state.maps.shape[2] != self.diffusion.heads:
+        if state.explained.text.fingerprint != self.tokenizer or state.attention.shape[2] != self.diffusion.heads:
             raise ValueError(
                 f"`baseline` was trained for another model than {state.explained.name!r}: train one for this model."
             )
 
     @classmethod
     def load(cls, folder: str | Path, **settings: Any) -> "Learned":
-        """The baseline that `explainer export` wrote; `settings` replace those of its file.
+        """The baseline that `explainer export` wrote.
+
+        Args:
+            settings: fields of the class, instead of those in the folder.
 
         Raises:
-            ValueError: when the folder holds none.
+            ValueError: when the folder holds no baseline.
         """
         weights = Path(folder) / WEIGHTS
         loaded = _load(str(folder), weights.stat().st_mtime_ns if weights.is_file() else 0)
@@ -93,7 +100,7 @@ class Learned(AbstractBaseline):
         """Write config.json and model.safetensors.
 
         Args:
-            dtype: of the stored weights, which are loaded in float32 whatever it is; that of training by default.
+            dtype: of the stored weights; that of training by default. They are always loaded in float32.
         """
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.diffusion.state_dict()
@@ -102,37 +109,41 @@ class Learned(AbstractBaseline):
         save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
         config = {"amortex": 1, "kind": KIND, "explained_model": explained.name, "tokenizer_sha256": self.tokenizer}
         sampling = {"n_steps": self.n_steps, "start": self.start}
-        config |= {"sampling": sampling, "reading": self.reading, "diffusion": self.diffusion.settings}
+        config |= {"sampling": sampling, "reading": self.rpi_settings, "diffusion": self.diffusion.settings}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
-def drawn(diffusion: AttentionDiffusion, state: AttentionState, noise: Maps, n_steps: int, start: float) -> Maps:
-    """Baselines of the texts: their own attention, noised to start * T, and DDIM from there."""
+def drawn(
+    diffusion: AttentionDiffusion, state: AttentionState, noise: Attention, n_steps: int, start: float
+) -> Attention:
+    """Baselines for the texts: DDIM from their own attention, noised to start * T."""
     condition = condition_of(state, state.batch.scorable)
-    maps, noise = (values.transpose(0, 1).float() for values in (state.maps, noise))
-    found = diffusion.sampled(logarithms(maps), noise, condition, n_steps, start).transpose(0, 1).to(state.maps)
-    return torch.where(condition.valid.transpose(0, 1)[:, :, None], found, state.maps)
+    # The diffusion has the texts as its first dimension, and works in float32.
+    attention, noise = (values.transpose(0, 1).float() for values in (state.attention, noise))
+    sample = diffusion.sampled(logarithms(attention), noise, condition, n_steps, start)
+    valid = condition.valid.transpose(0, 1)[:, :, None]
+    return torch.where(valid, sample.transpose(0, 1).to(state.attention), state.attention)
 
 
-def condition_of(state: AttentionState, replaced: Tensor) -> Condition:
-    """What the denoiser may know of the texts."""
+def condition_of(state: AttentionState, replaced: Bool[Tensor, "batch seq"]) -> Condition:
+    """The denoiser's information about the texts; `replaced` marks the tokens that are to be the baseline token."""
     return Condition(state.valid.transpose(0, 1), replaced, state.hidden.float())
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: str, written: int) -> dict[str, Any]:
-    """The arguments of `Learned`, read once; `written` tells a file from its successor."""
+def _load(folder: str, modified_ns: int) -> dict[str, Any]:
+    """The arguments of `Learned`, read once per folder and time at which its weights were written."""
     try:
         config = json.loads((Path(folder) / CONFIG).read_text())
         if config["kind"] != KIND:
             raise ValueError(f"it holds a {config['kind']!r}")
         diffusion = AttentionDiffusion(**config["diffusion"])
         diffusion.load_state_dict(load_file(Path(folder) / WEIGHTS))
-        known = {"tokenizer": config["tokenizer_sha256"], "reading": config["reading"], **config["sampling"]}
+        settings = {"tokenizer": config["tokenizer_sha256"], "rpi_settings": config["reading"], **config["sampling"]}
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"`baseline` {folder!r} is no exported baseline ({error}). Train one by `explainer fit --config "
             "configs/rpi_baseline.yaml` and export it by `explainer export --ckpt ... --output DIR`."
         ) from error
     diffusion = diffusion.requires_grad_(False).eval()
-    return {"diffusion": diffusion, "digest": digest_of(diffusion.state_dict())[:16], **known}
+    return {"diffusion": diffusion, "digest": digest_of(diffusion.state_dict())[:16], **settings}

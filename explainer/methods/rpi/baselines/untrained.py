@@ -1,4 +1,4 @@
-"""Baselines that nothing was trained for.
+"""Baselines without training.
 
 The published one (Barkan et al., Improving LLM Attributions with Randomized Path-Integration, EMNLP Findings 2024) is
 the end of a Gaussian diffusion of the attention A itself, beta growing linearly over T steps:
@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import torch
 
-from explainer.explained import edit_attention_maps
-from explainer.explained.upper_layers import LayerMaps
-from explainer.methods.rpi.baselines.base import AbstractBaseline, AttentionState, Maps, white_noise
+from explainer.explained import edit_attention_weights
+from explainer.explained.upper_layers import LayerAttention
+from explainer.methods.rpi.baselines.base import AbstractBaseline, Attention, AttentionState, white_noise
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,11 @@ class Gaussian(AbstractBaseline):
     first: float = 1e-4
     last: float = 0.02
 
-    def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
-        kept = float((1 - torch.linspace(self.first, self.last, self.n_timesteps, dtype=torch.float64)).prod())
+    def __call__(self, state: AttentionState, sample: int, seed: int) -> Attention:
+        kept = float((1 - torch.linspace(self.first, self.last, self.n_timesteps, dtype=torch.float64)).prod())  # abar
         noise = white_noise(state, sample, seed)
-        return torch.where(
-            state.valid[:, :, None], math.sqrt(kept) * state.maps + math.sqrt(1 - kept) * noise, state.maps
-        )
+        noised = math.sqrt(kept) * state.attention + math.sqrt(1 - kept) * noise
+        return torch.where(state.valid[:, :, None], noised, state.attention)
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,21 @@ class AllReference(AbstractBaseline):
     deterministic: ClassVar[bool] = True
     forwards: ClassVar[float] = 1.0
 
-    def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
+    def __call__(self, state: AttentionState, sample: int, seed: int) -> Attention:
         batch, explained = state.batch, state.explained
         reference = batch.input_ids.masked_fill(batch.scorable, explained.baseline_token_id)
-        read = LayerMaps(explained, state.layers)
-        with torch.no_grad(), edit_attention_maps(explained.model, read):
+        reader = LayerAttention(explained, state.layers)
+        with torch.no_grad(), edit_attention_weights(explained.model, reader):
             explained(replace(batch, input_ids=reference))
-        return read.maps
+        return reader.attention
 
 
 @dataclass(frozen=True)
 class Zero(AbstractBaseline):
-    """No attention at all, where Hao et al. (Self-Attention Attribution, AAAI 2021) start their path."""
+    """No attention at all, where the path of Hao et al. (Self-Attention Attribution, AAAI 2021) starts."""
 
     name: ClassVar[str] = "zero"
     deterministic: ClassVar[bool] = True
 
-    def __call__(self, state: AttentionState, sample: int, seed: int) -> Maps:
-        return state.maps.masked_fill(state.valid[:, :, None], 0.0)
+    def __call__(self, state: AttentionState, sample: int, seed: int) -> Attention:
+        return state.attention.masked_fill(state.valid[:, :, None], 0.0)

@@ -1,4 +1,4 @@
-"""A diffusion over attention maps: learned baselines of RPI (`explainer.methods.rpi.baselines.learned`)."""
+"""A diffusion over attention, from which RPI's learned baselines are drawn (`baselines.learned`)."""
 
 from explainer.methods.rpi.diffusion.attention import AttentionDiffusion as AttentionDiffusion
 from explainer.methods.rpi.diffusion.denoiser import Condition as Condition

@@ -1,8 +1,8 @@
 """A diffusion over the attention of some layers, in row-wise log space, so that a sample is attention by construction.
 
-z = log A, centred in each row over the entries that the layer's mask lets through, divided by a scale a head. The
-softmax over those entries decodes it: rows sum to one, the future and the padding get exactly nothing. Noise is centred
-in the same way: it stays in the space of the data.
+z = log A, centred in each row over the entries that the layer's mask lets through, and divided by one scale per head.
+The softmax over those entries is the way back: rows sum to one, and future and padding get exactly 0. Noise is centred
+in the same way, so that z never leaves the space of centred rows.
 """
 
 import math
@@ -12,23 +12,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from explainer.methods.rpi.diffusion.denoiser import Condition, Denoiser
+from explainer.methods.rpi.diffusion.denoiser import Condition, Denoiser, Pairs
 from explainer.methods.rpi.diffusion.schedule import Schedule, Times
 
-FLOOR = 1e-6  # attention below it is told from nothing by no baseline
+FLOOR = 1e-6
+"""Smaller attention weights are treated as zero; no baseline can tell them apart."""
 
 LayerHeads = Float[Tensor, "batch layers heads seq seq"]
 Valid = Bool[Tensor, "batch layers seq seq"]
 
 
 class AttentionDiffusion(nn.Module):
-    """Schedule, denoiser, and the way from attention to what they work on and back.
+    """Schedule and denoiser, and the conversion between attention and the z that they work on.
 
     Args:
         layers: indices of the blocks whose attention this is, from the lowest up.
         heads: attention heads of a block.
         hidden_size: width of the explained model.
-        width: of an entry's vector in the denoiser.
+        width: of the denoiser's vector per entry.
         depth: blocks of the denoiser.
         use_hidden: whether the denoiser sees the state that enters the lowest layer.
         schedule: `linear` or `cosine`.
@@ -60,24 +61,34 @@ class AttentionDiffusion(nn.Module):
         self.register_buffer("scale", torch.ones(len(layers), heads, 1, 1))
 
     def encoded(self, logs: LayerHeads, valid: Valid) -> LayerHeads:
-        """Attention's logarithms as the z they stand for; whatever they are where not valid, infinite too."""
+        """z of the logarithms of attention; entries that are not valid may hold anything, infinities included."""
         return centred(logs.clamp(min=math.log(FLOOR)), valid) / self.scale
 
     def decoded(self, z: LayerHeads, valid: Valid) -> LayerHeads:
         """Attention: rows sum to one over the valid entries, 0 elsewhere."""
-        there = valid[:, :, None]
-        shut = torch.where(there | ~there.any(dim=-1, keepdim=True), 0.0, -torch.inf).to(z)  # of an empty row: nothing
-        return (z * self.scale).add_(shut).softmax(dim=-1) * there
+        attended = valid[:, :, None]
+        # A row without valid entries stays open, since a softmax over none of them would be NaN; it is set to 0 below.
+        open_ = attended | ~attended.any(dim=-1, keepdim=True)
+        closed = torch.where(open_, 0.0, -torch.inf).to(z)
+        return (z * self.scale).add_(closed).softmax(dim=-1) * attended
 
-    def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Tensor | None = None) -> LayerHeads:
-        """The network's word about z_t: noise or v, in the space of the data."""
+    def predicted(self, z: LayerHeads, t: Times, condition: Condition, known: Pairs | None = None) -> LayerHeads:
+        """The denoiser's output at z_t, noise or v, centred like the data.
+
+        Args:
+            known: `self.denoiser.known(condition)`, to reuse it when denoising at several times.
+        """
         share = t.to(z) / self.schedule.n_timesteps
         return centred(self.denoiser(z.flatten(1, 2), share, condition, known).view_as(z), condition.valid)
 
     def sampled(
         self, logs: LayerHeads, noise: LayerHeads, condition: Condition, n_steps: int, start: float
     ) -> LayerHeads:
-        """Attention, by DDIM from the logarithms of a text's own, noised to start * T."""
+        """Attention, by DDIM from the text's own, noised to start * T.
+
+        Args:
+            logs: the logarithms of the text's own attention.
+        """
         highest = torch.full((len(logs),), self.schedule.times(n_steps, start)[0], device=logs.device)
         noised = centred(self.schedule.noised(logs / self.scale, highest, noise), condition.valid)
         known = self.denoiser.known(condition, logs.dtype)
@@ -87,12 +98,12 @@ class AttentionDiffusion(nn.Module):
 
 def centred(values: LayerHeads, valid: Valid) -> LayerHeads:
     """Each row of finite values minus its mean over the valid entries; 0 elsewhere."""
-    there = valid[:, :, None].to(values)  # a product is several times as fast as a masked fill
-    values = values * there
-    mean = values.sum(dim=-1, keepdim=True) / there.sum(dim=-1, keepdim=True).clamp(min=1)
-    return values.sub_(mean).mul_(there)
+    counted = valid[:, :, None].to(values)  # a product is several times as fast as a masked fill
+    values = values * counted
+    mean = values.sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp(min=1)
+    return values.sub_(mean).mul_(counted)
 
 
-def logarithms(maps: Float[Tensor, "*shape seq seq"]) -> Float[Tensor, "*shape seq seq"]:
-    """log of attention, bounded below."""
-    return maps.clamp(min=FLOOR).log()
+def logarithms(attention: Float[Tensor, "*shape seq seq"]) -> Float[Tensor, "*shape seq seq"]:
+    """The logarithms of attention weights, those of weights below `FLOOR` raised to that of `FLOOR`."""
+    return attention.clamp(min=FLOOR).log()

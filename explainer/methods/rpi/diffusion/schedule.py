@@ -1,4 +1,4 @@
-"""Noise schedules, the forward process, and DDIM, of whatever is diffused.
+"""Noise schedules, the forward process, and DDIM, for tensors of any shape.
 
 Forward (Ho et al., DDPM, NeurIPS 2020): z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, abar_t = prod_s<=t (1 - beta_s).
 Linear betas are theirs; the cosine abar is Nichol & Dhariwal's (ICML 2021, equation 17, beta at most 0.999).
@@ -22,7 +22,7 @@ Times = Int64[Tensor, " batch"]
 
 
 class Schedule(nn.Module):
-    """abar over t = 0 (nothing but data) ... T, and what follows from it.
+    """abar at t = 0 (data without noise) ... T, and the forward and reverse steps that follow from it.
 
     Args:
         kind: `linear` (beta from `first` to `last`) or `cosine`.
@@ -34,6 +34,7 @@ class Schedule(nn.Module):
     """
 
     kept: Tensor
+    """abar_t, the share of the variance that is data: a buffer under this name in saved weights."""
 
     def __init__(
         self,
@@ -59,17 +60,17 @@ class Schedule(nn.Module):
         self.register_buffer("kept", torch.cat([torch.ones(1), (1 - betas).cumprod(dim=0).float()]))
 
     def noised(self, clean: State, t: Times, noise: State) -> State:
-        """A sample of q(z_t | z_0), one t a row."""
+        """A sample of q(z_t | z_0), with one t per row."""
         signal, sigma = self._scales(t, clean)
         return torch.addcmul(signal * clean, sigma, noise)
 
     def aim(self, clean: State, t: Times, noise: State) -> State:
-        """What the network should say of z_t."""
+        """The quantity that the network learns to predict at z_t: the noise, or v."""
         signal, sigma = self._scales(t, clean)
         return noise if self.prediction == "eps" else signal * noise - sigma * clean
 
     def times(self, n_steps: int, start: float = 1.0) -> list[int]:
-        """The t that DDIM visits, from start * T down to 0, no t twice.
+        """The t that DDIM visits, from start * T down to 0, each once.
 
         Raises:
             ValueError: when there is no step, or `start` is not in (0, 1].
@@ -77,8 +78,8 @@ class Schedule(nn.Module):
         if n_steps < 1 or not 0 < start <= 1:
             raise ValueError(f"`n_steps` must be at least 1 and `start` in (0, 1], got {n_steps} and {start}.")
         highest = max(round(start * self.n_timesteps), 1)
-        found = torch.linspace(highest, 0, n_steps + 1).round().long().tolist()
-        return sorted(set(found), reverse=True)
+        times = torch.linspace(highest, 0, n_steps + 1).round().long().tolist()
+        return sorted(set(times), reverse=True)
 
     def ddim(self, predict: Callable[[State, Times], State], z: State, n_steps: int, start: float = 1.0) -> State:
         """z_0 from z at t = start * T, in `n_steps` steps at most; `predict(z, t)` is the network."""
@@ -88,17 +89,26 @@ class Schedule(nn.Module):
         return z
 
     def step(self, z: State, predicted: State, now: float, after: float) -> State:
-        """From z where abar is `now` to where it is `after`, along what the network says of z.
+        """One step of DDIM, from z_t to z_s.
 
-        z_0_hat and eps_hat are linear in z and the prediction, and so is what DDIM makes of them.
+        DDIM's z_s is linear in z_0_hat and eps_hat, which are linear in z and the network's output. So the step needs
+        two factors only: one of z, one of the output.
+
+        Args:
+            predicted: the network's output at z.
+            now: abar_t.
+            after: abar_s.
         """
-        signal, sigma, later, less = (math.sqrt(share) for share in (now, 1 - now, after, 1 - after))
-        if self.prediction == "eps":  # z_0 = (z - sigma eps) / signal
-            of_z, of_predicted = later / signal, less - later * sigma / signal
-        else:  # z_0 = signal z - sigma v, eps = sigma z + signal v
-            of_z, of_predicted = later * signal + less * sigma, less * signal - later * sigma
+        signal, sigma = math.sqrt(now), math.sqrt(1 - now)
+        signal_after, sigma_after = math.sqrt(after), math.sqrt(1 - after)
+        if self.prediction == "eps":  # z_0_hat = (z - sigma eps) / signal
+            of_z, of_predicted = signal_after / signal, sigma_after - signal_after * sigma / signal
+        else:  # z_0_hat = signal z - sigma v, eps_hat = sigma z + signal v
+            of_z = signal_after * signal + sigma_after * sigma
+            of_predicted = sigma_after * signal - signal_after * sigma
         return (z * of_z).add_(predicted, alpha=of_predicted)
 
     def _scales(self, t: Times, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The factors of the data and of the noise in z_t, one per row."""
         kept = self.kept[t].view(-1, *[1] * (like.ndim - 1)).to(like)
         return kept.sqrt(), (1 - kept).sqrt()

@@ -6,25 +6,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, TokenBatch, edit_attention_maps
+from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention_weights
 from explainer.methods import GAE
 from explainer.methods.attention.gae import relevance
-from explainer.methods.attention.maps import attention_maps
-from tests.explainer.tools import batch_of, deberta, double, relative_error
+from explainer.methods.attention.weights import attention_weights
+from tests.explainer.tools import batch_of, deberta, double, logits_of, relative_error
 from tests.families import TEXTS
 
 
 def slopes(model: ExplainedModel, batch: TokenBatch, layer: int, target: int) -> Tensor:
-    """Central differences of the target's logit in every entry (heads, queries, keys) of one layer's maps."""
-    shape = attention_maps(model, batch)[layer][0].shape
-    found = torch.zeros(shape, dtype=torch.float64)
+    """Central differences of the target's logit in every entry (heads, queries, keys) of one layer's attention."""
+    shape = attention_weights(model, batch)[layer][0].shape
+    differences = torch.zeros(shape, dtype=torch.float64)
     for entry in torch.cartesian_prod(*(torch.arange(n) for n in shape)):
-        values = [logit_with(model, batch, layer, tuple(entry.tolist()), step)[target] for step in (1e-4, -1e-4)]
-        found[tuple(entry)] = (values[0] - values[1]) / 2e-4
-    return found
+        values = [logits_with(model, batch, layer, tuple(entry.tolist()), step)[target] for step in (1e-4, -1e-4)]
+        differences[tuple(entry)] = (values[0] - values[1]) / 2e-4
+    return differences
 
 
-def logit_with(model: ExplainedModel, batch: TokenBatch, layer: int, entry: tuple[int, ...], step: float) -> Tensor:
+def logits_with(model: ExplainedModel, batch: TokenBatch, layer: int, entry: tuple[int, ...], step: float) -> Tensor:
     calls = iter(range(100))
 
     def nudge(module: Any, weights: Tensor) -> Tensor:
@@ -34,21 +34,21 @@ def logit_with(model: ExplainedModel, batch: TokenBatch, layer: int, entry: tupl
         weights[(0, *entry)] += step
         return weights
 
-    with torch.no_grad(), edit_attention_maps(model.model, nudge):
-        return model(batch)[0]
+    with torch.no_grad(), edit_attention_weights(model.model, nudge):
+        return logits_of(model, batch)[0]
 
 
 def test_scores_are_the_paper_s_updates_with_gradients_by_finite_differences() -> None:
     model = double("bert")
     batch = batch_of(model, ["the bad film"])
     r = torch.eye(batch.input_ids.shape[1], dtype=torch.float64)
-    for layer, weights in enumerate(attention_maps(model, batch)):
+    for layer, weights in enumerate(attention_weights(model, batch)):
         weighted = torch.zeros_like(r)
         for head, slope in zip(weights[0], slopes(model, batch, layer, 1), strict=True):
             weighted += torch.relu(slope * head) / len(weights[0])
         r = r + weighted @ r
     expected = r[0].masked_fill(~batch.scorable[0], 0.0)
-    assert relative_error(GAE()(model, batch, torch.tensor([1]))[0], expected) < 1e-3
+    assert relative_error(GAE().scores(model, batch, Target.of([1]))[0], expected) < 1e-3
 
 
 def test_an_encoder_decoder_follows_equations_6_to_10_by_hand() -> None:
@@ -72,10 +72,10 @@ def test_an_encoder_decoder_follows_equations_6_to_10_by_hand() -> None:
 def test_scores_are_never_negative() -> None:
     model = double("llama")
     batch = batch_of(model)
-    assert (GAE()(model, batch, torch.zeros(len(TEXTS), dtype=torch.int64)) >= 0).all()
+    assert (GAE().scores(model, batch, Target.of([0] * len(TEXTS))) >= 0).all()
 
 
 def test_a_model_off_the_attention_interface_is_refused_with_the_way_out() -> None:
     model = deberta()
     with pytest.raises(ValueError, match=r"DebertaV2ForSequenceClassification.*`leave_one_out`"):
-        GAE()(model, batch_of(model), torch.zeros(len(TEXTS), dtype=torch.int64))
+        GAE().scores(model, batch_of(model), Target.of([0] * len(TEXTS)))

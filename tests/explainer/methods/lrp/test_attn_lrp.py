@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from explainer.explained import ExplainedModel, TokenBatch, edit_attention
+from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention
 from explainer.methods import AttnLRP
-from explainer.methods.base import gradient_times_input, logit_of
+from explainer.methods.base import gradient_times_input
 from explainer.methods.lrp import lrp_rules
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS, tokenizer
@@ -132,16 +132,16 @@ def test_scores_are_the_paper_s_relevance_propagated_by_hand(text: str, target: 
     by_hand = OneLayerBert(model.model, batch.input_ids[0])
     with torch.no_grad():
         expected = by_hand.word_relevance(target).sum(dim=-1)
-    found = AttnLRP()(model, batch, torch.tensor([target]))[0]
-    assert relative_error(found[batch.scorable[0]], expected[batch.scorable[0]]) < 1e-6
+    scores = AttnLRP().scores(model, batch, Target.of([target]))[0]
+    assert relative_error(scores[batch.scorable[0]], expected[batch.scorable[0]]) < 1e-6
 
 
 def test_scores_are_not_gradient_times_input() -> None:
     model = one_layer_bert()
     batch = batch_of(model, TEXTS[:2])
-    target = torch.tensor([0, 1])
-    plain = gradient_times_input(model, batch, lambda logits: logit_of(logits, target))
-    assert relative_error(AttnLRP()(model, batch, target), plain) > 0.1
+    target = Target.of([0, 1])
+    plain = gradient_times_input(model, batch, target)
+    assert relative_error(AttnLRP().scores(model, batch, target), plain) > 0.1
 
 
 # Conservation
@@ -152,13 +152,13 @@ def all_scorable(batch: TokenBatch) -> TokenBatch:
     return replace(batch, scorable=batch.attention_mask.bool())
 
 
-def relevance_of_all_tokens(model: ExplainedModel, batch: TokenBatch, target: Tensor) -> Tensor:
+def relevance_of_all_tokens(model: ExplainedModel, batch: TokenBatch, target: Target) -> Tensor:
     with lrp_rules(model.model):
-        return gradient_times_input(model, all_scorable(batch), lambda logits: logit_of(logits, target)).double()
+        return gradient_times_input(model, all_scorable(batch), target).double()
 
 
-def kept_by_attention(model: ExplainedModel, batch: TokenBatch, target: Tensor) -> Tensor:
-    """What every attention takes in less what it hands on to query, key and value, summed over layers, a text.
+def kept_by_attention(model: ExplainedModel, batch: TokenBatch, target: Target) -> Tensor:
+    """Relevance that every attention takes in less what it hands on to query, key and value, summed over layers.
 
     The softmax conserves no relevance (equation 13 leaves a bias term); all else in an unbiased model does.
     """
@@ -178,7 +178,7 @@ def kept_by_attention(model: ExplainedModel, batch: TokenBatch, target: Tensor) 
         return output, weights
 
     with lrp_rules(model.model), edit_attention(model.model, watch):
-        gradient_times_input(model, batch, lambda logits: logit_of(logits, target))
+        gradient_times_input(model, batch, target)
     return kept
 
 
@@ -190,7 +190,7 @@ def test_relevance_is_conserved_outside_the_softmax_of_an_unbiased_model(family:
     relevance = relevance_of_all_tokens(model, batch, target).sum(dim=1)
     kept = kept_by_attention(model, batch, target)
     assert (kept.abs() > 1e-3).any()
-    assert torch.allclose(relevance + kept, logit_of(model(batch), target).double(), atol=1e-4)
+    assert torch.allclose(relevance + kept, model.objective(batch, target).double(), atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma"])
@@ -206,14 +206,14 @@ def test_relevance_is_conserved_where_attention_hands_nothing_on(family: str) ->
 
     with edit_attention(model.model, silent):
         relevance = relevance_of_all_tokens(model, batch, target).sum(dim=1)
-        assert torch.allclose(relevance, logit_of(model(batch), target).double(), atol=1e-4)
+        assert torch.allclose(relevance, model.objective(batch, target).double(), atol=1e-4)
 
 
 def test_a_model_off_the_attention_interface_is_refused_with_the_way_out() -> None:
     model = deberta()
     batch = batch_of(model)
     with pytest.raises(ValueError, match=r"DebertaV2ForSequenceClassification.*`leave_one_out`"):
-        AttnLRP()(model, batch, torch.tensor([0, 0, 0, 0]))
+        AttnLRP().scores(model, batch, Target.of([0, 0, 0, 0]))
 
 
 def test_the_cost_is_a_forward_and_a_backward() -> None:

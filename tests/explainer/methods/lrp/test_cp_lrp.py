@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from explainer.explained import edit_attention_maps
+from explainer.explained import Target, edit_attention_weights
 from explainer.methods import CPLRP, AttnLRP
-from tests.explainer.methods.test_attn_lrp import OneLayerBert, linear, matrix_product, one_layer_bert
+from tests.explainer.methods.lrp.test_attn_lrp import OneLayerBert, linear, matrix_product, one_layer_bert
 from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
 from tests.families import TEXTS
 
@@ -38,24 +38,24 @@ def test_scores_are_relevance_propagated_by_hand(text: str, target: int) -> None
     batch = batch_of(model, [text])
     with torch.no_grad():
         expected = ConstantAttention(model.model, batch.input_ids[0]).word_relevance(target).sum(dim=-1)
-    found = CPLRP()(model, batch, torch.tensor([target]))[0]
+    scores = CPLRP().scores(model, batch, Target.of([target]))[0]
     expected_scores = expected.masked_fill(~batch.scorable[0], 0)
-    assert torch.allclose(found.double(), expected_scores, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    assert torch.allclose(scores.double(), expected_scores, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
 
-def test_it_is_attn_lrp_s_scores_doubled_at_the_values_where_maps_are_constant() -> None:
-    """On maps that are given, no relevance reaches query and key, and AttnLRP's value half is all of its flow."""
+def test_constant_attention_weights_change_cp_lrp_s_scores_by_nothing_and_attn_lrp_s_much() -> None:
+    """Where attention is given, no relevance reaches query and key, and AttnLRP hands half of it to the values."""
     model = double("bert")
     batch = batch_of(model)
     target = predicted(model, batch)
-    with edit_attention_maps(model.model, lambda module, weights: weights.detach().clone()):
-        constant = CPLRP()(model, batch, target)
-        half = AttnLRP()(model, batch, target)
-    assert relative_error(constant, CPLRP()(model, batch, target)) < 1e-5
+    with edit_attention_weights(model.model, lambda module, weights: weights.detach().clone()):
+        constant = CPLRP().scores(model, batch, target)
+        half = AttnLRP().scores(model, batch, target)
+    assert relative_error(constant, CPLRP().scores(model, batch, target)) < 1e-5
     assert relative_error(half, constant) > 1e-2
 
 
 def test_a_model_off_the_attention_interface_is_refused_with_the_way_out() -> None:
     model = deberta()
     with pytest.raises(ValueError, match=r"DebertaV2ForSequenceClassification.*`leave_one_out`"):
-        CPLRP()(model, batch_of(model), torch.zeros(4, dtype=torch.int64))
+        CPLRP().scores(model, batch_of(model), Target.of([0, 0, 0, 0]))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from explainer.attention_heads import HeadMask
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedModel, Target
 from explainer.methods import AttnLRP, MaskLRP
-from explainer.methods.lrp.mask_lrp import relevance_at_maps
+from explainer.methods.lrp.mask_lrp import relevance_at_attention
 from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, predicted, relative_error
 from tests.families import EXPERTS, FAMILIES, TEXTS, explained, tokenizer
 
@@ -59,7 +59,7 @@ class Bert:
         self.embedded = embeddings.LayerNorm(embeddings.word_embeddings.weight[ids] + others)
 
     def relevances(self, target: int) -> list[Tensor]:
-        """(heads, tokens, tokens) at the attention maps, a layer."""
+        """(heads, tokens, tokens) at the attention weights of each layer."""
         backwards, x = [], self.embedded
         for layer, kept in zip(self.model.bert.encoder.layer, self.mask, strict=True):
             x, backward = self.layer(layer, kept, x)
@@ -69,11 +69,11 @@ class Bert:
         at_pooled = linear(pooled, self.model.classifier.weight, start)  # tanh passes it through
         relevance = torch.zeros_like(x)
         relevance[:1] = linear(x[:1], self.model.bert.pooler.dense.weight, at_pooled)
-        found = []
+        at_attention = []
         for backward in reversed(backwards):
-            relevance, at_maps = backward(relevance)
-            found.insert(0, at_maps)
-        return found
+            relevance, at_weights = backward(relevance)
+            at_attention.insert(0, at_weights)
+        return at_attention
 
     def layer(self, layer: Any, kept: Tensor, x: Tensor) -> tuple[Tensor, Any]:
         mixed, attention_backward = self.attention(layer.attention.self, kept, x)
@@ -88,8 +88,8 @@ class Bert:
             at_middle = at_middle + linear(middle, layer.intermediate.dense.weight, at_active)
             at_attended, at_x = added(attended, x, at_middle)
             at_mixed = linear(mixed, layer.attention.output.dense.weight, at_attended)
-            through, at_maps = attention_backward(at_mixed)
-            return at_x + through, at_maps
+            through, at_weights = attention_backward(at_mixed)
+            return at_x + through, at_weights
 
         return layer.output.LayerNorm(outer + middle), backward
 
@@ -98,20 +98,20 @@ class Bert:
         query, key, value = (part(x) for part in parts)
         width = attention.attention_head_size
         heads = [slice(start, start + width) for start in range(0, query.shape[1], width)]
-        maps = [(query[:, h] @ key[:, h].T / width**0.5).softmax(dim=-1) for h in heads]
+        attention_weights = [(query[:, h] @ key[:, h].T / width**0.5).softmax(dim=-1) for h in heads]
 
         def backward(relevance: Tensor) -> tuple[Tensor, Tensor]:
-            at, at_maps = [torch.zeros_like(x) for _ in parts], []
-            for weights, h, factor in zip(maps, heads, kept, strict=True):
-                at_maps.append(matrix_product(weights, value[:, h], relevance[:, h])[0])
+            at, at_weights = [torch.zeros_like(x) for _ in parts], []
+            for weights, h, factor in zip(attention_weights, heads, kept, strict=True):
+                at_weights.append(matrix_product(weights, value[:, h], relevance[:, h])[0])
                 masked = relevance[:, h] * factor  # equation of the head mask: only what flows further down
                 at_scores, at[2][:, h] = matrix_product(weights, value[:, h], masked)
                 at[0][:, h], at_key = matrix_product(query[:, h], key[:, h].T, at_scores)
                 at[1][:, h] = at_key.T
             through = sum(linear(x, p.weight, r) for p, r in zip(parts, at, strict=True))
-            return torch.as_tensor(through), torch.stack(at_maps)
+            return torch.as_tensor(through), torch.stack(at_weights)
 
-        return torch.cat([w @ value[:, h] for w, h in zip(maps, heads, strict=True)], dim=1), backward
+        return torch.cat([w @ value[:, h] for w, h in zip(attention_weights, heads, strict=True)], dim=1), backward
 
 
 def bert(layers: int) -> ExplainedModel:
@@ -134,27 +134,33 @@ MASKS = {
 }
 
 
+@pytest.mark.parametrize("foil", [None, 0])
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_relevance_at_the_maps_is_the_paper_s_propagated_by_hand(layers: int, mask: str) -> None:
+def test_relevance_at_the_attention_is_the_paper_s_propagated_by_hand(layers: int, mask: str, foil: int | None) -> None:
+    """A foil does not change it."""
     model = bert(layers)
     kept = torch.tensor(MASKS[mask][:layers], dtype=torch.float64)
     for text, target in ((TEXTS[0], 1), (TEXTS[2], 2)):
         batch = batch_of(model, [text])
         with torch.no_grad():
             expected = Bert(model.model, batch.input_ids[0], kept).relevances(target)
-        found = relevance_at_maps(model, batch, torch.tensor([target]), kept)
-        for one, other in zip(found, expected, strict=True):
+        against = None if foil is None else [foil]
+        relevances = relevance_at_attention(model, batch, Target.of([target], against), kept)
+        for one, other in zip(relevances, expected, strict=True):
             assert relative_error(one[0], other) < 1e-5
 
 
+@pytest.mark.parametrize("foil", [None, 2])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_scores_are_the_gradient_weighted_rollout_of_that_relevance(layers: int, tmp_path: Path) -> None:
+def test_scores_are_the_gradient_weighted_rollout_of_that_relevance(
+    layers: int, foil: int | None, tmp_path: Path
+) -> None:
     model = bert(layers)
     mask = MASKS["some kept"][:layers]
     HeadMask(mask).save(tmp_path / "heads.json")
     batch = batch_of(model, TEXTS[:1])
-    gradients = plain_gradients(model, batch, 1)
+    gradients = plain_gradients(model, batch, 1, foil)
     with torch.no_grad():
         relevances = Bert(model.model, batch.input_ids[0], torch.tensor(mask)).relevances(1)
     product = torch.eye(batch.input_ids.shape[1], dtype=torch.float64)
@@ -162,16 +168,19 @@ def test_scores_are_the_gradient_weighted_rollout_of_that_relevance(layers: int,
         weighted = (slope * relevance).clamp(min=0).mean(dim=0) + torch.eye(len(product))
         product = weighted / weighted.sum(dim=-1, keepdim=True) @ product
     expected = product[0].masked_fill(~batch.scorable[0], 0.0)
-    found = MaskLRP(heads=str(tmp_path / "heads.json"))(model, batch, torch.tensor([1]))
-    assert relative_error(found[0], expected) < 1e-5
+    scores = MaskLRP(heads=str(tmp_path / "heads.json")).scores(
+        model, batch, Target.of([1], None if foil is None else [foil])
+    )
+    assert relative_error(scores[0], expected) < 1e-5
 
 
-def plain_gradients(model: ExplainedModel, batch: Any, target: int) -> list[Tensor]:
+def plain_gradients(model: ExplainedModel, batch: Any, target: int, foil: int | None) -> list[Tensor]:
     """Through transformers' own eager attention and its output_attentions."""
     model.model.set_attn_implementation("eager")
     embeddings = model.model.bert.embeddings.word_embeddings(batch.input_ids).requires_grad_()
     output = model.model(inputs_embeds=embeddings, attention_mask=batch.attention_mask, output_attentions=True)
-    gradients = torch.autograd.grad(output.logits[0, target], output.attentions)
+    value = output.logits[0, target] - (0.0 if foil is None else output.logits[0, foil])
+    gradients = torch.autograd.grad(value, output.attentions)
     model.model.set_attn_implementation("sdpa")
     return [gradient[0] for gradient in gradients]
 
@@ -188,8 +197,8 @@ def test_every_head_kept_is_unmasked_to_the_bit(family: str, rules: Any, tmp_pat
     model = explained(family)
     batch = batch_of(model)
     target = predicted(model, batch)
-    kept = MaskLRP(rules=rules, heads=mask_file(tmp_path, model, 1.0))(model, batch, target)
-    assert torch.equal(kept, MaskLRP(rules=rules)(model, batch, target))
+    kept = MaskLRP(rules=rules, heads=mask_file(tmp_path, model, 1.0)).scores(model, batch, target)
+    assert torch.equal(kept, MaskLRP(rules=rules).scores(model, batch, target))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -197,21 +206,21 @@ def test_every_head_kept_on_attn_lrp_s_rules_is_attn_lrp(family: str, tmp_path: 
     model = explained(family)
     batch = batch_of(model)
     target = predicted(model, batch)
-    expected = AttnLRP()(model, batch, target)
-    assert torch.equal(MaskLRP(rules="attn_lrp")(model, batch, target), expected)
+    expected = AttnLRP().scores(model, batch, target)
+    assert torch.equal(MaskLRP(rules="attn_lrp").scores(model, batch, target), expected)
     with_file = MaskLRP(rules="attn_lrp", heads=mask_file(tmp_path, model, 1.0))
-    assert torch.equal(with_file(model, batch, target), expected)
+    assert torch.equal(with_file.scores(model, batch, target), expected)
 
 
 @pytest.mark.parametrize("rules", ["chefer", "attn_lrp"])
 @pytest.mark.parametrize("family", ["bert", "llama", "t5"])
-def test_no_head_kept_is_another_map(family: str, rules: Any, tmp_path: Path) -> None:
+def test_with_no_head_kept_the_scores_are_others(family: str, rules: Any, tmp_path: Path) -> None:
     model = explained(family)
     batch = batch_of(model)
     target = predicted(model, batch)
     with bit_equal_logits(model):
-        closed = MaskLRP(rules=rules, heads=mask_file(tmp_path, model, 0.0))(model, batch, target)
-    assert relative_error(closed, MaskLRP(rules=rules)(model, batch, target)) > 1e-5
+        closed = MaskLRP(rules=rules, heads=mask_file(tmp_path, model, 0.0)).scores(model, batch, target)
+    assert relative_error(closed, MaskLRP(rules=rules).scores(model, batch, target)) > 1e-5
 
 
 def test_with_no_head_kept_attn_lrp_leaves_an_encoder_s_tokens_nothing(tmp_path: Path) -> None:
@@ -219,7 +228,7 @@ def test_with_no_head_kept_attn_lrp_leaves_an_encoder_s_tokens_nothing(tmp_path:
     model = explained("bert")
     batch = batch_of(model)
     closed = MaskLRP(rules="attn_lrp", heads=mask_file(tmp_path, model, 0.0))
-    assert (closed(model, batch, predicted(model, batch)) == 0).all()
+    assert (closed.scores(model, batch, predicted(model, batch)) == 0).all()
 
 
 def test_the_topmost_layer_s_relevance_does_not_change_with_the_mask() -> None:
@@ -227,7 +236,7 @@ def test_the_topmost_layer_s_relevance_does_not_change_with_the_mask() -> None:
     model = double("bert")
     batch = batch_of(model)
     target = predicted(model, batch)
-    one, other = (relevance_at_maps(model, batch, target, torch.full((2, 2), value)) for value in (1.0, 0.0))
+    one, other = (relevance_at_attention(model, batch, target, torch.full((2, 2), value)) for value in (1.0, 0.0))
     assert torch.equal(one[1], other[1])
     assert relative_error(one[0], other[0]) > 1e-3
 
@@ -236,14 +245,14 @@ def test_a_mixture_of_experts_is_refused_with_the_way_out() -> None:
     model = explained("mixtral")
     batch = batch_of(model)
     with bit_equal_logits(model), pytest.raises(ValueError, match=r"`rules='chefer'` has no rule.*`rules='attn_lrp'`"):
-        MaskLRP()(model, batch, predicted(model, batch))
+        MaskLRP().scores(model, batch, predicted(model, batch))
 
 
 @pytest.mark.parametrize("rules", ["chefer", "attn_lrp"])
 def test_a_model_off_the_attention_interface_is_refused_with_the_way_out(rules: Any) -> None:
     model = deberta()
     with pytest.raises(ValueError, match=r"DebertaV2ForSequenceClassification.*`leave_one_out`"):
-        MaskLRP(rules=rules)(model, batch_of(model), torch.zeros(len(TEXTS), dtype=torch.int64))
+        MaskLRP(rules=rules).scores(model, batch_of(model), Target.of([0] * len(TEXTS)))
 
 
 def test_unknown_rules_are_refused() -> None:
@@ -255,4 +264,4 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     HeadMask([[1.0, 0.0, 1.0]], model="another").save(tmp_path / "heads.json")
     model = explained("bert")
     with pytest.raises(ValueError, match=r"`heads` was made for another, of 1 layers of 3 heads; this model"):
-        MaskLRP(heads=str(tmp_path / "heads.json"))(model, batch_of(model), torch.zeros(4, dtype=torch.int64))
+        MaskLRP(heads=str(tmp_path / "heads.json")).scores(model, batch_of(model), Target.of([0] * 4))

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from explainer.methods.lrp import lrp_rules
 from explainer.methods.lrp.rules import identity, scaled
-from tests.explainer.tools import deberta, double, fresh, hook_count
+from tests.explainer.tools import deberta, double, fresh, hook_count, logits_of
 
 
 def relevance_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ def test_identity_and_scaled_leave_values_to_the_bit() -> None:
 
 
 def unrelated() -> nn.Module:
-    """A network of all the operations that have rules, parts of it of classes a model may share."""
+    """A network of all the operations that have rules, with modules of the same classes as a model's."""
     torch.manual_seed(3)
     return nn.Sequential(
         nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), NewGELUActivation(), LlamaRMSNorm(8), nn.Linear(8, 2)
@@ -197,10 +197,10 @@ def test_rules_do_not_change_the_logits() -> None:
     for family in ("bert", "gpt2", "llama", "modernbert", "t5"):
         model = double(family)
         batch = model.collate(model.encode(["the film was fun", "bad"]))
-        expected = model(batch)
+        expected = logits_of(model, batch)
         with lrp_rules(model.model):
-            found = model(batch, edit=lambda e: e.clone().requires_grad_())
-        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+            logits = logits_of(model, batch, lambda e: e.clone().requires_grad_())
+        assert torch.allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_off_the_attention_interface_is_refused_and_left_clean() -> None:
@@ -216,14 +216,14 @@ def test_a_model_off_the_attention_interface_is_refused_and_left_clean() -> None
 
 def gamma_by_hand(x: Tensor, weight: Tensor, bias: Tensor, relevance: Tensor, gamma: float) -> Tensor:
     """R_i = sum_j z_ij (1 + gamma [z_ij has the sign of y_j]) / (the same summed over i and the bias) R_j."""
-    found = torch.zeros_like(x)
+    shares = torch.zeros_like(x)
     for j in range(len(weight)):
         parts = [float(x[i] * weight[j, i]) for i in range(len(x))] + [float(bias[j])]
         sign = 1 if sum(parts) >= 0 else -1
         strengthened = [z * (1 + gamma) if z * sign > 0 else z for z in parts]
         for i in range(len(x)):
-            found[i] += strengthened[i] / sum(strengthened) * relevance[j]
-    return found
+            shares[i] += strengthened[i] / sum(strengthened) * relevance[j]
+    return shares
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.05, 0.25, 10.0])

@@ -1,30 +1,30 @@
-"""RPI against a slow float64 re-derivation, its samplers' contract, what is selected, and what is refused."""
+"""RPI against a slow float64 re-derivation, the contract of its samplers, its candidates, and refused settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, edit_attention_maps
-from explainer.methods import RPI, AbstractBaseline, method
-from explainer.methods.base import logit_of
-from explainer.methods.rpi.baselines import AttentionState, recorded
-from tests.explainer.tools import batch_of, deberta, double, predicted, relative_error
-from tests.families import TEXTS, explained
+from explainer.explained import ExplainedModel, Target, edit_attention_weights
+from explainer.methods import RPI, AbstractBaseline
+from explainer.methods.rpi.baselines import AttentionState, record_attention
+from tests.explainer.tools import batch_of, deberta, double, encoded, logits_of, predicted, relative_error
+from tests.families import TASKS, TEXTS, explained
 
 TEXT = TEXTS[1]
 
 
 @dataclass(frozen=True)
 class Shifted(AbstractBaseline):
-    """Rows cyclically shifted, another shift a sample: a sampler of someone else's."""
+    """Rows cyclically shifted, by another distance per sample: a sampler that a user wrote."""
 
     name: ClassVar[str] = "shifted"
 
     def __call__(self, state: AttentionState, sample: int, seed: int) -> Tensor:
-        return torch.where(state.valid[:, :, None], state.maps.roll(1 + sample + seed, dims=-1), state.maps)
+        shifted = state.attention.roll(1 + sample + seed, dims=-1)
+        return torch.where(state.valid[:, :, None], shifted, state.attention)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Unmoved(AbstractBaseline):
     deterministic: ClassVar[bool] = True
 
     def __call__(self, state: AttentionState, sample: int, seed: int) -> Tensor:
-        return state.maps
+        return state.attention
 
 
-# BERT written out for one text, with a map supplied in one layer
+# BERT written out for one text, with attention supplied in one layer
 
 
 def attend(block: nn.Module, x: Tensor, supplied: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -50,18 +50,18 @@ def attend(block: nn.Module, x: Tensor, supplied: Tensor | None) -> tuple[Tensor
 
 
 def plain_bert(model: ExplainedModel, ids: Tensor, layer: int, supplied: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The logits, and the map of `layer`, of one text."""
+    """The logits of one text, and the attention of `layer`."""
     bert: Any = model.model.bert
     embeddings = bert.embeddings
     x = embeddings.word_embeddings.weight[ids] + embeddings.position_embeddings.weight[: len(ids)]
     x = embeddings.LayerNorm(x + embeddings.token_type_embeddings.weight[0])
-    maps: list[Tensor] = []
+    attention: list[Tensor] = []
     for i, block in enumerate(bert.encoder.layer):
         x, weights = attend(block, x, supplied if i == layer else None)
         x = block.output.LayerNorm(block.output.dense(nn.functional.gelu(block.intermediate.dense(x))) + x)
-        maps.append(weights)
+        attention.append(weights)
     head: Any = model.model.classifier
-    return head(torch.tanh(bert.pooler.dense(x[0]))), maps[layer]
+    return head(torch.tanh(bert.pooler.dense(x[0]))), attention[layer]
 
 
 def slow_rpi(model: ExplainedModel, ids: Tensor, target: int, layer: int, rows: str, formula: str, n: int) -> Tensor:
@@ -85,14 +85,14 @@ def test_candidates_are_the_definition_s(layer: int, rows: str, formula: str) ->
     model = double("bert")
     batch = batch_of(model, [TEXTS[0], TEXT])  # the second is not padded
     ids = batch.input_ids[1]
-    assert relative_error(plain_bert(model, ids, layer, None)[0], model(batch)[1]) < 1e-12
+    assert relative_error(plain_bert(model, ids, layer, None)[0], logits_of(model, batch)[1]) < 1e-12
     rpi = RPI(
         layers=(layer,), rows=rows, formula=formula, baseline=Shifted(), n_baselines=2, quadrature="mean", n_steps=5
     )
     for target in (0, 2):
-        found = rpi.candidates(model, batch, torch.tensor([1, target]))
+        candidates = rpi.batch_candidates(model, batch, Target.of([1, target]))
         expected = slow_rpi(model, ids, target, layer, rows, formula, 5) * batch.scorable[1]
-        assert relative_error(found[1, 1].double(), expected) < 1e-6  # scores are float32
+        assert relative_error(candidates[1, 1].double(), expected) < 1e-6  # scores are float32
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
@@ -100,47 +100,50 @@ def test_a_path_that_does_not_move_gives_gradient_times_attention(family: str) -
     model = double(family)
     batch = batch_of(model)
     target = predicted(model, batch)
-    maps: list[Tensor] = []
+    attention: list[Tensor] = []
 
     def read(module: nn.Module, weights: Tensor) -> Tensor:
         if module not in set(model.layers[-1].modules()):
             return weights
-        maps.append(weights.detach().requires_grad_())
-        return maps[0]
+        attention.append(weights.detach().requires_grad_())
+        return attention[0]
 
-    with edit_attention_maps(model.model, read):
-        logit_of(model(batch), target).sum().backward()
-    expected = (maps[0] * maps[0].grad).mean(dim=1).sum(dim=1)
-    found = RPI(baseline=Unmoved(), formula="gradient", rows="all", layers=(-1,), n_steps=3)(model, batch, target)
-    assert relative_error(found[batch.scorable].double(), expected[batch.scorable]) < 1e-6
+    with edit_attention_weights(model.model, read):
+        model.objective(batch, target).sum().backward()
+    expected = (attention[0] * attention[0].grad).mean(dim=1).sum(dim=1)
+    rpi = RPI(baseline=Unmoved(), formula="gradient", rows="all", layers=(-1,), n_steps=3)
+    scores = rpi.scores(model, batch, target)
+    assert relative_error(scores[batch.scorable].double(), expected[batch.scorable]) < 1e-6
 
 
+@pytest.mark.parametrize("foil", [None, 0])
 @pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
-def test_differences_along_the_path_sum_to_the_logit_s_change(family: str) -> None:
-    """The gradient theorem, of one joint path over two layers: what a sum over all tokens and heads adds up to."""
+def test_differences_along_the_path_sum_to_the_objective_s_change(family: str, foil: int | None) -> None:
+    """The gradient theorem for one joint path over two layers: the sum over all tokens and heads."""
     model = double(family)
     batch = batch_of(model, [TEXT])
-    target = predicted(model, batch)
+    target = Target.of([1], None if foil is None else [foil])
     rpi = RPI(layers=(0, 1), rows="all", formula="difference", baseline=Shifted(), n_steps=24)
     starts: list[Tensor] = []
 
     def shifted(module: nn.Module, weights: Tensor) -> Tensor:
-        starts.append(torch.where((weights != 0).any(dim=1, keepdim=True), maps[len(starts)].roll(1, dims=-1), weights))
+        rolled = attention[len(starts)].roll(1, dims=-1)
+        starts.append(torch.where((weights != 0).any(dim=1, keepdim=True), rolled, weights))
         return starts[-1]
 
-    maps: list[Tensor] = []
+    attention: list[Tensor] = []
 
     def read(module: nn.Module, weights: Tensor) -> Tensor:
-        maps.append(weights)
+        attention.append(weights)
         return weights
 
-    with edit_attention_maps(model.model, read):
-        end = model(batch)
-    with edit_attention_maps(model.model, shifted):
-        start = model(batch)
-    everything = type(batch)(batch.input_ids, batch.attention_mask, batch.attention_mask.bool(), batch.token_type_ids)
-    total = rpi(model, everything, target).sum() * model.model.config.num_attention_heads
-    assert relative_error(total.double(), logit_of(end - start, target)) < 1e-4
+    with edit_attention_weights(model.model, read):
+        end = model.objective(batch, target)
+    with edit_attention_weights(model.model, shifted):
+        start = model.objective(batch, target)
+    everything = replace(batch, scorable=batch.attention_mask.bool())
+    total = rpi.scores(model, everything, target).sum() * model.model.config.num_attention_heads
+    assert relative_error(total.double(), end - start) < 1e-4
 
 
 def test_a_list_or_a_number_of_layers_and_their_sum() -> None:
@@ -151,13 +154,13 @@ def test_a_list_or_a_number_of_layers_and_their_sum() -> None:
     batch = batch_of(model)
     target = predicted(model, batch)
     both, single = (
-        RPI(layers=layers, rows="all", formula="gradient", baseline=Unmoved())(model, batch, target)
+        RPI(layers=layers, rows="all", formula="gradient", baseline=Unmoved()).scores(model, batch, target)
         for layers in ((0, 1), (1,))
     )
     assert relative_error(both, single) > 1e-3
     # From either end, in any order, the same.
-    every = RPI(layers="all")(model, batch, target)
-    assert all(torch.equal(RPI(layers=layers)(model, batch, target), every) for layers in ((-1, 0), (0, 1)))
+    every = RPI(layers="all").scores(model, batch, target)
+    assert all(torch.equal(RPI(layers=layers).scores(model, batch, target), every) for layers in ((-1, 0), (0, 1)))
 
 
 def test_the_sampler_gets_what_a_learned_one_needs() -> None:
@@ -170,17 +173,17 @@ def test_the_sampler_gets_what_a_learned_one_needs() -> None:
         def __call__(self, state: AttentionState, sample: int, seed: int) -> Tensor:
             seen.append((state, sample, seed))
             state.explained(state.batch)  # it may run the model
-            return state.maps
+            return state.attention
 
     model = explained("gpt2")
     batch = batch_of(model, side="left")
-    RPI(baseline=Spy(), n_baselines=3, layers=(-1,), seed=5)(model, batch, predicted(model, batch))
+    RPI(baseline=Spy(), n_baselines=3, layers=(-1,), seed=5).scores(model, batch, predicted(model, batch))
     assert [call[1:] for call in seen] == [(0, 5), (1, 5), (2, 5)]
     state = seen[0][0]
     texts, seq = batch.input_ids.shape
     assert state.layers == (1,)
     assert state.batch.attention_mask[:, 0].all()
-    assert state.maps.shape == (1, texts, 2, seq, seq)
+    assert state.attention.shape == (1, texts, 2, seq, seq)
     assert state.hidden.shape == (texts, seq, 16)
     real = state.batch.attention_mask.bool()
     causal = torch.ones(seq, seq).tril().bool()
@@ -193,51 +196,83 @@ def test_the_token_budget_changes_no_score(batch_tokens: int) -> None:
     batch = batch_of(model)
     target = predicted(model, batch)
     rpi = RPI(layers=(-1,), baseline="gaussian", n_baselines=3, n_steps=3)
-    expected = rpi.candidates(model, batch, target)
+    expected = rpi.batch_candidates(model, batch, target)
     widths: list[int] = []
     handle = model.layers[-1].register_forward_hook(lambda _, inputs, __: widths.append(inputs[0][..., 0].numel()))
     before, model.batch_tokens = model.batch_tokens, batch_tokens
     try:
-        found = rpi.candidates(model, batch, target)
+        candidates = rpi.batch_candidates(model, batch, target)
     finally:
         model.batch_tokens = before
         handle.remove()
-    assert relative_error(found, expected) < 1e-6
+    assert relative_error(candidates, expected) < 1e-6
     # The first pass records the batch itself; after it, every pass keeps to the budget or is one row.
     assert max(widths[1:]) <= max(batch_tokens, batch.input_ids.shape[1])
     assert sum(widths[1:]) == 3 * 3 * batch.input_ids.numel()
 
 
-def test_mean_spread_and_best_are_of_the_candidates() -> None:
+SAMPLED: dict[str, Any] = {"layers": (-1,), "baseline": "gaussian", "n_baselines": 4, "n_steps": 2}
+
+
+def test_mean_and_spread_are_of_the_candidates() -> None:
     model = explained("bert")
     batch = batch_of(model)
     target = predicted(model, batch)
-    settings: dict[str, Any] = {"layers": (-1,), "baseline": "gaussian", "n_baselines": 4, "n_steps": 2}
-    rpi = RPI(**settings)
-    maps = rpi.candidates(model, batch, target)
-    assert maps.shape == (4, *batch.input_ids.shape)
-    assert torch.equal(rpi(model, batch, target), maps.mean(dim=0))
-    assert torch.allclose(rpi.spread(model, batch, target), maps.std(dim=0, correction=0))
+    rpi = RPI(**SAMPLED)
+    candidates = rpi.batch_candidates(model, batch, target)
+    assert candidates.shape == (4, *batch.input_ids.shape)
+    assert torch.equal(rpi.scores(model, batch, target), candidates.mean(dim=0))
+    assert torch.allclose(rpi.spread(model, batch, target), candidates.std(dim=0, correction=0))
     assert (rpi.spread(model, batch, target)[batch.scorable] > 0).all()
-    best = RPI(**settings, select="best", select_by="log_odds")(model, batch, target)
-    assert all(any(torch.equal(row, candidate) for candidate in maps[:, i]) for i, row in enumerate(best))
 
 
-def test_best_of_is_labelled_and_its_passes_are_counted() -> None:
-    best = RPI(preset="paper", select="best")
-    assert best.label == "rpi (best of 24 by aopc_comprehensiveness)"
-    assert RPI(preset="paper").label == RPI().label == "rpi"
+@pytest.mark.parametrize("batch_tokens", [30, 100_000])
+def test_every_text_gets_its_own_candidates_and_their_mean_is_the_score(batch_tokens: int) -> None:
+    model = double("llama")
+    texts = encoded(model)
+    target = Target.of([0, 1, 2, 1], [1, 0, 0, 2])
+    rpi = RPI(**SAMPLED)
+    before, model.batch_tokens = model.batch_tokens, batch_tokens
+    try:
+        candidates = rpi.candidates(model, texts, target)
+        scores = rpi.attribute(model, texts, target).scores
+    finally:
+        model.batch_tokens = before
+    assert rpi.n_candidates == 4
+    for i, (text, each, score) in enumerate(zip(texts, candidates, scores, strict=True)):
+        assert each.shape == (4, len(text))
+        assert torch.allclose(each.mean(dim=0), score, rtol=1e-6)
+        assert (each[:, ~text.scorable] == 0).all()
+        alone = rpi.batch_candidates(model, model.collate([text]), target[i : i + 1])
+        assert relative_error(each, alone[:, 0]) < 1e-5
+    assert rpi.candidates(model, [], Target.of([])) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "other_type"),
+    [("multi_label", "single_label_classification"), ("regression", "multi_label_classification")],
+)
+def test_the_link_of_a_task_changes_no_score_of_its_logit(task: str, other_type: str) -> None:
+    model = explained("bert", **TASKS[task])
+    batch = batch_of(model)
+    target = Target.of([0] * len(TEXTS))
+    scores = RPI().scores(model, batch, target)
+    other = explained("bert", labels=len(model.labels), problem_type=other_type)
+    assert other.task.link != model.task.link
+    assert torch.equal(scores, RPI().scores(other, batch, target))
+    assert (scores[batch.scorable] != 0).any()
+
+
+def test_the_passes_are_counted() -> None:
     assert RPI(preset="paper").forward_equivalents(20) == 1 + 3 * 24 * 31
-    assert best.forward_equivalents(20) == 1 + 3 * 24 * 31 + 24 * 5
     assert RPI().forward_equivalents(20) == 1 + 1 + 3 * 2
 
 
-def test_the_paper_s_preset_and_what_is_given_beside_it() -> None:
-    paper = method("rpi", preset="paper", n_steps=7)
-    assert isinstance(paper, RPI)
+def test_the_paper_s_preset_and_settings_that_replace_its_values() -> None:
+    paper = RPI(preset="paper", n_steps=7)
     assert (paper.layers, paper.rows, paper.formula, paper.baseline) == ((-3,), "pooled", "paper", "gaussian")
     assert (paper.n_baselines, paper.n_steps, paper.quadrature) == (24, 7, "mean")
-    assert method("rpi", **{k: v for k, v in paper.settings.items() if k != "method"}) == paper
+    assert RPI(**{k: v for k, v in paper.settings.items() if k != "method"}) == paper
     assert RPI(baseline=Shifted()).settings["baseline"] == "shifted"
 
 
@@ -247,52 +282,50 @@ def test_the_paper_s_preset_and_what_is_given_beside_it() -> None:
         ({"preset": "papr"}, "`preset` must be one of default, paper, got 'papr'"),
         ({"rows": "first"}, "`rows` must be one of pooled, all, got 'first'"),
         ({"baseline": "noise"}, "`baseline` must be one of gaussian, all_reference, zero, .*got 'noise'"),
-        ({"select_by": "aopc"}, "`select_by` must be one of comprehensiveness, .*got 'aopc'"),
         ({"layers": []}, "must be at least 1"),
         ({"layers": "last"}, "`layers` must be 'all', a number or a list of numbers, got 'last'"),
         ({"n_steps": 0}, "must be at least 1"),
         ({"baseline": "all_reference", "n_baselines": 2}, "`n_baselines` must be 1 .* got 2"),
-        ({"steps": 2}, "`settings` of method 'rpi': .*steps"),
     ],
-    ids=["preset", "rows", "baseline", "select_by", "no_layer", "layers", "n_steps", "n_baselines", "unknown"],
+    ids=["preset", "rows", "baseline", "no_layer", "layers", "n_steps", "n_baselines"],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        method("rpi", **settings)
+        RPI(**settings)
 
 
 def test_a_layer_that_is_not_there_and_a_model_off_the_interface_are_refused() -> None:
     model = explained("bert")
     batch = batch_of(model)
     with pytest.raises(ValueError, match=r"`layer` must lie between -2 and 1 .*got -3"):
-        RPI(preset="paper")(model, batch, predicted(model, batch))
+        RPI(preset="paper").scores(model, batch, predicted(model, batch))
     model = deberta()
     batch = batch_of(model)
     with pytest.raises(ValueError, match=r"not on transformers' attention interface.*`sig`"):
-        RPI()(model, batch, predicted(model, batch))
+        RPI().scores(model, batch, predicted(model, batch))
 
 
 @pytest.mark.parametrize("formula", ["paper", "gradient", "difference"])
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_a_map_in_the_graph_of_its_start_is_the_same_map(family: str, formula: str) -> None:
-    """And its gradient is that of finite differences, second derivatives of the model included."""
+def test_scores_in_the_graph_of_their_start_are_the_same_scores(family: str, formula: str) -> None:
+    """And their gradient is that of finite differences, second derivatives of the model included."""
     model = double(family)
     batch = batch_of(model, [TEXT])
     target = predicted(model, batch)
     rpi = RPI(layers=(0, 1), rows="all", formula=formula, baseline=Shifted(), n_steps=2)
-    with recorded(model, batch, (0, 1)) as (state, resumed, maps):
+    with record_attention(model, batch, (0, 1)) as (state, upper, edit):
         start = Shifted()(state, 0, 0)
 
         def weighed(start: Tensor) -> Tensor:
-            scores = rpi.map_from(resumed, maps, state, start, target)
+            scores = rpi.scores_from(upper, edit, state, start, target)
             return (scores * torch.arange(scores.shape[1])).sum()
 
-        found = rpi.map_from(resumed, maps, state, start.clone().requires_grad_(), target)
+        in_graph = rpi.scores_from(upper, edit, state, start.clone().requires_grad_(), target)
         leaf = start.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(weighed(leaf), leaf)
         torch.manual_seed(0)
         step = torch.randn(start.shape, dtype=start.dtype) * state.valid[:, :, None] * 1e-3
         change = weighed(start + step) - weighed(start - step)
-    expected = rpi.candidates(model, batch, target)[0]
-    assert relative_error(found.detach()[batch.scorable].float(), expected[batch.scorable]) < 1e-6
+    expected = rpi.batch_candidates(model, batch, target)[0]
+    assert relative_error(in_graph.detach()[batch.scorable].float(), expected[batch.scorable]) < 1e-6
     assert relative_error((gradient * step).sum() * 2, change.detach()) < 1e-3

@@ -1,4 +1,4 @@
-"""The learned baseline as a sampler of RPI: its contract on every family, its folder, and what is refused."""
+"""The learned baseline as a sampler of RPI: its contract on every family, its folder, and refused settings."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from explainer.explained import ExplainedModel
-from explainer.methods import RPI, method
+from explainer.methods import RPI
 from explainer.methods.rpi.baselines import Learned, sampler
 from explainer.methods.rpi.diffusion import AttentionDiffusion
 from explainer.storage.provenance import digest_of
@@ -34,7 +34,7 @@ def test_samples_keep_the_contract_of_baselines(family: str, start: float) -> No
     state, baseline = state_of(model, batch_of(model)), learned(model, start=start)
     sample = baseline(state, 0, 0)
     valid = state.valid[:, :, None].expand_as(sample)
-    assert torch.equal(sample[~valid], state.maps[~valid])
+    assert torch.equal(sample[~valid], state.attention[~valid])
     assert (sample[valid] >= 0).all()
     assert torch.allclose(sample.sum(dim=-1)[valid.any(dim=-1)], torch.ones(()), atol=1e-5)
     if family in ("gpt2", "llama", "gemma"):
@@ -55,25 +55,29 @@ def test_rpi_with_a_learned_baseline(family: str) -> None:
         rpi = RPI(baseline=learned(model, (1,)), n_baselines=2)
         assert rpi.layers == (1,)
         target = predicted(model, batch_of(model))
-        right, left = (rpi(model, batch_of(model, side=side), target) for side in ("right", "left"))
+        right, left = (rpi.scores(model, batch_of(model, side=side), target) for side in ("right", "left"))
     assert right.isfinite().all()
-    found = [batch_of(model, side=side).split(s) for side, s in (("right", right), ("left", left))]
-    assert relative_error(torch.cat(found[1]), torch.cat(found[0])) < 1e-4
+    unpadded = [torch.cat(batch_of(model, side=side).split(s)) for side, s in (("right", right), ("left", left))]
+    assert relative_error(unpadded[1], unpadded[0]) < 1e-4
 
 
 def test_a_start_near_the_data_stays_nearer_to_the_text_s_own_attention() -> None:
     model = explained("bert")
     state = state_of(model, batch_of(model))
-    valid = state.valid[:, :, None].expand_as(state.maps)
-    near, far = ((learned(model, start=start)(state, 0, 0) - state.maps)[valid].abs().mean() for start in (0.01, 1.0))
+    valid = state.valid[:, :, None].expand_as(state.attention)
+    near, far = (
+        (learned(model, start=start)(state, 0, 0) - state.attention)[valid].abs().mean() for start in (0.01, 1.0)
+    )
     assert near < 0.5 * far
 
 
 def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Path) -> None:
     model = explained("bert")
-    baseline = learned(model, (1,), n_steps=3, start=0.7, reading={"formula": "difference", "n_steps": 4})
+    baseline = learned(model, (1,), n_steps=3, start=0.7, rpi_settings={"formula": "difference", "n_steps": 4})
     baseline.save(tmp_path, model)
     state = state_of(model, batch_of(model), (1,))
+    # The key is part of the file format.
+    assert json.loads((tmp_path / "config.json").read_text())["reading"] == {"formula": "difference", "n_steps": 4}
     loaded = Learned.load(tmp_path)
     assert loaded == baseline
     assert loaded.key == baseline.key
@@ -81,20 +85,19 @@ def test_a_saved_baseline_loads_equal_to_the_bit_and_by_its_folder(tmp_path: Pat
     assert sampler(str(tmp_path)) == baseline
     assert Learned.load(tmp_path).diffusion is loaded.diffusion  # read once
     assert Learned.load(tmp_path, n_steps=1).n_steps == 1
-    by_name = method("rpi", baseline=str(tmp_path))
-    assert isinstance(by_name, RPI)
+    by_name = RPI(baseline=str(tmp_path))
     assert by_name.layers == (1,)
     assert by_name.settings["baseline"] == baseline.key
     assert (by_name.formula, by_name.n_steps) == ("difference", 4)  # what it was trained for
-    assert method("rpi", baseline=str(tmp_path), formula="gradient").formula == "gradient"
+    assert RPI(baseline=str(tmp_path), formula="gradient").formula == "gradient"
     assert baseline.digest in baseline.key
     batch = batch_of(model)
-    assert torch.equal(
-        by_name(model, batch, predicted(model, batch)), RPI(baseline=baseline)(model, batch, predicted(model, batch))
-    )
+    target = predicted(model, batch)
+    expected = RPI(baseline=baseline).scores(model, batch, target)
+    assert torch.equal(by_name.scores(model, batch, target), expected)
 
 
-def test_other_weights_under_the_same_name_are_read_anew(tmp_path: Path) -> None:
+def test_other_weights_in_the_same_folder_are_read_again(tmp_path: Path) -> None:
     model = explained("bert")
     baseline = learned(model)
     baseline.save(tmp_path, model)
@@ -110,10 +113,10 @@ def test_other_layers_and_other_models_are_refused() -> None:
     batch = batch_of(model)
     target = predicted(model, batch)
     with pytest.raises(ValueError, match=r"`layers` must be \(1,\).* got \(0, 1\)"):
-        RPI(baseline=learned(model, (1,)), layers="all")(model, batch, target)
+        RPI(baseline=learned(model, (1,)), layers="all").scores(model, batch, target)
     other = explained("llama")
     with pytest.raises(ValueError, match="`baseline` was trained for another model than 'tiny-llama'"):
-        RPI(baseline=learned(model, (1,)))(other, batch_of(other), predicted(other, batch_of(other)))
+        RPI(baseline=learned(model, (1,))).scores(other, batch_of(other), predicted(other, batch_of(other)))
 
 
 @pytest.mark.parametrize("settings", [{"n_steps": 0}, {"n_steps": 51}, {"start": 0.0}, {"start": 1.5}])
@@ -140,8 +143,8 @@ def test_weights_can_be_stored_in_half_and_are_loaded_in_float32(dtype: torch.dt
     assert sizes[1] < 0.75 * sizes[0]
     loaded, state = Learned.load(tmp_path / "half"), state_of(model, batch_of(model))
     assert {parameter.dtype for parameter in loaded.diffusion.parameters()} == {torch.float32}
-    for (name, mine), theirs in zip(baseline.diffusion.named_buffers(), loaded.diffusion.buffers(), strict=True):
-        assert torch.equal(mine, theirs), name
+    for (name, buffer), stored in zip(baseline.diffusion.named_buffers(), loaded.diffusion.buffers(), strict=True):
+        assert torch.equal(buffer, stored), name
     sample, exact = loaded(state, 0, 0), baseline(state, 0, 0)
     assert torch.allclose(sample, exact, atol=0.05)
     assert not torch.equal(sample, exact)

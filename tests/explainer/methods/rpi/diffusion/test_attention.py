@@ -1,4 +1,4 @@
-"""Whatever the network says, a sample is attention: rows, causality, padding, any size, no company."""
+"""Samples are attention whatever the network predicts: rows, causality, padding, any size, any batch."""
 
 import pytest
 import torch
@@ -13,12 +13,12 @@ LAYERS, HEADS, HIDDEN = 2, 3, 8
 
 
 def diffusion(**settings: object) -> AttentionDiffusion:
-    """Random all through: an untrained network predicts nothing."""
+    """With random output weights: those of an untrained network are 0."""
     torch.manual_seed(1)
-    found = AttentionDiffusion(list(range(LAYERS)), HEADS, HIDDEN, 8, 2, **settings)  # type: ignore[arg-type]
-    torch.nn.init.normal_(found.denoiser.out.weight)
-    torch.nn.init.uniform_(found.scale, 0.5, 3.0)
-    return found.requires_grad_(False)
+    model = AttentionDiffusion(list(range(LAYERS)), HEADS, HIDDEN, 8, 2, **settings)  # type: ignore[arg-type]
+    torch.nn.init.normal_(model.denoiser.out.weight)
+    torch.nn.init.uniform_(model.scale, 0.5, 3.0)
+    return model.requires_grad_(False)
 
 
 def valid_of(lengths: list[int], causal: bool, seq: int) -> Tensor:
@@ -31,7 +31,7 @@ def valid_of(lengths: list[int], causal: bool, seq: int) -> Tensor:
 
 
 def texts(lengths: list[int], causal: bool, seq: int) -> tuple[Condition, Tensor, Tensor]:
-    """Condition, own z and noise; what stands at padding must not matter, so it is random too."""
+    """Condition, own z and noise; the values at padding must not matter, so they are random too."""
     valid = valid_of(lengths, causal, seq)
     size = (len(lengths), LAYERS, HEADS, seq, seq)
     z, noise = torch.randn(size), torch.randn(size)
@@ -56,7 +56,7 @@ def test_samples_are_attention(
 
 
 @given(SIZES, st.booleans(), st.integers(0, 3))
-def test_a_text_s_sample_knows_nothing_of_company_and_padding(lengths: list[int], causal: bool, extra: int) -> None:
+def test_samples_do_not_depend_on_the_batch_or_on_padding(lengths: list[int], causal: bool, extra: int) -> None:
     model = diffusion().double()
     condition, z, noise = texts(lengths, causal, max(lengths) + extra)
     z, noise, hidden = z.double(), noise.double(), condition.hidden.double()
@@ -88,13 +88,13 @@ def test_decoding_inverts_encoding(lengths: list[int], causal: bool) -> None:
 
 def test_centred_rows_sum_to_zero_over_what_is_valid() -> None:
     condition, z, _ = texts([5, 2], True, 6)
-    found = centred(z, condition.valid)
-    assert torch.allclose(found.sum(dim=-1), torch.zeros(()), atol=1e-5)
-    assert (found[~condition.valid[:, :, None].expand_as(found)] == 0).all()
+    rows = centred(z, condition.valid)
+    assert torch.allclose(rows.sum(dim=-1), torch.zeros(()), atol=1e-5)
+    assert (rows[~condition.valid[:, :, None].expand_as(rows)] == 0).all()
     assert torch.equal(diffusion().encoded(z - torch.inf, condition.valid & False), torch.zeros_like(z))
 
 
-def test_the_network_hears_everything_in_its_condition() -> None:
+def test_the_prediction_depends_on_everything_in_the_condition() -> None:
     model = diffusion()
     condition, z, _ = texts([6, 4], False, 6)
     before = model.predicted(z, torch.full((2,), 100), condition)
@@ -106,13 +106,12 @@ def test_the_network_hears_everything_in_its_condition() -> None:
     for changed in changes.values():
         assert not torch.allclose(model.predicted(z, torch.full((2,), 100), changed)[0], before[0], atol=1e-3)
     assert not torch.allclose(model.predicted(z, torch.full((2,), 400), condition), before, atol=1e-3)
-    deaf = diffusion(use_hidden=False)
-    found = [deaf.predicted(z, torch.full((2,), 100), c) for c in (condition, changes["hidden"])]
-    assert torch.equal(*found)
+    without = diffusion(use_hidden=False)
+    assert torch.equal(*(without.predicted(z, torch.full((2,), 100), c) for c in (condition, changes["hidden"])))
 
 
-def test_the_diffusion_learns_two_maps_by_their_lengths() -> None:
-    """Delta data, one map a length: a short training brings samples from pure noise close to them."""
+def test_the_diffusion_learns_the_attention_of_two_texts_by_their_lengths() -> None:
+    """One sample per length: after a short training, samples from pure noise are close to it."""
     torch.manual_seed(0)
     model = AttentionDiffusion([0], 2, HIDDEN, 16, 2, use_hidden=False)
     lengths = [4, 7]

@@ -1,4 +1,4 @@
-"""Schedules against closed forms, the forward process's moments, and DDIM with a denoiser that knows the data."""
+"""Schedules against closed forms, the moments of the forward process, and DDIM with a perfect denoiser."""
 
 import itertools
 import math
@@ -31,7 +31,7 @@ def test_the_cosine_schedule_is_its_closed_form_but_for_the_bounded_end() -> Non
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_schedule_falls_and_goes_along_with_the_module(kind: str) -> None:
+def test_the_schedule_falls_and_is_saved_with_the_module(kind: str) -> None:
     schedule = Schedule(kind)
     assert (schedule.kept.diff() < 0).all()
     assert "kept" in schedule.state_dict()
@@ -49,15 +49,15 @@ def test_noised_data_have_the_moments_of_the_forward_process(t: int) -> None:
 
 @pytest.mark.parametrize(("kind", "prediction"), EVERY)
 @pytest.mark.parametrize(("t", "after"), [(1, 0), (250, 0), (250, 100), (499, 1), (500, 499)])
-def test_a_step_with_the_true_word_stays_on_the_line_from_data_to_noise(
+def test_a_step_with_the_true_prediction_stays_on_the_line_from_data_to_noise(
     kind: str, prediction: str, t: int, after: int
 ) -> None:
     schedule = Schedule(kind, prediction).double()
     clean, noise = torch.randn(5, 2, 3, dtype=torch.float64), torch.randn(5, 2, 3, dtype=torch.float64)
     now, later = (torch.full((5,), at) for at in (t, after))
-    z, word = schedule.noised(clean, now, noise), schedule.aim(clean, now, noise)
-    found = schedule.step(z, word, schedule.kept[t].item(), schedule.kept[after].item())
-    assert torch.allclose(found, schedule.noised(clean, later, noise), atol=1e-6)
+    z, true = schedule.noised(clean, now, noise), schedule.aim(clean, now, noise)
+    stepped = schedule.step(z, true, schedule.kept[t].item(), schedule.kept[after].item())
+    assert torch.allclose(stepped, schedule.noised(clean, later, noise), atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "prediction"), EVERY)

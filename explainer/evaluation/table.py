@@ -1,0 +1,106 @@
+"""The table of a comparison: its head and cells, in the terminal, in Markdown, and as files."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+
+from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.faithfulness.measures import HIGHER_IS_BETTER, summary_metrics
+from explainer.faithfulness.perturbation import Operator
+
+_SHORT = {
+    "comprehensiveness": "comp@20",
+    "sufficiency": "suff@20",
+    "log_odds": "log-odds@20",
+    "aopc_comprehensiveness": "AOPC-comp",
+    "aopc_sufficiency": "AOPC-suff",
+    "value_aopc_comprehensiveness": "value AOPC-comp",
+    "value_aopc_sufficiency": "value AOPC-suff",
+    SUMMARY: "comp − suff",
+}
+_TAKEN_OUT: dict[Operator, str] = {
+    "delete": "deleted",
+    "replace": "replaced by the baseline token",
+    "blank": "given a zero embedding",
+    "hide": "hidden from attention",
+}
+
+
+def head(comparison: Comparison) -> list[str]:
+    """The names of the table's columns, with the direction that is better."""
+    arrows = {metric: "↑" if HIGHER_IS_BETTER.get(metric, True) else "↓" for metric in comparison.columns}
+    metrics = [f"{_SHORT.get(metric, metric)} {arrow}" for metric, arrow in arrows.items()]
+    return ["method", *metrics, f"Δ to {comparison.best_teacher}", "forward passes", "ms per text"]
+
+
+def cells(comparison: Comparison) -> list[list[str]]:
+    """The table's rows; mean and interval are on two lines of a cell."""
+    return [
+        [
+            record["method"],
+            *(_interval(record[metric]) for metric in comparison.columns),
+            "" if record["difference"] is None else _interval(record["difference"]),
+            f"{record['forward_equivalents']:.1f}",
+            f"{record['milliseconds']:.1f}",
+        ]
+        for record in comparison.records()
+    ]
+
+
+def caption(comparison: Comparison) -> str:
+    """What a reader must know of the numbers: the one number, the unit of cost, and every metric's operator."""
+    metrics_of: dict[Operator, list[str]] = {}
+    for metric, operator in comparison.operators.items():
+        metrics_of.setdefault(operator, []).append(_SHORT.get(metric, metric))
+    operators = [f"{_TAKEN_OUT[operator]} for {', '.join(metrics)}" for operator, metrics in metrics_of.items()]
+    areas = " minus ".join(_SHORT[metric] for metric in summary_metrics(comparison.columns))
+    return (
+        f"{_SHORT[SUMMARY]}: {areas}, of the same scores. A backward pass counts as two forward passes. "
+        f"Tokens are {'; '.join(operators)}."
+    )
+
+
+def terminal(comparison: Comparison) -> Group:
+    """Two tables that fit the terminal: every metric; one number and the cost."""
+    n = next(iter(comparison.rows.values())).n
+    metrics = Table(title=f"Faithfulness on {n} texts, 95 % bootstrap intervals", box=SIMPLE_HEAD)
+    totals = Table(title=f"In one number, and its cost, on {n} texts", caption=caption(comparison), box=SIMPLE_HEAD)
+    names, split = head(comparison), len(comparison.columns)
+    for table, columns in ((metrics, range(split)), (totals, [0, *range(split, len(names))])):
+        for column in columns:
+            table.add_column(names[column], justify="right" if column else "left", overflow="fold")
+        for row in cells(comparison):
+            table.add_row(*(row[column] for column in columns), style="bold" if row[0] == comparison.ours else "")
+    return Group(metrics, totals)
+
+
+def markdown(comparison: Comparison) -> str:
+    """One table with all columns, and the caption below it."""
+    names = head(comparison)
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in cells(comparison)]
+    return "\n".join([*lines, "", caption(comparison)]) + "\n"
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """comparison.json (means and intervals), comparison.md, and comparison.csv (the values of every text)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.json").write_text(json.dumps(comparison.records(), indent=2) + "\n")
+    (folder / "comparison.md").write_text(markdown(comparison))
+    with (folder / "comparison.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "text", *comparison.columns])
+        for label, row in comparison.rows.items():
+            texts = zip(*(row.values[metric] for metric in comparison.columns), strict=True)
+            writer.writerows([label, i, *values] for i, values in enumerate(texts))
+
+
+def _interval(value: Mapping[str, Any]) -> str:
+    low, high = value["ci95"]
+    return f"{value['mean']:.3f}\n[{low:.3f}, {high:.3f}]"

@@ -1,0 +1,253 @@
+"""The model's answer as numbers: what a task reads from one pass, and what of it is explained.
+
+Every task reads one or several questions, each with its choices: one question with C labels for a classifier, one
+question per token of an answer for a language model. A target picks one choice per question. What is explained is the
+sum of the chosen logits or, by the target's `score`, of their log-probabilities or log-odds. Where the target has a
+foil, the same number of the foil is subtracted.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Link = Literal["softmax", "sigmoid", "identity"]
+"""How logits become probabilities: one choice of several, every choice by itself, or not at all (a regression)."""
+
+Score = Literal["logit", "log_prob", "log_odds"]
+"""The number that is explained."""
+
+Choices = Int64[Tensor, "batch questions"]
+PerText = Float[Tensor, " batch"]
+
+PREDICTED = -1
+"""In place of a choice: the one that the model predicts."""
+
+RUNNER_UP = -2
+"""In place of a foil's choice: the one with the highest logit beside the target's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What is explained of each text: one choice per question, and what it is compared with.
+
+    Attributes:
+        choices: (batch, questions) indices. `PREDICTED` stands for the predicted choice until `resolved`.
+        foil: (batch, questions) the choices to contrast with ("why A rather than B"); `RUNNER_UP` until `resolved`.
+        score: `logit`, `log_prob` or `log_odds` of the choices; of several questions their sum.
+
+    Raises:
+        ValueError: on an unknown score, and where a foil is the target itself.
+    """
+
+    choices: Choices
+    foil: Choices | None = None
+    score: str = "logit"
+
+    def __post_init__(self) -> None:
+        if self.score not in get_args(Score):
+            raise ValueError(f"`score` must be one of {', '.join(get_args(Score))}, got {self.score!r}.")
+        if self.foil is not None and bool((same := (self.foil == self.choices).all(dim=1)).any()):
+            text = int(same.nonzero()[0])
+            raise ValueError(f"`foil` is the target of text {text} itself: name another, or 'runner_up'.")
+
+    @classmethod
+    def of(cls, choices: Tensor | list[int], foil: Tensor | list[int] | None = None, score: str = "logit") -> "Target":
+        """The target of tasks with one question: one index per text.
+
+        >>> Target.of([0, 2]).choices
+        tensor([[0],
+                [2]])
+        """
+        other = None if foil is None else torch.as_tensor(foil)[:, None]
+        return cls(torch.as_tensor(choices, dtype=torch.int64)[:, None], other, score)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __getitem__(self, texts: Any) -> "Target":
+        """The target of some of the texts: a slice, a mask or indices (not a single number)."""
+        return Target(self.choices[texts], None if self.foil is None else self.foil[texts], self.score)
+
+    def to(self, device: torch.device | str) -> "Target":
+        return Target(self.choices.to(device), None if self.foil is None else self.foil.to(device), self.score)
+
+    def repeat(self, times: int) -> "Target":
+        """The whole target `times` times over."""
+        return self[torch.arange(len(self), device=self.choices.device).repeat(times)]
+
+    def repeat_interleave(self, counts: Tensor | int) -> "Target":
+        """The target of each text as often as `counts` says, one after the other."""
+        places = torch.arange(len(self), device=self.choices.device)
+        return self[places.repeat_interleave(counts if isinstance(counts, int) else counts.to(places.device))]
+
+    @property
+    def classes(self) -> Int64[Tensor, " batch"]:
+        """The indices of a task with one question.
+
+        Raises:
+            ValueError: when there are several questions.
+        """
+        if self.choices.shape[1] != 1:
+            raise ValueError(f"This target has {self.choices.shape[1]} questions, and one was expected.")
+        return self.choices[:, 0]
+
+    @property
+    def plain(self) -> "Target":
+        """The same choices without a foil, scored by their logits."""
+        return Target(self.choices)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The target as JSON, for cache keys."""
+        return {
+            "choices": self.choices.tolist(),
+            "foil": None if self.foil is None else self.foil.tolist(),
+            "score": self.score,
+        }
+
+    def resolved(self, readout: "Readout") -> "Target":
+        """The target with the predicted choices and runners-up of these texts in place of their stand-ins."""
+        choices, foil = self.choices.to(readout.logits.device), self.foil
+        if bool((choices == PREDICTED).any()):
+            choices = torch.where(choices == PREDICTED, readout.predicted().choices, choices)
+        if foil is not None:
+            foil = foil.to(choices.device)
+            if bool((foil == RUNNER_UP).any()):
+                foil = torch.where(foil == RUNNER_UP, readout.runner_up(Target(choices)), foil)
+        return Target(choices, foil, self.score)
+
+
+@dataclass(frozen=True, eq=False)
+class TargetValues:
+    """What the model says of each text's target: one number per text in each attribute.
+
+    Attributes:
+        value: the sum of the target's logits.
+        objective: what is explained: the target's score, less its foil's.
+        log_odds: ln p / (1 - p) of the target; the value itself where there are no probabilities.
+        log_probability: ln p of the target, None where there are no probabilities.
+        probability: p of the target, None where there are no probabilities.
+    """
+
+    value: PerText
+    objective: PerText
+    log_odds: PerText
+    log_probability: PerText | None
+    probability: PerText | None
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """What a task reads from one pass: the logits of every choice, per text and question.
+
+    Attributes:
+        logits: -inf where a text has no such choice.
+        link: how they become probabilities.
+    """
+
+    logits: Float[Tensor, "batch questions choices"]
+    link: Link = "softmax"
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, texts: Any) -> "Readout":
+        return Readout(self.logits[texts], self.link)
+
+    def to(self, device: torch.device | str) -> "Readout":
+        return Readout(self.logits.to(device), self.link)
+
+    def value(self, target: Target) -> PerText:
+        """The sum of the chosen logits."""
+        return self._chosen(self.logits, target).sum(dim=1)
+
+    def log_probability(self, target: Target) -> PerText:
+        """ln p of the target.
+
+        Raises:
+            ValueError: when the task has no probabilities.
+        """
+        if self.link == "softmax":
+            return self._chosen(self.logits.log_softmax(dim=-1), target).sum(dim=1)
+        return self._chosen(torch.nn.functional.logsigmoid(self._with_probabilities("log_prob")), target).sum(dim=1)
+
+    def probability(self, target: Target) -> PerText:
+        """p of the target: the product over its questions.
+
+        Raises:
+            ValueError: when the task has no probabilities.
+        """
+        probabilities = self.probabilities
+        if probabilities is None:
+            self._with_probabilities("probability")
+        assert probabilities is not None
+        return self._chosen(probabilities, target).prod(dim=1)
+
+    def log_odds(self, target: Target) -> PerText:
+        """ln p / (1 - p), summed over the questions; the value itself where there are no probabilities."""
+        if self.link != "softmax":
+            return self.value(target)
+        chosen = torch.nn.functional.one_hot(target.choices, self.logits.shape[-1]).bool()
+        others = self.logits.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)
+        return (self._chosen(self.logits, target) - others).sum(dim=1)
+
+    def objective(self, target: Target) -> PerText:
+        """What is explained: the target's score, less its foil's."""
+        score = {"logit": self.value, "log_prob": self.log_probability, "log_odds": self.log_odds}[target.score]
+        mine = score(Target(target.choices))
+        return mine if target.foil is None else mine - score(Target(target.foil))
+
+    def of(self, target: Target) -> TargetValues:
+        """Every number of the target."""
+        has_probabilities = self.link != "identity"
+        return TargetValues(
+            value=self.value(target),
+            objective=self.objective(target),
+            log_odds=self.log_odds(target),
+            log_probability=self.log_probability(target) if has_probabilities else None,
+            probability=self.probability(target) if has_probabilities else None,
+        )
+
+    @property
+    def probabilities(self) -> Float[Tensor, "batch questions choices"] | None:
+        """Of every choice; None where the model predicts values."""
+        if self.link == "identity":
+            return None
+        return self.logits.softmax(dim=-1) if self.link == "softmax" else self.logits.sigmoid()
+
+    def predicted(self) -> Target:
+        """The choice of the highest logit, per question; the only value of a regression.
+
+        Raises:
+            ValueError: for a regression with several values, none of which is "the" prediction.
+        """
+        if self.link == "identity" and self.logits.shape[-1] > 1:
+            raise ValueError(
+                f"`target` must name one of the {self.logits.shape[-1]} values that this model predicts; there is no "
+                "predicted one among them."
+            )
+        return Target(self.logits.argmax(dim=-1))
+
+    def runner_up(self, target: Target) -> Choices:
+        """The choice of the highest logit beside the target's, per question.
+
+        Raises:
+            ValueError: when there is only one choice.
+        """
+        if self.logits.shape[-1] < 2:
+            raise ValueError("This model has one output only, so there is no other to contrast it with.")
+        return self.logits.scatter(-1, target.choices[..., None], -torch.inf).argmax(dim=-1)
+
+    def _chosen(self, numbers: Tensor, target: Target) -> Float[Tensor, "batch questions"]:
+        return numbers.gather(-1, target.choices[..., None])[..., 0]
+
+    def _with_probabilities(self, wanted: str) -> Tensor:
+        if self.link == "identity":
+            raise ValueError(
+                f"`{wanted}` needs probabilities, and this model predicts values (a regression): use the logit, which "
+                "is the value itself."
+            )
+        return self.logits

@@ -1,0 +1,33 @@
+"""The tasks that are explained, and the one that a model is for.
+
+A task is one file: a subclass of `AbstractTask`, and a row in `TASKS`.
+"""
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from explainer.explained.tasks.base import AbstractTask as AbstractTask
+from explainer.explained.tasks.base import FoilLike as FoilLike
+from explainer.explained.tasks.base import TargetLike as TargetLike
+from explainer.explained.tasks.classification import TextClassification as TextClassification
+from explainer.explained.tasks.image_classification import ImageClassification as ImageClassification
+
+TASKS: dict[str, Any] = {"ForSequenceClassification": TextClassification, "ForImageClassification": ImageClassification}
+"""The task of each architecture, by the end of its class name; `task.of(model)` makes it from a loaded model."""
+
+
+def task_of(model: PreTrainedModel) -> AbstractTask:
+    """The task that a model is for, by its class name.
+
+    Raises:
+        ValueError: when no task reads this model's head.
+    """
+    name = type(model).__name__
+    for ending, task in TASKS.items():
+        if name.endswith(ending):
+            return task.of(model)
+    raise ValueError(
+        f"`model` is a {name}, and no task reads its output. Models that end in {' or '.join(TASKS)} are explained as "
+        "they are; for another one, pass `task`, an `AbstractTask` that says where its answer stands."
+    )

@@ -1,0 +1,151 @@
+"""The contract of a task: how a model is asked, where its answer stands, and what the answers are called."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, SupportsInt, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from explainer.explained.batch import EncodedText, TokenBatch
+from explainer.explained.readout import PREDICTED, RUNNER_UP, Link, Readout, Target
+from explainer.explained.text import TextEncoder
+
+TargetLike = str | SupportsInt
+"""A label, an index (also one of NumPy or PyTorch), or "predicted"."""
+
+FoilLike = str | SupportsInt
+"""A label, an index, or "runner_up"."""
+
+
+class AbstractTask(ABC):
+    """What one kind of model output means.
+
+    A task is composed into an explained model; nothing else in the package knows classes, heads or positions. A
+    concrete task says where the logits are (`read`) and at which positions of the last layer they are read
+    (`read_share`).
+
+    Attributes:
+        name: the task's name as transformers' pipelines have it.
+        auto_model: the `transformers.Auto...` class that loads models of this task.
+        link: how logits become probabilities.
+        decoder_reads_text: whether the decoder of an encoder-decoder reads the whole text once more.
+    """
+
+    name: ClassVar[str]
+    auto_model: ClassVar[Any]
+    link: Link = "softmax"
+    decoder_reads_text: bool = False
+
+    @property
+    @abstractmethod
+    def labels(self) -> list[str]:
+        """The names of the choices, in the order of their indices."""
+
+    @abstractmethod
+    def read(self, output: Any, batch: Any) -> Readout:
+        """The logits of every choice, from the model's output for a (right-padded) batch; in float32 at least."""
+
+    @abstractmethod
+    def read_share(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
+        """The share with which the answer is read at each position of the last layer; rows sum to 1.
+
+        Of an encoder-decoder, positions of the decoder.
+        """
+
+    def encode(
+        self, encoder: TextEncoder, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None
+    ) -> list[EncodedText]:
+        """The texts as the model reads them; what a task adds around them is not scorable."""
+        return encoder.encode(texts, text_pairs)
+
+    def inputs(self, batch: Any) -> dict[str, Any]:
+        """Further keyword arguments of the model's forward pass."""
+        return {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The task as JSON, for exports, cache keys and reports."""
+        return {"task": self.name, "labels": self.labels, "link": self.link}
+
+    def index_of(self, wanted: TargetLike) -> int:
+        """The index of a label: its exact name comes first, then the only one that differs by case alone.
+
+        A number is an index. A number in a string is one too, unless labels are numbers themselves ("1 star").
+
+        Raises:
+            ValueError: when there is no such label or index, or several labels fit.
+        """
+        labels = self.labels
+        if isinstance(wanted, Integral) or (isinstance(wanted, Tensor) and wanted.numel() == 1):
+            index = int(wanted)
+        else:
+            index = self._named(str(wanted))
+        if not 0 <= index < len(labels):
+            raise ValueError(
+                f"`target` must be 'predicted', one of the labels {labels} or an index below {len(labels)}, "
+                f"got {wanted!r}."
+            )
+        return index
+
+    def _named(self, wanted: str) -> int:
+        """The index of the label of that name, or of the number written there; -1 where there is none."""
+        for fits in (lambda label: label == wanted, lambda label: label.casefold() == wanted.casefold()):
+            places = [i for i, label in enumerate(self.labels) if fits(label)]
+            if len(places) > 1:
+                raise ValueError(f"`target` {wanted!r} fits the labels of {places}: give one of these indices.")
+            if places:
+                return places[0]
+        numbered = any(label.isdecimal() for label in self.labels)
+        return int(wanted) if wanted.isdecimal() and not numbered else -1
+
+    def target(
+        self,
+        wanted: TargetLike | Sequence[TargetLike],
+        n: int,
+        foil: FoilLike | None = None,
+        score: str = "logit",
+    ) -> Target:
+        """What is asked of `n` texts: the same for all, or one per text.
+
+        Args:
+            wanted: "predicted", a label, an index, or one of these per text.
+            foil: what the target is contrasted with: "runner_up", a label or an index.
+            score: the number that is explained.
+
+        Raises:
+            ValueError: when a label is unknown, there is not one per text, or the foil is the target itself.
+        """
+        single = isinstance(wanted, str | Integral) or (isinstance(wanted, Tensor) and wanted.ndim == 0)
+        each: list[Any] = [wanted] * n if single else list(cast(Any, wanted))
+        if len(each) != n:
+            raise ValueError(f"`target` must be one target, or one per text ({n}), got {len(each)}.")
+        chosen = [PREDICTED if isinstance(one, str) and one == "predicted" else self.index_of(one) for one in each]
+        other = None if foil is None else [self._foil(foil)] * n
+        return Target.of(_column(chosen), None if other is None else _column(other), score)
+
+    def _foil(self, foil: FoilLike) -> int:
+        try:
+            return RUNNER_UP if isinstance(foil, str) and foil == "runner_up" else self.index_of(foil)
+        except ValueError as error:
+            raise ValueError(str(error).replace("`target` must be 'predicted'", "`foil` must be 'runner_up'")) from None
+
+    def several(self, wanted: str | Sequence[TargetLike]) -> list[int]:
+        """The indices of several labels, or of all of them.
+
+        Raises:
+            ValueError: when it is neither "all" nor a list of labels and indices.
+        """
+        if (isinstance(wanted, str) and wanted != "all") or len(wanted) == 0:
+            raise ValueError(f"`targets` must be 'all' or a list of classes, got {wanted!r}.")
+        return list(range(len(self.labels))) if isinstance(wanted, str) else [self.index_of(one) for one in wanted]
+
+    def describe(self, choices: Sequence[int]) -> str:
+        """The caption of a target: the name of its choice."""
+        return ", ".join(self.labels[choice] for choice in choices)
+
+
+def _column(indices: list[int]) -> Int64[Tensor, " n"]:
+    return torch.tensor(indices, dtype=torch.int64)

@@ -1,0 +1,25 @@
+"""The faithfulness over batches is the mean over all of their texts."""
+
+import pytest
+
+from explainer.explained import Attributions
+from explainer.faithfulness.measures import default_metrics, faithfulness, summary, summary_metrics
+from explainer.methods import SIG
+from lightning_modules.validation import ValidationFaithfulness
+from tests.families import TASKS, TEXTS, explained
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_batches_add_up_and_a_new_sum_starts_at_zero(task: str) -> None:
+    model = explained("bert", **TASKS[task])
+    texts = model.encode(TEXTS)
+    whole = SIG().attribute(model, texts, model.predicted(texts))
+    values = faithfulness(model, whole)
+    total = ValidationFaithfulness(model.task.link)
+    for _ in range(2):
+        for part in (slice(0, 1), slice(1, 4)):
+            total.update(model, Attributions(whole.texts[part], whole.target[part], whole.scores[part]))
+        means = {name: value.item() for name, value in total.compute().items()}
+        for name in summary_metrics(default_metrics(model.task.link)):
+            assert means.pop(name) == pytest.approx(values[name].mean().item(), abs=1e-5)
+        assert means == {"faithfulness": pytest.approx(summary(values).mean().item(), abs=1e-5)}
