@@ -15,13 +15,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 
 # Makes a command of the pages small enough for a test; nothing else is changed. Single precision, since many processors
 # only emulate bfloat16, which takes them ten times as long.
-_FEW = ["--data.limit", "{train: 16, validation: 4, test: 4}", "--trainer.precision", "32-true"]
+_FEW = ["--data.limit", "{train: 8, validation: 2, test: 2}", "--trainer.precision", "32-true"]
 _FEW += ["--trainer.enable_progress_bar", "false"]
 SMALL = {
     "fit": [*_FEW, "--trainer.max_epochs", "1"],
     "validate": _FEW,
     "test": _FEW,
-    "compare": ["--n", "4"],
+    "compare": ["--n", "2"],
     "predict": ["--n", "4"],
 }
 
@@ -85,6 +85,6 @@ def clone(folder: Path) -> Path:
     requests = [{"text": "a gorgeous , witty film", "id": 7}, {"text": "tedious and dull", "target": "positive"}]
     (folder / "texts.jsonl").write_text("".join(json.dumps(request) + "\n" for request in requests))
     (folder / "parsed.conllu").write_text(_PARSED)
-    for split, n in (("train", 16), ("validation", 4), ("test", 4)):
+    for split, n in (("train", 8), ("validation", 2), ("test", 2)):
         (folder / f"{split}.csv").write_text("text\n" + "".join(f"{split} film {i} is a dull one\n" for i in range(n)))
     return folder

@@ -143,7 +143,7 @@ class Comparison:
 
     @property
     def best_teacher(self) -> str | None:
-        """The other method of the highest mean faithfulness; a bound is none."""
+        """The method of the highest mean faithfulness that is neither `ours` nor a bound."""
         others = [label for label in self.rows if label != self.ours and not self.is_bound(label)]
         return max(others, key=lambda label: np.mean(self.rows[label].values[SUMMARY]), default=None)
 

@@ -6,7 +6,7 @@ Edin et al., Normalized AOPC, ACL 2025. With the tokens of an order replaced one
 
 Beam search looks for the extremes over all n! orders. The rest of a sum depends on the set replaced so far, not on its
 order, so a beam holds sets, each with the best sum of an order of it. The search is exact when the beam is as wide as
-there are sets of one size. Any other operator can take the place of the replacement.
+there are sets of one size. Tokens can be taken out by any other operator instead.
 """
 
 from collections.abc import Hashable, Sequence
@@ -52,9 +52,8 @@ def aopc_bounds(
 ) -> AOPCBounds:
     """The extremes of `ranking_aopc` over all orders; every text takes its next step in one pooled prediction.
 
-    About `beam_width` * n^2 forward passes of a text of n tokens. Bounds that were found are kept for as long as the
-    explained model lives and its weights do not change, so that comparing several methods on the same texts needs one
-    search.
+    About `beam_width` * n^2 forward passes for a text of n tokens. Bounds are kept by text for as long as the explained
+    model lives and its weights do not change, so that comparing several methods on the same texts needs one search.
 
     Args:
         beam_width: sets of tokens kept at each size, for either bound.
@@ -65,7 +64,7 @@ def aopc_bounds(
     if beam_width < 1:
         raise ValueError(f"`beam_width` must be a positive number of sets, got {beam_width}.")
     kept = _kept_bounds(explained, operator, beam_width)
-    keys = [_key(text, row) for text, row in zip(texts, target.choices.tolist(), strict=True)]
+    keys = [_key(text, choices) for text, choices in zip(texts, target.choices.tolist(), strict=True)]
     missing: dict[Hashable, int] = {}
     for place, key in enumerate(keys):
         if key not in kept:
@@ -82,8 +81,8 @@ _KEPT: WeakKeyDictionary[ExplainedModel, dict[Hashable, _Bounds]] = WeakKeyDicti
 
 
 def _kept_bounds(explained: ExplainedModel, operator: Operator, beam_width: int) -> _Bounds:
-    """The bounds known of this model with its present weights, by text and target."""
-    # The randomisation test changes weights in place: the counters of such changes, and where the weights lie, tell.
+    """The bounds of this model with its present weights, by text and target."""
+    # The cascading randomisation changes weights in place. torch counts such changes per tensor.
     weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in explained.parameters())
     return _KEPT.setdefault(explained, {}).setdefault((operator, beam_width, weights), {})
 

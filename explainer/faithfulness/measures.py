@@ -170,7 +170,7 @@ def default_metrics(link: Link) -> tuple[str, ...]:
 
 
 def summary_metrics(metrics: Collection[str]) -> tuple[str, str]:
-    """The two areas among the metrics that `summary` takes: of probabilities where they are there, else of values."""
+    """The two areas among the metrics that `summary` takes: of probabilities if it can, else of values."""
     if "aopc_comprehensiveness" in metrics:
         return "aopc_comprehensiveness", "aopc_sufficiency"
     return "value_aopc_comprehensiveness", "value_aopc_sufficiency"
@@ -197,7 +197,7 @@ def faithfulness(
 
     Args:
         metrics: of `METRIC_SPECS`, by default those of the model's task. `normalised_aopc` takes about
-            beam_width * n^2 passes for the first scores of a text, the others a dozen or two.
+            beam_width * n^2 passes per text the first time, each of the others a dozen or two.
         operator: `delete`, `replace`, `blank` or `hide`, in place of each metric's own operator.
         beam_width: of the search for the bounds of `normalised_aopc`.
 
@@ -220,7 +220,7 @@ def faithfulness(
 
 
 def check_metrics(metrics: Sequence[str], link: Link | None = None) -> None:
-    """Refuse unknown metrics and, where the link is known, those that need probabilities which it does not give.
+    """Refuse unknown metrics and, where the link is given, those that need probabilities which it does not give.
 
     Raises:
         ValueError: naming them, and the metrics that work.

@@ -83,7 +83,7 @@ def perturb(text: EncodedText, mask: TokenMask, operator: Operator, baseline_tok
     """The text with `operator` applied to the masked scorable tokens.
 
     Args:
-        baseline_token_id: the token that `replace` puts there.
+        baseline_token_id: the token that `replace` puts in their place.
     """
     if operator == "replace":
         return replace(text, mask, baseline_token_id)

@@ -62,6 +62,8 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Greedy(AbstractTextMethod):
+    """A search, by deleting or by keeping."""
+
     is_bound: ClassVar[bool] = True
     percent: float = 50.0
     deleting: ClassVar[bool]

@@ -65,7 +65,7 @@ class SIG(AbstractTextMethod):
         internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,
     ) -> Dimensions | tuple[Dimensions, RaggedScores]:
-        """The integral for every dimension of every scorable token, by Gauss-Legendre quadrature.
+        """The integral for every dimension of every scorable token, by Gauss-Legendre quadrature; one padded batch.
 
         Args:
             n_steps: points of the quadrature.
@@ -79,7 +79,7 @@ class SIG(AbstractTextMethod):
         if not return_convergence_delta:
             return parts
         exact = self._exact(explained, texts, target)
-        return parts, [found - true for found, true in zip(_token_scores(texts, parts), exact, strict=True)]
+        return parts, [sums - true for sums, true in zip(_token_scores(texts, parts), exact, strict=True)]
 
     def _exact(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         reference = self._reference(explained)

@@ -45,7 +45,7 @@ class SubsetEffects:
 class SubsetRegression(AbstractTextMethod):
     """Additive effect of each unit on the target's log-odds, over subsets like those of the metrics.
 
-    Log-odds are what is fitted, whatever the target's score.
+    The log-odds are fitted whatever the target's score; the prior explains the target as it is.
 
     Args:
         n_subsets: random subsets per text; each is deleted once and kept alone once, so 2 forward passes per subset.

@@ -65,6 +65,10 @@ class TextClassification(AbstractTask):
     def labels(self) -> list[str]:
         return list(self.names)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings, "pooling": self.pooling}
+
     def read(self, output: Any, batch: TokenBatch) -> Readout:
         return Readout(precise(output.logits)[:, None], self.link)
 

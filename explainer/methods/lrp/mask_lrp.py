@@ -87,9 +87,9 @@ def relevance_at_attention(
 ) -> list[Tensor]:
     """R_l (batch, heads, queries, keys) at the attention of every layer, in the order of `attention_weights`.
 
-    The pass starts with 1 at the target's logit, as in the paper, whatever the objective is. The relevance of a contrast
-    sums to 0, and equation 10 of the rules multiplies by that sum: only rounding errors would be left. A foil and a
-    score have their effect through the gradients G_l.
+    The pass starts with 1 at the target's logit, as in the paper, whatever the objective is. The relevance of a
+    contrast would sum to 0, and equation 10 of the rules multiplies by that sum: only rounding errors would be left. A
+    foil and a score have their effect through the gradients G_l.
     """
     recorded: list[Tensor] = []
     factor_at = _factors(mask)

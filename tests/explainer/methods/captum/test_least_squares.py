@@ -16,8 +16,8 @@ def fit(ridge: float, z: torch.Tensor, v: torch.Tensor, weight: torch.Tensor) ->
 def test_linear_data_give_their_coefficients_whatever_the_weights() -> None:
     z = torch.bernoulli(torch.full((30, 4), 0.5))
     coefficients = torch.tensor([1.0, -2.0, 0.5, 3.0])
-    found = fit(0.0, z, z @ coefficients + 7, torch.rand(30) + 0.1)
-    assert relative_error(found, coefficients) < 1e-6
+    fitted = fit(0.0, z, z @ coefficients + 7, torch.rand(30) + 0.1)
+    assert relative_error(fitted, coefficients) < 1e-6
 
 
 def test_fewer_samples_than_features_give_the_solution_of_least_norm() -> None:
