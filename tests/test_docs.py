@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -92,6 +92,13 @@ def test_files_named_exist(page: Path) -> None:
     assert missing == set()
 
 
+def test_pages_named_in_the_code_exist() -> None:
+    folders = ("explainer", "lightning_modules", "benchmarks", "configs", "examples", "checkpoints")
+    files = [file for folder in folders for kind in ("py", "yaml", "md") for file in (ROOT / folder).rglob(f"*.{kind}")]
+    named = {name for file in files for name in re.findall(r"\bdocs/[\w/.-]*\w", file.read_text())}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_every_page_and_picture_is_linked() -> None:
     linked: set[Path] = set()
     for page in PAGES:
@@ -165,7 +172,7 @@ def test_the_metrics_are_those_of_the_code() -> None:
             assert quoted(operator) == [spec.operator], name
             assert better == ("high" if spec.metric.higher_is_better else "low"), name
             assert spec.needs_probabilities == (section == "Metrics of probabilities"), name
-    assert [quoted(row[0])[0] for row in table(parts["Operators"], "operator")] == list(Operator.__args__)
+    assert [quoted(row[0])[0] for row in table(parts["Operators"], "operator")] == list(get_args(Operator))
 
 
 def options(text: str) -> dict[str, str]:
@@ -196,7 +203,7 @@ def test_the_options_of_commands_are_those_of_the_code(command: str) -> None:
 
 @pytest.mark.parametrize(("heading", "kind"), [("The explainer", MaskTraining), ("The data", TextData)])
 def test_the_options_of_training_are_those_of_the_code(heading: str, kind: type) -> None:
-    assert options(sections(REFERENCE / "cli.md", 3)[heading]) == expected_options(kind.__init__)
+    assert options(sections(REFERENCE / "cli.md", 3)[heading]) == expected_options(kind)
 
 
 def test_command_lines_use_options_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""The table of docs/checks.md: our scores beside every other library's that lies in the folder.
+"""Our scores and those of every other library in the folder (docs/results/agreement-with-other-implementations.md).
 
 python benchmarks/independent/compare.py FOLDER
 """

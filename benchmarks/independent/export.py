@@ -11,6 +11,7 @@ every token that is not padding, special ones too, so that the comparison leaves
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -23,10 +24,10 @@ from explainer.data.catalog import load
 from explainer.explained import EncodedText, Target
 from explainer.explained.batch import pad
 
-SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
-GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 12}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
-CONFIGS = {
+SIZES: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+GROUPED: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "head_dim": 12}
+EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
+CONFIGS: dict[str, Any] = {
     "bert": lambda **k: transformers.BertConfig(**SIZES, **k),
     "gpt2": lambda **k: transformers.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_inner=96, **k),
     "llama": lambda **k: transformers.LlamaConfig(**GROUPED, **k),

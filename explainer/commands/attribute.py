@@ -7,9 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.inputs import TextInput
 from explainer.commands.device import device
@@ -21,6 +18,7 @@ from explainer.explanation import Explanation
 from explainer.methods import METHODS
 from explainer.methods.loading import is_exported
 from explainer.rendering import side_by_side
+from explainer.rendering.progress import Progress
 from explainer.scored_text import UnitLevel, check_aggregation
 
 
@@ -137,8 +135,7 @@ class _Job:
             total = sum(1 for _ in lines)
         requests = self._requests(source)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("w") as file, Progress(console=Console(stderr=True)) as progress:
-            bar = progress.add_task(self.attributor.method.name, total=total)
+        with output.open("w") as file, Progress(self.attributor.method.name, total) as progress:
             unusable: InputError | None = None
             while unusable is None:
                 chunk: list[Request] = []
@@ -157,7 +154,7 @@ class _Job:
                     for explanation in explanations:
                         file.write(json.dumps(self._record(request, explanation), ensure_ascii=False) + "\n")
                 file.flush()
-                progress.advance(bar, len(chunk))
+                progress.advance(len(chunk))
             raise unusable
 
     def _requests(self, source: Path) -> Iterator[Request]:

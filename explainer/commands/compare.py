@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from explainer.commands.device import device
 from explainer.data.texts import texts_of
@@ -21,6 +20,7 @@ from explainer.faithfulness.measures import check_metrics
 from explainer.faithfulness.perturbation import Operator
 from explainer.methods import AbstractMethod
 from explainer.methods.loading import load_methods, parse_methods
+from explainer.rendering.progress import Progress
 from explainer.storage.cache import Cache
 from explainer.storage.provenance import command_line, device_name, versions
 
@@ -131,19 +131,14 @@ def measure(comparison: Comparison, explained: ExplainedModel, texts: Sequence[E
         for part in parts
         if not comparison.measured(label, explained, texts[part], target[part])
     }
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
-    with Progress(*columns, *times, console=Console(stderr=True)) as progress:
-        whole = progress.add_task("all, in forward passes", total=round(sum(work.values())))
-        bars = {label: progress.add_task(label, total=len(texts)) for label in comparison.methods}
+    with Progress(f"{len(comparison.methods)} methods on {len(texts)} texts", sum(work.values())) as progress:
         for part in parts:
             for label in comparison.methods:
                 try:
                     comparison.measure(label, explained, texts[part], target[part])
                 except ValueError as error:
                     raise ValueError(f"method {label!r}: {error}") from error
-                progress.advance(bars[label], len(texts[part]))
-                progress.advance(whole, round(work.get((label, part.start), 0)))
+                progress.advance(work.get((label, part.start), 0.0))
 
 
 def _work(method: AbstractMethod, texts: Sequence[EncodedText]) -> float:

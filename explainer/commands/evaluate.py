@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from explainer.commands.device import device
@@ -16,6 +14,7 @@ from explainer.explained import Attributions, EncodedText, ExplainedModel, Targe
 from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default_metrics, faithfulness
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
+from explainer.rendering.progress import Progress
 
 
 def evaluate(
@@ -53,15 +52,14 @@ def evaluate(
     values: dict[str, list[float]] = {metric: [] for metric in wanted}
     # A metric without a plan searches, which takes many passes: fewer texts at once, so that the bar moves.
     chunk = CHUNK if all(METRIC_SPECS[metric].plan for metric in wanted) else CHUNK // 16
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("evaluate", total=len(records))
+    with Progress("evaluate", len(records)) as progress:
         for start in range(0, len(records), chunk):
             texts, scores, targets = zip(*records[start : start + chunk], strict=True)
             part = Attributions(texts, Target(torch.tensor(targets)), scores)
             measured = faithfulness(explained, part, wanted, operator=operator, beam_width=beam_width)
             for metric, per_text in measured.items():
                 values[metric] += per_text.tolist()
-            progress.advance(bar, len(texts))
+            progress.advance(len(texts))
     report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(_without_nan(report), indent=2) + "\n")

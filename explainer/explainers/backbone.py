@@ -22,6 +22,8 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     A concrete explainer says which backbone that is.
     """
 
+    label: ClassConditioning
+
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__(explained, **settings)
         hidden = explained.backbone.config.hidden_size

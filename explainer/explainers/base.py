@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
-from explainer.explainers.conditioning import ClassConditioning
+from explainer.explainers.conditioning import AbstractConditioning
 from explainer.typing import Scores
 
 
@@ -27,7 +27,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    label: ClassConditioning
+    label: AbstractConditioning
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()

@@ -41,6 +41,7 @@ class SideExplainer(AbstractMaskExplainer):
     """
 
     kind: ClassVar[str] = "side"
+    label: ClassConditioning
 
     def __init__(
         self,

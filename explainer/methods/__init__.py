@@ -9,7 +9,6 @@ import inspect
 from explainer.methods.base import AbstractMethod as AbstractMethod
 from explainer.methods.rpi.baselines import AbstractBaseline as AbstractBaseline
 
-# isort: split
 # In the order of the tables: the control first, then by what a method costs and reads.
 # isort: off
 from explainer.methods.random import Random as Random

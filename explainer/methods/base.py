@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from explainer.explained import (
@@ -26,6 +25,7 @@ from explainer.explained import (
     Tokens,
 )
 from explainer.explained.passes import token_budgeted
+from explainer.rendering.progress import track
 from explainer.typing import Embeddings, RaggedScores, Scores, TokenMask, TokenScores
 
 
@@ -179,7 +179,7 @@ class AbstractTextMethod(AbstractMethod):
 def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: str | None) -> Any:
     """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
     chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
-    return track(chunks, progress or "", disable=progress is None)
+    return track(chunks, progress)
 
 
 def _joined(targets: Sequence[Target]) -> Target:

@@ -1,6 +1,7 @@
-"""examples/serve.py, started as a server: everyone gets the answer to their own text, mistakes get a reason."""
+"""examples/serve.py, started as a server: every request gets the answer to its own text, mistakes get a reason."""
 
 import http.client
+import importlib.util
 import json
 import os
 import random
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
 from explainer.explainers import EXPLAINERS
 from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import saved
-from tests.families import WORDS, explained
+from tests.families import TASKS, WORDS, explained
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,9 +40,9 @@ def attributor(tmp_path_factory: pytest.TempPathFactory) -> Attributor:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -105,15 +107,15 @@ def ask(port: int, **content: object) -> tuple[int, Any]:
 
 def check(answer: tuple[int, Any], attributor: Attributor, text: str, pair: str | None, target: str | int) -> None:
     (expected,) = attributor([text], [pair], target=target)
-    status, found = answer
+    status, reply = answer
     labels = attributor.explained.labels
-    assert status == 200, found
-    assert list(found) == ["label", "probabilities", "target", "method", "words"]
-    assert found["probabilities"] == pytest.approx(dict(zip(labels, expected.probabilities, strict=True)), abs=1e-5)
-    assert found["label"] == max(found["probabilities"], key=lambda label: found["probabilities"][label])
-    assert found["target"] == expected.target_label
-    assert found["method"] == "explainer"
-    assert found["words"] == [
+    assert status == 200, reply
+    assert list(reply) == ["label", "probabilities", "target", "method", "words"]
+    assert reply["probabilities"] == pytest.approx(dict(zip(labels, expected.probabilities, strict=True)), abs=1e-5)
+    assert reply["label"] == max(reply["probabilities"], key=lambda label: reply["probabilities"][label])
+    assert reply["target"] == expected.target_label
+    assert reply["method"] == "explainer"
+    assert reply["words"] == [
         {**word._asdict(), "score": pytest.approx(word.score, abs=1e-5)} for word in expected.words()
     ]
 
@@ -132,6 +134,38 @@ def test_fifty_at_once_get_the_answer_to_their_own_text(port: int, attributor: A
         )
     for answer, text, pair, target in zip(answers, texts, pairs, targets, strict=True):
         check(answer, attributor, text, pair, target)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_answered(task: str, tmp_path: Path) -> None:
+    """By the server's class, without a server: against the bare model."""
+    spec = importlib.util.spec_from_file_location("serve", ROOT / "examples" / "serve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    model = explained("bert", **TASKS[task])
+    server = serve.Server("sig", saved(model, tmp_path), None, max_batch_size=4)
+    server.setup("cpu")
+    requests = [
+        serve.Request(text="a good film"),
+        serve.Request(text="bad", target=7),
+        serve.Request(text="bad", target=0),
+    ]
+    good, unknown, named = server.predict(requests)
+    assert isinstance(unknown, ValueError)
+    for explanation, text in ((good, "a good film"), (named, "bad")):
+        with torch.no_grad():
+            logits = model.model(**model.tokenizer(text, return_tensors="pt")).logits[0]
+        reply = json.loads(server.encode_response(explanation).body)
+        if task == "regression":
+            assert (reply["label"], reply["probabilities"]) == (None, None)
+            assert reply["value"] == pytest.approx(float(logits[0]), abs=1e-5)
+            continue
+        probabilities = logits.softmax(dim=0) if task == "classification" else logits.sigmoid()
+        assert reply["label"] == model.labels[int(logits.argmax())]
+        assert list(reply["probabilities"]) == model.labels
+        assert list(reply["probabilities"].values()) == pytest.approx(probabilities.tolist(), abs=1e-5)
 
 
 def test_an_empty_text_is_answered(port: int, attributor: Attributor) -> None:
@@ -155,9 +189,9 @@ def test_an_empty_text_is_answered(port: int, attributor: Attributor) -> None:
     ],
 )
 def test_a_mistake_gets_422_and_the_reason(content: str, message: str, port: int) -> None:
-    status, found = request(port, "POST", "/predict", content)
+    status, reply = request(port, "POST", "/predict", content)
     assert status == 422
-    assert message in json.dumps(found)
+    assert message in json.dumps(reply)
 
 
 def test_a_mistake_does_not_disturb_those_it_is_batched_with(port: int, attributor: Attributor) -> None:

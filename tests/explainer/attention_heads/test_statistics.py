@@ -77,6 +77,6 @@ def test_positional_and_syntactic_heads_by_their_thresholds() -> None:
     assert syntactic(shares, 0.1).tolist() == [[False, True, False]]
     assert not positional(shares, 0.84).any()  # 5 of 6
     assert not syntactic(shares, 0.75).any()  # 1.0 is no more than 0.25 + 0.75
-    found = summary(shares, ("obj",))
-    assert found["offset"][0][0] == 1
-    assert found["relations"]["obj"] == {"n": 4, "baseline": 0.25, "hits": [[0.0, 1.0, 0.0]]}
+    statistics_in_json = summary(shares, ("obj",))
+    assert statistics_in_json["offset"][0][0] == 1
+    assert statistics_in_json["relations"]["obj"] == {"n": 4, "baseline": 0.25, "hits": [[0.0, 1.0, 0.0]]}

@@ -379,8 +379,8 @@ def test_unknown_methods_settings_and_foils_are_refused(options: dict[str, Any],
 def test_settings_of_every_method_are_the_options_of_a_call() -> None:
     wrapped = Attributor.of(explained("bert"), "input_x_gradient", foil="runner_up", score="log_odds")
     plain = Attributor.of(explained("bert"), "input_x_gradient")
-    for mine, given in zip(wrapped(TEXTS), plain(TEXTS, foil="runner_up", score="log_odds"), strict=True):
-        assert (mine.scores, mine.target, mine.foil_label) == (given.scores, given.target, given.foil_label)
+    for own, given in zip(wrapped(TEXTS), plain(TEXTS, foil="runner_up", score="log_odds"), strict=True):
+        assert (own.scores, own.target, own.foil_label) == (given.scores, given.target, given.foil_label)
 
 
 # Refinement
@@ -420,11 +420,11 @@ def test_weights_can_be_stored_smaller(tmp_path: Path) -> None:
     attributor = exported(tmp_path)
     attributor.save_pretrained(tmp_path / "small", dtype=torch.bfloat16)
     assert {t.dtype for t in load_file(tmp_path / "small" / "model.safetensors").values()} == {torch.bfloat16}
-    found, expected = (
+    smaller, expected = (
         a(TEXTS, target=0)[0].scores for a in (Attributor.from_pretrained(tmp_path / "small"), attributor)
     )
-    assert found == pytest.approx(expected, abs=0.05 * max(map(abs, expected)))
-    assert found != expected
+    assert smaller == pytest.approx(expected, abs=0.05 * max(map(abs, expected)))
+    assert smaller != expected
 
 
 def test_both_folders_can_move_together(tmp_path: Path) -> None:
@@ -632,7 +632,7 @@ MODULES = [
 def test_the_package_never_imports_lightning() -> None:
     roots = "{name.split('.')[0] for name in sys.modules}"
     code = f"import sys, {', '.join(MODULES)}; print({roots} & {{'lightning', 'pytorch_lightning'}} or 'none')"
-    found = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
     )
-    assert found.stdout.strip() == "none"
+    assert run.stdout.strip() == "none"

@@ -1,12 +1,15 @@
 """Threads share an attributor, or a model, and each gets what it would get alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
 
 from explainer.attributor import Attributor
+from explainer.attributor import attributor as module
 from explainer.attributor.locking import model_lock
+from explainer.explained import AbstractExplained
 from explainer.explainers import EXPLAINERS
 from explainer.methods import SIG, AttnLRP
 from explainer.methods.trained.amortized import Amortized
@@ -20,7 +23,7 @@ pytestmark = [
 
 
 def attributors() -> list[Attributor]:
-    """Three explainers of one model: adapters inside it, a network beside it, and rules on its backward pass."""
+    """Three explainers of one model: adapters inside it, a network of its own, and rules on the backward pass."""
     model = fresh("bert")
     torch.manual_seed(1)
     explainers = [EXPLAINERS[kind](model).eval() for kind in ("separate", "lora")]
@@ -36,8 +39,8 @@ def test_threads_get_what_single_calls_give() -> None:
     work = [(which, text) for which in range(len(shared)) for text in TEXTS] * 4
     expected = [shared[which](text, targets="all", trust=True) for which, text in work]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda item: shared[item[0]](item[1], targets="all", trust=True), work))
-    assert found == expected
+        results = list(pool.map(lambda item: shared[item[0]](item[1], targets="all", trust=True), work))
+    assert results == expected
 
 
 def test_refinement_is_invisible_to_other_threads() -> None:
@@ -55,7 +58,22 @@ def test_the_same_call_twice_is_equal_to_the_bit() -> None:
         assert attributor(TEXTS, targets="all") == attributor(TEXTS, targets="all")
 
 
-def test_one_lock_a_model_taken_again_by_the_same_thread() -> None:
+def test_a_call_takes_the_lock_once_and_a_stream_once_per_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[object] = []
+
+    def counting(model: AbstractExplained) -> AbstractContextManager[bool]:
+        taken.append(model)
+        return model_lock(model)
+
+    monkeypatch.setattr(module, "model_lock", counting)
+    attributor = Attributor(explained("bert"), SIG())
+    attributor(TEXTS, targets="all", fallback="attn_lrp", min_faithfulness=9)
+    assert len(taken) == 1
+    list(attributor.stream(TEXTS, chunk_size=2))
+    assert len(taken) == 3
+
+
+def test_one_lock_per_model_taken_again_by_the_same_thread() -> None:
     model, other = explained("bert"), explained("llama")
     assert model_lock(model) is model_lock(model)
     assert model_lock(model) is not model_lock(other)

@@ -159,7 +159,7 @@ def test_an_interrupted_run_continues(
 
 def test_only_what_has_changed_is_computed(model: str, data: str, counts: list[int], tmp_path: Path) -> None:
     run(model, data, "counting", tmp_path, "--n", "4")
-    run(model, data, "random,other=counting", tmp_path, "--n", "4")  # another label, another method beside it
+    run(model, data, "random,other=counting", tmp_path, "--n", "4")  # another label, and another method too
     run(model, data, "counting", tmp_path, "--n", "4", "--metrics", '["comprehensiveness"]')
     assert counts == [2, 2]
     run(model, data, "counting", tmp_path, "--n", "6")

@@ -27,7 +27,7 @@ from lightning_modules.cli import main
 from lightning_modules.commands.predict import predict
 from tests.families import TASKS, WORDS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORD_LIST = WORDS.split()
 
 
