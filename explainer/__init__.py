@@ -19,7 +19,6 @@ from explainer.explainers import SeparateExplainer as SeparateExplainer
 from explainer.explainers import SideExplainer as SideExplainer
 from explainer.explanation import Explanation as Explanation
 from explainer.explanation import Trust as Trust
-from explainer.faithfulness.measures import faithfulness as faithfulness
 from explainer.methods import METHODS as METHODS
 from explainer.methods import AbstractMethod as AbstractMethod
 from explainer.methods.loading import load_method as load_method

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+import torch
+
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Readout, Target
 from explainer.explained.readout import Score
 from explainer.explained.tasks import FoilLike
@@ -89,7 +91,5 @@ class Contrast(AbstractMethod):
             )
         foil = target.foil
         if self.foil is not None:
-            asked = explained.task.target("predicted", len(target), self.foil).foil
-            assert asked is not None
-            foil = asked.to(target.choices.device).expand_as(target.choices)
+            foil = torch.full_like(target.choices, explained.task.foil_index(self.foil))
         return Target(target.choices, foil, cast(Score, self.score))

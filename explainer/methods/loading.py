@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from explainer.explained import ExplainedModel
-from explainer.explained.readout import Score
 from explainer.explained.tasks import FoilLike
 from explainer.explainers.folder import is_exported as is_exported
 from explainer.methods import METHODS
@@ -20,7 +19,7 @@ def load_method(
     explained: ExplainedModel | None = None,
     *,
     foil: FoilLike | None = None,
-    score: Score | None = None,
+    score: str | None = None,
     best_by: str | None = None,
     **settings: Any,
 ) -> AbstractMethod:

@@ -120,11 +120,8 @@ class Layout:
         if self.is_single:
             return f"full colour: |score| {self.full}, this text's largest {self.level}; none at zero"
         if self.is_shared:
-            return (
-                f"full colour: |score| {self.full}, the largest {self.level} of all {len(self.scored)} maps; "
-                "none at zero"
-            )
-        return f"full colour: each map's own largest |score| ({self.full}); none at zero"
+            return f"full colour: |score| {self.full}, the largest {self.level} of all {len(self.scored)}; none at zero"
+        return f"full colour: the largest |score| of each ({self.full}); none at zero"
 
     # The words around it
 

@@ -156,7 +156,7 @@ def _key(page: _Page, layouts: Sequence[Layout]) -> None:
     page.write(0, "against", ink=_SOFT)
     for step in range(-8, 9):
         page.write(9 + step + 8, " ", colour(step / 8))
-    own = "full colour: each map's own largest |score|, written above it; none at zero"
+    own = "full colour: the largest |score| of each, written above it; none at zero"
     _paragraph(page, 27, f"for · {layouts[0].scale if len(layouts) == 1 else own}")
 
 

@@ -122,11 +122,22 @@ class AbstractTask(ABC):
         each: list[Any] = [wanted] * n if single else list(cast(Any, wanted))
         if len(each) != n:
             raise ValueError(f"`target` must be one target, or one per text ({n}), got {len(each)}.")
-        chosen = [PREDICTED if isinstance(one, str) and one == "predicted" else self.index_of(one) for one in each]
-        other = None if foil is None else [self._foil(foil)] * n
+        predicted = [isinstance(one, str) and one == "predicted" for one in each]
+        if any(predicted) and self.link == "identity" and len(self.labels) > 1:
+            raise ValueError(
+                f"`target` must name one of the values {self.labels} that this model predicts; there is no predicted "
+                "one among them."
+            )
+        chosen = [PREDICTED if stands else self.index_of(one) for one, stands in zip(each, predicted, strict=True)]
+        other = None if foil is None else [self.foil_index(foil)] * n
         return Target.of(_column(chosen), None if other is None else _column(other), score)
 
-    def _foil(self, foil: FoilLike) -> int:
+    def foil_index(self, foil: FoilLike) -> int:
+        """The index of a foil; `RUNNER_UP` stands for the runner-up.
+
+        Raises:
+            ValueError: when there is no such label or index.
+        """
         try:
             return RUNNER_UP if isinstance(foil, str) and foil == "runner_up" else self.index_of(foil)
         except ValueError as error:

@@ -30,10 +30,10 @@ def strengths(shown: Layout, row: int) -> list[float]:
 def test_methods_have_their_own_scales_and_classes_share_one() -> None:
     assert (strengths(two(), 0), strengths(two(), 1)) == ([0.5, -1.0], [1.0, 0.0])
     assert strengths(two(shared=True), 1) == [0.05, 0.0]
-    assert two().scale == "full colour: each map's own largest |score| (sig 2, lrp 0.1); none at zero"
+    assert two().scale == "full colour: the largest |score| of each (sig 2, lrp 0.1); none at zero"
     classes = layout(example(), other(scores=[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0]))
     assert list(classes.scored) == ["good", "bad"]
-    assert classes.scale == "full colour: |score| 2, the largest word of all 2 maps; none at zero"
+    assert classes.scale == "full colour: |score| 2, the largest word of all 2; none at zero"
 
 
 def test_the_scale_is_of_the_level_that_is_shown() -> None:

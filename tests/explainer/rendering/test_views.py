@@ -37,7 +37,7 @@ def test_a_view_shows_the_same_everywhere(n: int, tmp_path: object, capsys: pyte
     with open(path, encoding="utf-8") as file:
         page = file.read()
     figure = [text.get_text() for text in shown.plot().texts]
-    scale = "|score| 2, this text's largest word" if n == 1 else "each map's own largest |score| (sig 2, lrp 2)"
+    scale = "|score| 2, this text's largest word" if n == 1 else "the largest |score| of each (sig 2, lrp 2)"
     for written in (terminal, page, shown._repr_html_(), " ".join(figure)):
         assert written.count("Goodly") >= n
         assert "good 75.0%" in written

@@ -81,6 +81,13 @@ def test_a_target_is_one_for_all_texts_or_one_per_text() -> None:
         TASK.target("neutral", 2, foil="happy")
 
 
+def test_a_regression_with_several_values_has_no_predicted_one() -> None:
+    values = TextClassification(names=("length", "age"), link="identity")
+    assert values.target("age", 1).classes.tolist() == [1]
+    with pytest.raises(ValueError, match="`target` must name one of the values"):
+        values.target("predicted", 1)
+
+
 def test_several_targets_are_all_or_a_list() -> None:
     assert TASK.several("all") == [0, 1, 2]
     assert TASK.several(["neutral", 0]) == [1, 0]
