@@ -172,7 +172,9 @@ def test_every_method_and_metric_works_on_an_added_task(name: str, family: str) 
     for text, scores in zip(texts, attributions.scores, strict=True):
         assert scores.isfinite().all()
         assert (scores[~text.scorable] == 0).all()
-    metrics = [metric for metric in ALL_METRICS if not metric.startswith("value_")]
+    # The search behind normalised AOPC takes many passes, whatever the scores are: once is enough.
+    left_out = () if name == "random" else ("normalised_aopc",)
+    metrics = [metric for metric in ALL_METRICS if not metric.startswith("value_") and metric not in left_out]
     values = faithfulness(model, attributions, metrics)
     assert set(values) == set(metrics)
     assert all(len(value) == len(texts) for value in values.values())
