@@ -102,15 +102,36 @@ def load_files(
 
 
 def _load_file(file: Path, text: str, text_pair: str | None, label: str | None, id: str | None) -> Dataset:
-    readers = {".csv": Dataset.from_csv, ".jsonl": Dataset.from_json, ".json": Dataset.from_json}
-    reader = (readers | {".parquet": Dataset.from_parquet}).get(file.suffix)
+    readers = {".csv": _from_csv, ".jsonl": Dataset.from_json, ".json": Dataset.from_json}
+    reader = (readers | {".parquet": Dataset.from_parquet}).get(file.suffix.lower())
     if reader is None or not file.is_file():
         raise ValueError(f"`files` must name existing .csv, .jsonl or .parquet files, got {str(file)!r}.")
-    data = reader(str(file))
+    try:
+        data = reader(str(file))
+    except Exception as error:  # each format's reader has its own
+        if _is_utf8(file):
+            raise
+        raise ValueError(f"{str(file)!r} is not in UTF-8: convert it, and name the converted file.") from error
     for column in (text, text_pair, label, id):
         if column is not None and column not in data.column_names:
             raise ValueError(f"{str(file)!r} has no column {column!r}; it has {data.column_names}.")
     return _columns(data, DataSet("", (), {}, text=text, text_pair=text_pair, label=label or "", id=id))
+
+
+def _from_csv(file: str) -> Dataset:
+    """A CSV in which only an empty cell is a missing value: by default "N/A", "null" and other words are too."""
+    return Dataset.from_csv(file, keep_default_na=False, na_values=[""])
+
+
+def _is_utf8(file: Path) -> bool:
+    """Whether a text file is in UTF-8; true for Parquet, which is binary."""
+    if file.suffix.lower() == ".parquet":
+        return True
+    with file.open(encoding="utf-8") as lines:
+        try:
+            return all(True for _ in lines)
+        except UnicodeDecodeError:
+            return False
 
 
 def _columns(data: Dataset, entry: DataSet) -> Dataset:
