@@ -17,11 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed ## Make .venv and install everything into it
 
-demo: install ## Train an explainer of a real classifier, compare it, export it, ask it (six minutes on two cores)
+demo: install ## Train an explainer of a real classifier, compare it, export it, ask it
 	@rm -rf $(OUT)
-	@printf '\n== 1 of 4: train an explainer of the demo classifier (four minutes) ==\n'
+	@printf '\n== 1 of 4: train an explainer of the demo classifier ==\n'
 	$(BIN)/explainer fit --config configs/demo.yaml
-	@printf '\n== 2 of 4: compare it with other methods on texts it has not seen (two minutes) ==\n'
+	@printf '\n== 2 of 4: compare it with other methods on texts it has not seen ==\n'
 	$(BIN)/explainer test --config configs/demo.yaml --ckpt_path $(CKPT)
 	@printf '\n== 3 of 4: export it ==\n'
 	$(BIN)/explainer export --ckpt $(CKPT) --output $(OUT)/attributor --scores $(OUT)/comparison.json
