@@ -18,6 +18,7 @@ from explainer.methods.base import (
     one_at_a_time,
     scorable_only,
 )
+from explainer.rendering import progress
 from explainer.typing import RaggedScores, Scores, TokenMask
 from tests.explainer.tools import batch_of, double, encoded, fresh
 from tests.families import FAMILIES, TEXTS, explained
@@ -122,13 +123,16 @@ def test_no_texts_have_no_scores() -> None:
         assert len(readout) == len(attributions) == 0
 
 
-def test_the_progress_bar_is_shown_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_only_when_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     model = explained("bert")
     for method in (Random(), AttnLRP()):
         method.attribute(model, encoded(model), TARGET)
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr().err == ""
         method.attribute(model, encoded(model), TARGET, progress="working")
-        assert "working" in capsys.readouterr().out
+        assert "working" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", [SIG(), AttnLRP()], ids=lambda method: method.name)
