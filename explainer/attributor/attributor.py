@@ -398,10 +398,6 @@ def _by_text(by_target: Sequence[Attributions]) -> Attributions:
         return by_target[0]
     n = len(by_target[0])
     order = [k * n + i for i in range(n) for k in range(len(by_target))]
-    targets = [one.target for one in by_target]
-    foils = [target.foil for target in targets if target.foil is not None]
-    everything = Target(
-        torch.cat([target.choices for target in targets]), torch.cat(foils) if foils else None, targets[0].score
-    )
+    everything = Target.joined([one.target for one in by_target])
     texts, scores = ([item for one in by_target for item in getattr(one, name)] for name in ("texts", "scores"))
     return Attributions([texts[i] for i in order], everything[order], [scores[i] for i in order])

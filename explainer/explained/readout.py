@@ -6,6 +6,7 @@ sum of the chosen logits or, by the target's `score`, of their log-probabilities
 foil, the same number of the foil is subtracted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -63,6 +64,12 @@ class Target:
         """
         other = None if foil is None else torch.as_tensor(foil)[:, None]
         return cls(torch.as_tensor(choices, dtype=torch.int64)[:, None], other, score)
+
+    @classmethod
+    def joined(cls, targets: "Sequence[Target]") -> "Target":
+        """The targets of several groups of texts as one; all have a foil or none has, and they share a score."""
+        foils = [target.foil for target in targets if target.foil is not None]
+        return cls(torch.cat([t.choices for t in targets]), torch.cat(foils) if foils else None, targets[0].score)
 
     def __len__(self) -> int:
         return len(self.choices)

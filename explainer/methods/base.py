@@ -136,7 +136,7 @@ class AbstractBatchMethod(AbstractMethod):
             resolved.append([target.to("cpu") for target in wanted])
         order = torch.tensor([i for chunk in chunks for i in chunk]).argsort()
         logits = torch.cat([answer.logits for answer in answers]).detach()[order]
-        joined = [_joined([parts[k] for parts in resolved])[order] for k in range(len(targets))]
+        joined = [Target.joined([parts[k] for parts in resolved])[order] for k in range(len(targets))]
         attributions = [Attributions(texts, target, mine) for target, mine in zip(joined, scores, strict=True)]
         return Readout(logits, explained.task.link), attributions
 
@@ -180,12 +180,6 @@ def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: s
     """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
     chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
     return track(chunks, progress)
-
-
-def _joined(targets: Sequence[Target]) -> Target:
-    """The targets of several chunks as one."""
-    foils = [target.foil for target in targets if target.foil is not None]
-    return Target(torch.cat([t.choices for t in targets]), torch.cat(foils) if foils else None, targets[0].score)
 
 
 def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:
