@@ -62,7 +62,7 @@ class ClassifierTraining(TrainingModule):
     def forward(self, examples: TextExamples) -> Tensor:
         encoded = self.text.encode(examples.texts, examples.text_pairs)
         batch = collate([text.tokens for text in encoded], pad_token_id=self.text.tokenizer.pad_token_id)
-        return self.model(**model_inputs(self.model.get_base_model(), batch.to(self.device))).logits
+        return self.model(**model_inputs(self.model.get_base_model(), batch.to(self.device), positions=False)).logits
 
     def _classes(self, examples: TextExamples) -> Int64[Tensor, " batch"]:
         """The index of each text's label.

@@ -12,7 +12,6 @@ from explainer.attention_heads.parses import Parse
 from explainer.attention_heads.selection import positional, summary, syntactic
 from explainer.attention_heads.statistics import RELATIONS, HeadShares, HeadStatistics
 from explainer.explained import EncodedText, ExplainedModel, edit_attention_weights
-from explainer.explained.passes import token_budgeted
 
 CHUNK = 256
 """The number of texts that are encoded at once."""
@@ -58,12 +57,12 @@ def corpus_statistics(
         ValueError: when there is no parsed text.
     """
     config = explained.model.config.get_text_config()
-    statistics = HeadStatistics(len(explained.layers), config.num_attention_heads, relations)
+    statistics = HeadStatistics(explained.depth, config.num_attention_heads, relations)
     n_texts, stream = 0, iter(parses)
     while chunk := list(islice(stream, CHUNK)):
         n_texts += len(chunk)
         texts = explained.encode([parse.text for parse in chunk])
-        for places in token_budgeted([len(text) for text in texts], explained.batch_tokens):
+        for places in explained.batches(texts):
             for i, peaks in zip(places, attention_peaks(explained, [texts[i] for i in places]), strict=True):
                 statistics.update(peaks, texts[i].scorable, arcs(texts[i], chunk[i], relations))
     if not n_texts:
@@ -82,5 +81,5 @@ def attention_peaks(explained: ExplainedModel, texts: Sequence[EncodedText]) -> 
 
     with edit_attention_weights(explained.model, read):
         explained(explained.collate(texts))
-    peaks = torch.stack(peaks_by_layer[: len(explained.layers)], dim=1)  # (batch, layers, heads, seq)
+    peaks = torch.stack(peaks_by_layer[: explained.depth], dim=1)  # (batch, layers, heads, seq)
     return [own[..., : len(text)] for own, text in zip(peaks, texts, strict=True)]

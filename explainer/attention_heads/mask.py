@@ -56,7 +56,7 @@ class HeadMask:
             ValueError: when the model has another number of layers or heads.
         """
         layers, heads = len(self.mask), len(self.mask[0])
-        of_model = (len(explained.layers), explained.model.config.get_text_config().num_attention_heads)
+        of_model = (explained.depth, explained.model.config.get_text_config().num_attention_heads)
         if (layers, heads) != of_model:
             raise ValueError(
                 f"`heads` was made for {self.model}, of {layers} layers of {heads} heads; this model has "

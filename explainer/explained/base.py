@@ -24,6 +24,7 @@ class AbstractExplained(nn.Module):
         self.task = task_of(model) if task is None else task
         self.model = model.requires_grad_(False).eval()
         self.name = name
+        self._blocks = next(iter(self._lists_of_blocks()), [])
 
     @abstractmethod
     def forward(self, batch: Any, edit: EmbeddingEdit | None = None) -> Readout:
@@ -49,10 +50,29 @@ class AbstractExplained(nn.Module):
         return base.get_encoder() if self.model.config.is_encoder_decoder else base
 
     @property
+    def depth(self) -> int:
+        """The number of the backbone's layers."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
     def layers(self) -> list[nn.Module]:
-        """The backbone's transformer blocks, from the lowest up."""
-        depth = self.model.config.get_text_config().num_hidden_layers
-        return list(next(m for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth))
+        """The backbone's transformer blocks, from the lowest up.
+
+        Raises:
+            ValueError: when they are no list of blocks that run one after the other, each once.
+        """
+        if not self._blocks:
+            raise ValueError(
+                f"The layers of {type(self.model).__name__} are no list of blocks that run one after the other, each "
+                "once (they share a block, or are grouped), so what lies between them cannot be read. Use a method "
+                "that needs none of it: `attn_lrp`, `sig`, `integrated_gradients`, `leave_one_out`."
+            )
+        return self._blocks
+
+    def _lists_of_blocks(self) -> list[list[nn.Module]]:
+        """Every list of as many modules as there are layers."""
+        depth = getattr(self.model.config.get_text_config(), "num_hidden_layers", None)
+        return [list(m) for m in self.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
 
     @property
     def is_causal(self) -> bool:

@@ -23,7 +23,6 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from explainer.explained.passes import counts_positions_from_padding
 from explainer.explained.tasks import AbstractTask
 from explainer.explained.weights import locate
 
@@ -143,56 +142,6 @@ def _check_classifier(config: Any, name: str) -> None:
             "head would be random. Name a fine-tuned classifier, train one with configs/classifier.yaml, or pass the "
             "`task` that reads this model."
         )
-
-
-def settle_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer without a padding token one, and the model's configuration the same, for its pooling."""
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    if model.config.get_text_config().pad_token_id != tokenizer.pad_token_id:
-        raise ValueError(
-            f"`tokenizer` pads with id {tokenizer.pad_token_id}, the model takes "
-            f"{model.config.get_text_config().pad_token_id} for padding. They do not belong together."
-        )
-
-
-def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The longest input in tokens, specials included; None when neither model nor tokenizer has a limit."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and counts_positions_from_padding(model):
-        positions -= tokenizer.pad_token_id + 1  # RoBERTa counts positions from the padding index
-    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit is not None and limit < 10**6]
-    return min(limits) if limits else None
-
-
-def baseline_token_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token: str | None) -> int:
-    """The id of the token that stands for an absent one.
-
-    Raises:
-        ValueError: when `token` is no single token, or is the padding of a decoder classifier, whose pooled
-            position would move with it.
-    """
-    # Only models that pool at the last token that is not padding are sensitive to PAD inside the text.
-    pools_last = hasattr(model, "score") and not model.config.is_encoder_decoder
-    pad = tokenizer.pad_token_id
-    if token is not None:
-        found = tokenizer.convert_tokens_to_ids(token)
-        if not isinstance(found, int) or (found == tokenizer.unk_token_id and token != tokenizer.unk_token):
-            raise ValueError(f"`baseline_token` {token!r} is not one token of this tokenizer's vocabulary.")
-        if pools_last and found == pad:
-            raise ValueError(
-                f"`baseline_token` {token!r} is the padding token: a decoder classifier pools at the last token "
-                "that is not padding, so it would move. Choose another."
-            )
-        return found
-    candidates = [tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id]
-    space = tokenizer.encode(" ", add_special_tokens=False)
-    for candidate in [*candidates, *(space if len(space) == 1 else [])]:
-        if candidate is not None and not (pools_last and candidate == pad):
-            return candidate
-    raise ValueError("This tokenizer has no token to stand for 'absent'. Name one by `baseline_token`.")
 
 
 def own_state_dict(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -2,23 +2,26 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from explainer.explained import loading
+from explainer.explained import conventions, loading
 from explainer.explained.base import AbstractExplained
 from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate, padded_masks
-from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted
+from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted, within
 from explainer.explained.readout import Readout, Target, TargetValues
-from explainer.explained.tasks import AbstractTask
+from explainer.explained.tasks import AbstractTask, TextClassification
+from explainer.explained.tasks.classification import Pooling
 from explainer.explained.text import TextEncoder
 from explainer.explained.weights import add_tensors
 
@@ -35,8 +38,13 @@ class ExplainedModel(AbstractExplained):
             end-of-text) token of a decoder.
         batch_tokens: the token budget of one forward pass, padding included.
 
+    Attributes:
+        pads: whether texts of different length may share a batch. Where padding changes what the model says of a text
+            (FNet, ConvBERT, XLNet), batches are of equal lengths.
+
     Raises:
-        ValueError: when no task reads this model's head, or tokenizer and model do not belong together.
+        ValueError: when no task reads this model's head, tokenizer and model do not belong together, or the model
+            answers otherwise through this class than by itself.
     """
 
     def __init__(
@@ -53,9 +61,92 @@ class ExplainedModel(AbstractExplained):
         if batch_tokens < 1:
             raise ValueError(f"`batch_tokens` must be a positive number of tokens, got {batch_tokens}.")
         self.batch_tokens = batch_tokens
-        loading.settle_padding(model, tokenizer)
-        self.text = TextEncoder(tokenizer, loading.max_tokens(model, tokenizer))
-        self.baseline_token_id = loading.baseline_token_id(model, tokenizer, baseline_token)
+        conventions.settle_padding(model, tokenizer)
+        self.text = TextEncoder(tokenizer, conventions.configured_limit(model, tokenizer))
+        self.baseline_token_id = conventions.baseline_token_id(model, tokenizer, baseline_token)
+        self._attention_types = conventions.AttentionTypes(model)
+        self._ask_model()
+
+    @torch.no_grad()
+    def _ask_model(self) -> None:
+        """Let the model read a few texts by itself and again through this class; what differs decides how it is served.
+
+        Raises:
+            ValueError: when the model cannot read a text, or answers otherwise than by itself.
+        """
+        self.pads, self.explicit_positions = True, False
+        probes = self._encoded(conventions.PROBES)
+        longest = max(probes, key=len)
+        tables = conventions.PositionTables(self.embedding, len(longest))
+        with tables, conventions.chained_blocks(self._lists_of_blocks()) as chained:
+            own = self._by_itself(longest)
+        self._blocks = next(chained(), [])
+        if tables.limit is not None:
+            self.text.max_tokens = min(tables.limit, self.text.max_tokens or tables.limit)
+        if conventions.accepts(self.model, "position_ids"):
+            self.explicit_positions = True
+            self.explicit_positions = conventions.close(self(self.collate([longest])).logits, own.logits)
+        self._settle_pooling(longest)
+        if not conventions.close(self(self.collate([longest])).logits, own.logits):
+            raise ValueError(
+                f"`model` {type(self.model).__name__} answers otherwise when it reads the same text a second time, so "
+                "that no explanation of it means anything. Does it sample, hash or drop anything in eval mode?"
+            )
+        if not self.model._can_set_attn_implementation():  # it treats padding in its own way
+            n_words = min(self.text.max_tokens or conventions.LONG_PROBE, conventions.LONG_PROBE)
+            probes += self._encoded([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
+        own_logits = torch.cat([self._by_itself(probe).logits for probe in probes])
+        self.pads = not self._attention_types and conventions.close(self(self.collate(probes)).logits, own_logits)
+
+    def _settle_pooling(self, text: EncodedText) -> None:
+        """Let the task read where the model reads; only methods that follow attention ask for it."""
+        task = self.task
+        on_interface = self.model._can_set_attn_implementation()
+        if not isinstance(task, TextClassification) or self.model.config.is_encoder_decoder or not on_interface:
+            return
+        pooling, padding = task.pooling, self.tokenizer.pad_token_id
+        if self._blocks:
+            batch = self.collate([text])
+            at = conventions.read_positions(self._blocks[-1], lambda: self(batch).logits)
+            last = int((text.tokens.input_ids != padding).nonzero()[-1])
+            places: dict[tuple[int, ...], Pooling] = {(0,): "first", (last,): "last", tuple(range(len(text))): "mean"}
+            pooling = places.get(tuple(at), "unknown") if at else pooling  # a saturated head has no slope
+        self.task = replace(task, pooling=pooling, passed_over=padding if pooling == "last" else None)
+
+    @cached_property
+    def padding_moves_positions(self) -> bool:
+        """Whether a padding token inside a text has no position, as in RoBERTa, so that all later tokens move."""
+        probe = max(self._encoded(conventions.PROBES), key=len)
+        tables = [conventions.PositionTables(self.embedding, len(probe)) for _ in range(2)]
+        last = probe.scorable.nonzero()[-1, 0]
+        padded = probe.tokens.input_ids.clone()
+        padded[last] = self.tokenizer.pad_token_id
+        for watched, ids in zip(tables, (probe.tokens.input_ids, padded), strict=True):
+            with watched:
+                self._by_itself(replace(probe, tokens=replace(probe.tokens, input_ids=ids)))
+        return tables[0].limit != tables[1].limit
+
+    def _encoded(self, texts: Sequence[str]) -> list[EncodedText]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts that are longer than the model
+            return self.encode(texts)
+
+    def _by_itself(self, text: EncodedText) -> Readout:
+        """The model's answer to what its tokenizer gives, and to nothing else.
+
+        Raises:
+            ValueError: when it cannot read it.
+        """
+        inputs = conventions.own_inputs(self.model, text.tokens, self.device)
+        batch = self.collate([text])
+        try:
+            with self._attention_types.kept():
+                output = self.model(**inputs, **self.task.inputs(batch))
+        except Exception as error:  # each family has its own
+            raise ValueError(
+                f"`model` {type(self.model).__name__} cannot read a text by itself: {type(error).__name__}: {error}"
+            ) from error
+        return self.task.read(output, batch)
 
     @classmethod
     def from_pretrained(
@@ -92,8 +183,21 @@ class ExplainedModel(AbstractExplained):
 
     @property
     def embedding(self) -> nn.Embedding:
-        """The module whose output is the word embeddings."""
-        return cast(nn.Embedding, self.backbone.get_input_embeddings())
+        """The module whose output is the word embeddings.
+
+        Raises:
+            ValueError: when the model has none.
+        """
+        try:
+            embedding = self.backbone.get_input_embeddings()
+        except NotImplementedError:
+            embedding = None
+        if not isinstance(embedding, nn.Embedding):
+            raise ValueError(
+                f"`model` {type(self.model).__name__} has no `torch.nn.Embedding` for its words (CANINE and Perceiver "
+                "read characters and bytes, I-BERT's are quantised), and tokens are scored through it."
+            )
+        return embedding
 
     @property
     def fingerprint(self) -> str:
@@ -112,17 +216,38 @@ class ExplainedModel(AbstractExplained):
 
         Raises:
             TypeError: when a text is not a string.
-            ValueError: when a text has no token at all, or an end token inside that the model's pooling would take
-                for its end.
+            ValueError: when a text has no token at all.
         """
-        encoded = self.task.encode(self.text, texts, text_pairs)
-        for i, text in enumerate(encoded if self.model.config.is_encoder_decoder else []):
-            if (text.tokens.input_ids == self.model.config.eos_token_id).sum() > 1:
-                raise ValueError(f"`texts[{i}]` contains the end token {self.tokenizer.eos_token!r}: take it out.")
-        return encoded
+        return self.task.encode(self.text, texts, text_pairs)
+
+    def batches(self, sequences: Sequence[Tokens | EncodedText]) -> list[list[int]]:
+        """Indices of the sequences in batches of similar length under the token budget, of what may share a batch."""
+        return token_budgeted(
+            [len(sequence) for sequence in sequences],
+            self.batch_tokens,
+            [self._kind(getattr(sequence, "tokens", sequence)) for sequence in sequences],
+        )
+
+    def _kind(self, tokens: Tokens) -> tuple[int, ...]:
+        """Equal for sequences that may share a batch."""
+        kind = () if self.pads else (len(tokens),)
+        if self.task.decoder_reads_text:  # read at the last end token, of which each text must have as many
+            kind += (int((tokens.input_ids == self.model.config.eos_token_id).sum()),)
+        return kind
 
     def collate(self, encoded: Sequence[EncodedText], side: PaddingSide = "right") -> TokenBatch:
-        """Encoded texts as one padded batch on the model's device."""
+        """Encoded texts as one padded batch on the model's device.
+
+        Raises:
+            ValueError: when these texts may not share a batch.
+        """
+        if len({self._kind(text.tokens) for text in encoded}) > 1:
+            what = "numbers of end tokens" if self.pads else "lengths: padding changes what it answers"
+            raise ValueError(
+                f"`texts` may not share a batch: {type(self.model).__name__} reads them by different {what}. Take the "
+                "batches of `ExplainedModel.batches`; in a training, `data.batch_size: 1` and "
+                "`trainer.accumulate_grad_batches`."
+            )
         batch = collate(
             [text.tokens for text in encoded],
             [text.scorable for text in encoded],
@@ -144,9 +269,13 @@ class ExplainedModel(AbstractExplained):
                 "text a second time: use 'delete', 'replace' or 'blank'."
             )
         padded, order = batch.right_padded()
-        with self._edited(in_order(edit, order)):
-            output = self.model(**model_inputs(self.model, padded), **self.task.inputs(padded))
+        with self._attention_types.kept(), self._edited(within(padded, in_order(edit, order))):
+            output = self.model(**self.inputs(self.model, padded), **self.task.inputs(padded))
         return self.task.read(output, padded)
+
+    def inputs(self, model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
+        """The right-padded batch as keyword arguments of the model, or of another one of its family."""
+        return model_inputs(model, batch, self.explicit_positions)
 
     @contextmanager
     def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:
@@ -226,7 +355,7 @@ class ExplainedModel(AbstractExplained):
                 unique.append(tokens)
             members.setdefault(key, []).append(place)
         places = list(members.values())
-        for chunk in token_budgeted([len(tokens) for tokens in unique], self.batch_tokens):
+        for chunk in self.batches(unique):
             batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
             readout = self(batch.to(self.device), edit=_zeroing([unique[i] for i in chunk], self.device)).to("cpu")
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]

@@ -3,10 +3,11 @@
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from explainer.explained.batch import TokenBatch
@@ -14,24 +15,23 @@ from explainer.explained.batch import TokenBatch
 EmbeddingEdit = Callable[[Tensor], Tensor]
 
 
-def model_inputs(model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
-    """The batch as the keyword arguments that this model's forward takes, positions counted past any padding."""
+def model_inputs(model: nn.Module, batch: TokenBatch, positions: bool) -> dict[str, Any]:
+    """The right-padded batch as the keyword arguments that this model's forward takes.
+
+    Args:
+        positions: give the positions 0, 1, 2 ..., so that tokens that are hidden keep theirs.
+    """
     accepted = inspect.signature(model.forward).parameters
     attended = batch.attention_mask if batch.hidden is None else batch.attention_mask.masked_fill(batch.hidden, 0)
     inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": attended}
     if "use_cache" in accepted:
         # No key-value cache: nothing is generated, and recomputing a layer would append its keys a second time.
         inputs["use_cache"] = False
-    if "position_ids" in accepted and not counts_positions_from_padding(model):
+    if "position_ids" in accepted and positions:
         inputs["position_ids"] = batch.position_ids
     if "token_type_ids" in accepted and batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     return inputs
-
-
-def counts_positions_from_padding(model: nn.Module) -> bool:
-    """Whether the model counts positions from the padding index, and does so itself from the ids (RoBERTa)."""
-    return any(hasattr(module, "create_position_ids_from_input_ids") for module in model.modules())
 
 
 def in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit | None:
@@ -47,6 +47,20 @@ def in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit 
     return moved
 
 
+def within(batch: TokenBatch, edit: EmbeddingEdit | None) -> EmbeddingEdit | None:
+    """The edit, for models that pad a batch further (Longformer, BigBird): what they add is left as it is."""
+    if edit is None or torch.compiler.is_exporting():
+        return edit
+    seq = batch.input_ids.shape[1]
+
+    def of_batch(embeddings: Tensor) -> Tensor:
+        if embeddings.shape[1] == seq:
+            return edit(embeddings)
+        return torch.cat([edit(embeddings[:, :seq]), embeddings[:, seq:]], dim=1)
+
+    return of_batch
+
+
 @contextmanager
 def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) -> Iterator[None]:
     """Map the output of one call of the module inside the block (the first by default) by `edit`, if there is one."""
@@ -56,7 +70,11 @@ def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) ->
     calls = itertools.count()
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        return edit(output) if next(calls) == call else None
+        if next(calls) != call:
+            return None
+        edited = edit(output)
+        # A leaf of the graph may not be changed in place, as CTRL does with its embeddings.
+        return edited.clone() if edited.is_leaf and edited.requires_grad else edited
 
     handle = module.register_forward_hook(hook)
     try:
@@ -65,15 +83,23 @@ def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) ->
         handle.remove()
 
 
-def token_budgeted(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches of similar length: rows times longest row at most `batch_tokens` (one row at least)."""
+def token_budgeted(lengths: Sequence[int], batch_tokens: int, kinds: Sequence[Hashable]) -> list[list[int]]:
+    """Indices in batches of one kind and similar length: rows times longest row at most the budget, or one row."""
     batches: list[list[int]] = []
+    open_batches: dict[Hashable, list[int]] = {}
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_tokens:
-            batches[-1].append(i)
+        batch = open_batches.get(kinds[i])
+        if batch is not None and (len(batch) + 1) * lengths[batch[0]] <= batch_tokens:
+            batch.append(i)
         else:
-            batches.append([i])
+            open_batches[kinds[i]] = [i]
+            batches.append(open_batches[kinds[i]])
     return batches
+
+
+def state_of(output: Any) -> Any:
+    """The hidden state that a block hands on: its output, or the first part of it."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 @contextmanager
@@ -91,7 +117,7 @@ def layer_states(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
     def leaving(layer: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == thread:
-            states.append(output[0] if isinstance(output, tuple) else output)
+            states.append(state_of(output))
 
     with ExitStack() as hooks:
         hooks.callback(layers[0].register_forward_pre_hook(entering, with_kwargs=True).remove)

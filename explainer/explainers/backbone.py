@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel, Target, TokenBatch
-from explainer.explained.passes import EmbeddingEdit, edit_output, model_inputs
+from explainer.explained.passes import EmbeddingEdit, edit_output
 from explainer.explainers.base import AbstractMaskExplainer, in_place
 from explainer.explainers.conditioning import ClassConditioning
 from explainer.typing import Embeddings, Scores
@@ -46,7 +46,7 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
         # The backbone of a causal model attends in both directions when it explains.
         both_ways = {"is_causal": False} if explained.is_causal else {}
         with edit_output(backbone.get_input_embeddings(), edit):
-            return backbone(**model_inputs(backbone, batch), **both_ways).last_hidden_state
+            return backbone(**explained.inputs(backbone, batch), **both_ways).last_hidden_state
 
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         padded, order = batch.right_padded()

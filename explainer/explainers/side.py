@@ -111,7 +111,10 @@ class SideExplainer(AbstractMaskExplainer):
 def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, list[Embeddings]]:
     """The model's answer, and the states of its layers in the same pass: detached, right-padded."""
     with torch.no_grad(), layer_states(explained.layers) as states:
-        return explained(batch), states
+        readout = explained(batch)
+    seq = batch.input_ids.shape[1]
+    # Models that pad a batch further inside (Longformer, BigBird) have longer states.
+    return readout, [state if state.shape[1] == seq else state[:, :seq] for state in states]
 
 
 class _Block(nn.Module):

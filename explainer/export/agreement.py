@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from explainer.explained import PREDICTED, Readout, Target
-from explainer.explained.passes import token_budgeted
 from explainer.export.exportable import ExportableAttributor, Run
 from explainer.metrics import spearman, top_k_overlap
 
@@ -91,7 +90,7 @@ def agreement(run: Run, attributor: ExportableAttributor, texts: Sequence[str]) 
     target = Target.of([PREDICTED if attributor.has_prediction else 0] * len(encoded))
     expected, [attributions] = attributor.method.explain(explained, encoded, [target])
     logits, scores = torch.empty_like(expected.logits), [torch.empty(0)] * len(encoded)
-    for chunk in token_budgeted([len(text) for text in encoded], explained.batch_tokens):
+    for chunk in explained.batches(encoded):
         chunk_logits, chunk_scores = run(
             attributor.inputs([encoded[i] for i in chunk], attributions.target[chunk].classes)
         )

@@ -24,7 +24,6 @@ from explainer.explained import (
     TokenBatch,
     Tokens,
 )
-from explainer.explained.passes import token_budgeted
 from explainer.rendering.progress import track
 from explainer.typing import Embeddings, RaggedScores, Scores, TokenMask, TokenScores
 
@@ -178,8 +177,7 @@ class AbstractTextMethod(AbstractMethod):
 
 def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: str | None) -> Any:
     """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
-    chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
-    return track(chunks, progress)
+    return track(explained.batches(texts), progress)
 
 
 def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:

@@ -21,8 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, Tokens
-from explainer.explained.loading import baseline_token_id
-from explainer.explained.passes import counts_positions_from_padding
+from explainer.explained.conventions import baseline_token_id
 from explainer.methods.base import AbstractTextMethod, from_units, one_at_a_time
 from explainer.methods.captum.forward import CaptumForward
 from explainer.typing import RaggedScores, TokenMask
@@ -137,7 +136,7 @@ class SIG(AbstractTextMethod):
         token = named.get(self.baseline, self.baseline)
         if token is None:
             raise ValueError(f"`baseline` {self.baseline!r}: the tokenizer has none. Name another token, or 'zero'.")
-        if token == words.pad_token and counts_positions_from_padding(explained.model):
+        if token == words.pad_token and explained.padding_moves_positions:
             raise ValueError(
                 f"`baseline` {self.baseline!r} is the padding token: this model counts positions past it, so that all "
                 "later tokens would move. Choose another, such as 'mask' or 'zero'."

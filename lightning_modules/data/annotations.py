@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from explainer.explained import EncodedText, ExplainedModel, Readout, Target, TokenBatch
 from explainer.explained.batch import pad
-from explainer.explained.passes import token_budgeted
 from explainer.explainers.losses import SoftTarget, soft_target, standardized
 from explainer.explainers.side import states_of
 from explainer.rendering.progress import track
@@ -111,8 +110,7 @@ def mixed_targets(readout: Readout, share: float, seed: int) -> Target:
 def kept_states(explained: ExplainedModel, texts: Sequence[EncodedText]) -> list[States]:
     """The states that a side explainer reads of each text, in half precision, on the CPU."""
     kept = [torch.empty(0)] * len(texts)
-    chunks = token_budgeted([len(text) for text in texts], explained.batch_tokens)
-    for chunk in track(chunks, "states"):
+    for chunk in track(explained.batches(texts), "states"):
         batch = explained.collate([texts[i] for i in chunk])
         states = torch.stack(states_of(explained, batch)[1], dim=2).half().cpu()
         for i, padded in zip(chunk, states, strict=True):

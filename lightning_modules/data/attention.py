@@ -20,7 +20,6 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Readout, TokenBatch, edit_attention_weights
 from explainer.explained.batch import collate, pad
-from explainer.explained.passes import token_budgeted
 from explainer.explained.readout import Link
 from explainer.explained.upper_layers import LayerAttention
 from explainer.methods.random import generator_of
@@ -169,7 +168,7 @@ def _collected(
     """The contents of one file: three tensors per text and variant, named by the text's place and the variant."""
     stored: dict[str, Tensor] = {}
     inputs = [(i, variant) for i in range(len(texts)) for variant in range(n_variants)]
-    for chunk in token_budgeted([len(texts[i]) for i, _ in inputs], explained.batch_tokens):
+    for chunk in explained.batches([texts[i] for i, _ in inputs]):
         names = [inputs[j] for j in chunk]
         masks = [replaced_of(texts[i], variant, seed) for i, variant in names]
         tokens = [

@@ -13,7 +13,7 @@ from explainer.explained.readout import Link, Readout
 from explainer.explained.tasks.base import AbstractTask
 from explainer.explained.tasks.labels import label_names, precise
 
-Pooling = Literal["first", "last", "mean"]
+Pooling = Literal["first", "last", "mean", "unknown"]
 
 PROBLEM_TYPES: dict[str, Link] = {
     "single_label_classification": "softmax",
@@ -30,6 +30,7 @@ class TextClassification(AbstractTask):
         names: of the labels, in the order of their indices.
         link: `softmax` (one label of several), `sigmoid` (every label by itself) or `identity` (values: a regression).
         pooling: the position that the head reads: the first token, the last one, or the mean of all.
+        passed_over: the token that is never read as the last one: the padding, wherever it stands.
         decoder_reads_text: whether this is an encoder-decoder, whose decoder reads the text a second time.
     """
 
@@ -38,6 +39,7 @@ class TextClassification(AbstractTask):
     names: tuple[str, ...]
     link: Link = "softmax"
     pooling: Pooling = "first"
+    passed_over: int | None = None
     decoder_reads_text: bool = False
 
     @classmethod
@@ -76,6 +78,13 @@ class TextClassification(AbstractTask):
         mask = batch.attention_mask.float()
         if self.pooling == "mean":
             return mask / mask.sum(dim=1, keepdim=True)
+        if self.pooling == "unknown":
+            raise ValueError(
+                "This classifier reads its answer neither at the first token, nor at the last, nor as the mean of all, "
+                "so attention cannot be followed to it. Use a method of gradients or perturbations, such as `sig`."
+            )
+        if self.pooling == "last" and self.passed_over is not None:
+            mask = mask * (batch.input_ids != self.passed_over)
         first = self.pooling == "first"
         at = mask.argmax(dim=1) if first else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
         return F.one_hot(at, mask.shape[1]).float()

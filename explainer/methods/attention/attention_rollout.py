@@ -29,7 +29,7 @@ class AttentionRollout(AbstractBatchMethod):
 
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         means = [weights.mean(dim=1) for weights in attention_weights(explained, batch)]
-        return scores_read(explained, batch, *rollout(means, len(explained.layers)))
+        return scores_read(explained, batch, *rollout(means, explained.depth))
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 1.0

@@ -36,7 +36,7 @@ class GAE(AbstractBatchMethod):
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         pairs = zip(*weights_and_gradients(explained, batch, target), strict=True)
         weighted = [(weights * gradient).clamp(min=0).mean(dim=1) for weights, gradient in pairs]
-        return scores_read(explained, batch, *relevance(weighted, len(explained.layers)))
+        return scores_read(explained, batch, *relevance(weighted, explained.depth))
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 3.0

@@ -75,7 +75,7 @@ def chefer(explained: ExplainedModel, batch: TokenBatch, target: Target, mask: T
     relevances = relevance_at_attention(explained, batch, target, mask)
     pairs = zip(gradients, relevances, strict=True)
     weighted = [(gradient * relevance).clamp(min=0).mean(dim=1) for gradient, relevance in pairs]
-    depth = len(explained.layers)
+    depth = explained.depth
     identities = identity_part(weighted, depth)
     rolled, decoder = rollout(weighted, depth)
     parts = (rolled - identities, None) if decoder is None else (rolled, decoder - identities)

@@ -26,7 +26,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
-from explainer.explained.passes import token_budgeted
 from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
 from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.rpi.baselines import AbstractBaseline, Attention, AttentionState, record_attention, sampler
@@ -137,7 +136,7 @@ class RPI(AbstractBatchMethod):
             target: one row per text, without stand-ins (`Target.resolved`).
         """
         candidates = [torch.empty(0, 0)] * len(texts)
-        for chunk in token_budgeted([len(text) for text in texts], explained.batch_tokens):
+        for chunk in explained.batches(texts):
             batch = explained.collate([texts[i] for i in chunk])
             of_batch = self.batch_candidates(explained, batch, target[chunk].to(explained.device))
             for i, of_text in zip(chunk, batch.split(of_batch.movedim(0, -1)), strict=True):

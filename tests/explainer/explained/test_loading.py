@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
 from explainer.explained import ExplainedModel, loading
-from tests.explainer.tools import fresh, predictions
+from tests.explainer.tools import predictions
 from tests.families import FAMILIES, TEXTS, explained, tokenizer
 
 # peft 0.21 asks transformers 5.23 by its old name: https://github.com/huggingface/peft
@@ -131,89 +131,6 @@ def test_load_base_gives_a_head_for_the_labels(base: Path) -> None:
     assert model.classifier.weight.shape[0] == 2
     assert len(words) == len(tokenizer("encoder"))
     assert torch.equal(model.get_input_embeddings().weight, explained("bert").embedding.weight)
-
-
-# Padding
-
-
-def test_a_tokenizer_without_padding_gets_the_end_token() -> None:
-    words, model = tokenizer("decoder"), fresh("llama").model
-    words.pad_token, model.config.pad_token_id = None, None
-    loading.settle_padding(model, words)
-    assert words.pad_token == "</s>"
-    assert model.config.pad_token_id == words.eos_token_id
-
-
-def test_another_padding_than_the_model_s_is_refused() -> None:
-    words, model = tokenizer("encoder"), fresh("bert").model
-    model.config.pad_token_id = 7
-    with pytest.raises(ValueError, match="pads with id 0, the model takes 7"):
-        loading.settle_padding(model, words)
-
-
-def test_a_classifier_padded_by_its_end_token_predicts_as_before() -> None:
-    """GPT-2 has no padding token: what pads is then the end token, and the pooled position must not move."""
-    words, model = tokenizer("decoder"), fresh("gpt2").model
-    words.pad_token, model.config.pad_token_id = None, None
-    padless = ExplainedModel(model, words)
-    found = predictions(padless, [text.tokens for text in padless.encode(TEXTS)])
-    original = explained("gpt2")
-    expected = predictions(original, [text.tokens for text in original.encode(TEXTS)])
-    assert torch.allclose(found, expected, atol=1e-5)
-
-
-# The length limit
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_text_at_the_limit_goes_through_the_model(family: str) -> None:
-    model = explained(family)
-    limit = model.text.max_tokens
-    assert limit == 40
-    text = model.encode([" ".join(["fun"] * (limit - model.tokenizer.num_special_tokens_to_add()))])[0]
-    assert len(text) == limit
-    assert predictions(model, [text.tokens]).isfinite().all()
-
-
-def test_roberta_s_positions_start_after_the_padding_index() -> None:
-    model, words = explained("roberta").model, tokenizer("encoder")
-    words.model_max_length = 10**30
-    assert loading.max_tokens(model, words) == 48 - 1
-
-
-def test_no_limit_anywhere_is_none() -> None:
-    words = tokenizer("t5")
-    words.model_max_length = 10**30
-    assert loading.max_tokens(explained("t5").model, words) is None
-
-
-# The baseline token
-
-
-def test_a_named_baseline_token_is_taken() -> None:
-    model, words = explained("bert").model, tokenizer("encoder")
-    assert loading.baseline_token_id(model, words, "the") == words.convert_tokens_to_ids("the")
-    assert loading.baseline_token_id(model, words, "[UNK]") == words.unk_token_id
-    assert loading.baseline_token_id(model, words, "[PAD]") == words.pad_token_id  # an encoder may
-
-
-def test_a_baseline_token_outside_the_vocabulary_is_refused() -> None:
-    with pytest.raises(ValueError, match="`baseline_token` 'zebra' is not one token"):
-        loading.baseline_token_id(explained("bert").model, tokenizer("encoder"), "zebra")
-
-
-@pytest.mark.parametrize("family", [name for name, (kind, _) in FAMILIES.items() if kind == "decoder"])
-def test_padding_is_refused_as_a_decoder_s_baseline(family: str) -> None:
-    with pytest.raises(ValueError, match="is the padding token: a decoder classifier pools"):
-        loading.baseline_token_id(explained(family).model, tokenizer("decoder"), "<pad>")
-
-
-def test_a_decoder_whose_every_special_token_pads_falls_back_to_a_space() -> None:
-    words = tokenizer("decoder")
-    words.unk_token = None
-    words.eos_token = words.pad_token
-    with pytest.raises(ValueError, match="no token to stand for 'absent'"):
-        loading.baseline_token_id(explained("llama").model, words, None)
 
 
 def test_own_state_dict_has_the_model_s_own_names(base: Path) -> None:

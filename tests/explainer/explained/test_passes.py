@@ -11,11 +11,13 @@ from tests.families import explained
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(st.integers(1, 60), max_size=30), st.integers(1, 120))
-def test_token_budgeted_batches_every_index_once_under_the_budget(lengths: list[int], budget: int) -> None:
-    batches = token_budgeted(lengths, budget)
+@given(st.lists(st.integers(1, 60), max_size=30), st.integers(1, 120), st.integers(1, 3))
+def test_token_budgeted_batches_every_index_once_under_the_budget(lengths: list[int], budget: int, n: int) -> None:
+    kinds = [length % n for length in lengths]
+    batches = token_budgeted(lengths, budget, kinds)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
+        assert len({kinds[i] for i in batch}) == 1
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
 
 
@@ -30,10 +32,10 @@ def test_edit_output_edits_the_first_call_only_and_leaves_no_hook() -> None:
     assert hook_count(model) == 0
 
 
-def test_model_inputs_leave_position_counting_to_a_model_that_does_it_itself() -> None:
+def test_model_inputs_give_positions_where_they_are_asked_for() -> None:
     batch = batch_of(explained("bert"), side="left")
-    assert "position_ids" not in model_inputs(explained("roberta").model, batch)
-    given_positions = model_inputs(explained("bert").model, batch)["position_ids"]
+    assert "position_ids" not in model_inputs(explained("bert").model, batch, positions=False)
+    given_positions = model_inputs(explained("bert").model, batch, positions=True)["position_ids"]
     assert torch.equal(given_positions, batch.position_ids)
 
 
