@@ -1,19 +1,19 @@
 """Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int64
 from peft import LoraConfig, TaskType, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from explainer.explained.batch import collate
-from explainer.explained.loading import load_base, max_tokens, quiet, settle_padding
+from explainer.explained.conventions import settle_padding, text_encoder
+from explainer.explained.loading import load_base, quiet
 from explainer.explained.passes import model_inputs
-from explainer.explained.text import TextEncoder
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 
@@ -49,7 +49,7 @@ class ClassifierTraining(TrainingModule):
         self.save_hyperparameters()
         model, tokenizer = load_base(base, labels, torch.float32)
         settle_padding(model, tokenizer)
-        self.text = TextEncoder(tokenizer, max_tokens(model, tokenizer))
+        self.text = text_encoder(model, tokenizer, cast(nn.Embedding, model.get_input_embeddings()))
         lora = LoraConfig(
             task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules
         )

@@ -11,7 +11,7 @@ from explainer.attention_heads.mask import HeadMask
 from explainer.attention_heads.parses import Parse
 from explainer.attention_heads.selection import positional, summary, syntactic
 from explainer.attention_heads.statistics import RELATIONS, HeadShares, HeadStatistics
-from explainer.explained import EncodedText, ExplainedModel, edit_attention_weights
+from explainer.explained import EncodedText, ExplainedModel, check_one_per_layer, edit_attention_weights
 
 CHUNK = 256
 """The number of texts that are encoded at once."""
@@ -74,12 +74,15 @@ def corpus_statistics(
 def attention_peaks(explained: ExplainedModel, texts: Sequence[EncodedText]) -> list[Tensor]:
     """The position that each token attends to most, (layers, heads, tokens) per text, in the backbone's own layers."""
     peaks_by_layer: list[Tensor] = []
+    shapes: list[torch.Size] = []
 
     def read(module: nn.Module, weights: Tensor) -> Tensor:
+        shapes.append(weights.shape)
         peaks_by_layer.append(weights.argmax(dim=-1).cpu())
         return weights
 
     with edit_attention_weights(explained.model, read):
         explained(explained.collate(texts))
+    check_one_per_layer(explained.model, explained.depth, shapes)
     peaks = torch.stack(peaks_by_layer[: explained.depth], dim=1)  # (batch, layers, heads, seq)
     return [own[..., : len(text)] for own, text in zip(peaks, texts, strict=True)]

@@ -1,5 +1,6 @@
 """The model being explained: frozen, padding-safe, unchanged after use. Edits a model inside a `with` block only."""
 
+from explainer.explained.attention import check_one_per_layer as check_one_per_layer
 from explainer.explained.attention import edit_attention as edit_attention
 from explainer.explained.attention import edit_attention_weights as edit_attention_weights
 from explainer.explained.attributions import Attributions as Attributions

@@ -6,7 +6,7 @@ padding and causality vanish silently; so the two are always registered, and rem
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -78,6 +78,22 @@ def edit_attention_weights(model: nn.Module, edit: WeightsEdit) -> Iterator[None
 
     with edit_attention(model, attention, through="eager"):
         yield
+
+
+def check_one_per_layer(model: PreTrainedModel, depth: int, shapes: Sequence[torch.Size]) -> None:
+    """Check that every layer of a pass had attention weights, given their shapes in the order of the pass.
+
+    Raises:
+        ValueError: when some layers have no attention (Jamba, Qwen3-Next, FNet), or one to several things at once.
+    """
+    behind = len(shapes) - depth  # a decoder block has two: to itself, and to the encoder
+    complete = behind >= 0 and behind % 2 == 0 if model.config.is_encoder_decoder else behind == 0
+    if not complete or any(shape[-1] != shape[-2] for shape in [*shapes[:depth], *shapes[depth::2]]):
+        raise ValueError(
+            f"The {depth} layers of {type(model).__name__} do not have one attention each (some mix tokens in another "
+            "way, or in blocks), so attention cannot be followed through them. Use a method of gradients or "
+            "perturbations: `attn_lrp`, `sig`, `integrated_gradients`, `leave_one_out`."
+        )
 
 
 def _configs(model: nn.Module) -> list[Any]:

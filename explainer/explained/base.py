@@ -55,6 +55,11 @@ class AbstractExplained(nn.Module):
         return int(self.model.config.get_text_config().num_hidden_layers)
 
     @property
+    def hidden_size(self) -> int:
+        """The width of the backbone's states."""
+        return int(self.backbone.config.get_text_config().hidden_size)
+
+    @property
     def layers(self) -> list[nn.Module]:
         """The backbone's transformer blocks, from the lowest up.
 

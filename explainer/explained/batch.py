@@ -128,6 +128,10 @@ class TokenBatch:
         """The whole batch `times` times over, as captum expands inputs over its steps."""
         return self._map(lambda tensor: tensor.repeat(times, 1))
 
+    def columns(self, n: int) -> "TokenBatch":
+        """The first `n` columns."""
+        return self._map(lambda tensor: tensor[:, :n])
+
     def right_padded(self) -> tuple["TokenBatch", Int64[Tensor, "batch seq"] | None]:
         """The batch with all padding on the right, and the column that each of its columns came from (None: unmoved).
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained.batch import Tokens
 from explainer.explained.passes import state_of
+from explainer.explained.text import TextEncoder
 
 PROBES = (
     "It is good.",
@@ -92,6 +93,36 @@ def own_inputs(model: nn.Module, tokens: Tokens, device: torch.device) -> dict[s
     return {name: value[None].to(device) for name, value in inputs.items()}
 
 
+def read_alone(model: PreTrainedModel, tokens: Tokens, **more: Any) -> Any:
+    """The model's own output for one text.
+
+    Raises:
+        ValueError: when it cannot read it.
+    """
+    try:
+        return model(**own_inputs(model, tokens, model.device), **more)
+    except Exception as error:  # each family has its own
+        raise ValueError(
+            f"`model` {type(model).__name__} cannot read a text by itself: {type(error).__name__}: {error}"
+        ) from error
+
+
+@torch.no_grad()
+def text_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, words: nn.Embedding) -> TextEncoder:
+    """The tokenizer with the length that the model takes: that of its tables of positions, where it has any.
+
+    Args:
+        words: the table of the word embeddings.
+    """
+    encoder = TextEncoder(tokenizer, configured_limit(model, tokenizer))
+    tokens = encoder.encode(PROBES[-1:])[0].tokens
+    with PositionTables(words, len(tokens)) as tables, AttentionTypes(model).kept():
+        read_alone(model, tokens)
+    if tables.limit is not None:
+        encoder.max_tokens = min(tables.limit, encoder.max_tokens or tables.limit)
+    return encoder
+
+
 class PositionTables(TorchDispatchMode):
     """Watches the look-ups of one text's pass for tables of positions: their rows are read one after the other.
 
@@ -132,6 +163,17 @@ def chained_blocks(lists: Sequence[list[nn.Module]]) -> Iterator[Callable[[], It
             for block in blocks:
                 hooks.callback(block.register_forward_hook(partial(called, of_list), with_kwargs=True).remove)
         yield chained
+
+
+@contextmanager
+def output_shapes(module: nn.Module) -> Iterator[list[torch.Size]]:
+    """The shapes of what the module gives inside the block."""
+    shapes: list[torch.Size] = []
+    hook = module.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    try:
+        yield shapes
+    finally:
+        hook.remove()
 
 
 def read_positions(block: nn.Module, answer: Callable[[], Tensor]) -> list[int]:

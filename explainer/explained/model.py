@@ -22,8 +22,8 @@ from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, mod
 from explainer.explained.readout import Readout, Target, TargetValues
 from explainer.explained.tasks import AbstractTask, TextClassification
 from explainer.explained.tasks.classification import Pooling
-from explainer.explained.text import TextEncoder
 from explainer.explained.weights import add_tensors
+from explainer.typing import Embeddings
 
 
 class ExplainedModel(AbstractExplained):
@@ -41,6 +41,7 @@ class ExplainedModel(AbstractExplained):
     Attributes:
         pads: whether texts of different length may share a batch. Where padding changes what the model says of a text
             (FNet, ConvBERT, XLNet), batches are of equal lengths.
+        sequence_first: whether embeddings and states are (seq, batch, hidden) inside the model (XLNet).
 
     Raises:
         ValueError: when no task reads this model's head, tokenizer and model do not belong together, or the model
@@ -62,7 +63,7 @@ class ExplainedModel(AbstractExplained):
             raise ValueError(f"`batch_tokens` must be a positive number of tokens, got {batch_tokens}.")
         self.batch_tokens = batch_tokens
         conventions.settle_padding(model, tokenizer)
-        self.text = TextEncoder(tokenizer, conventions.configured_limit(model, tokenizer))
+        self.text = conventions.text_encoder(model, tokenizer, self.embedding)
         self.baseline_token_id = conventions.baseline_token_id(model, tokenizer, baseline_token)
         self._attention_types = conventions.AttentionTypes(model)
         self._ask_model()
@@ -74,15 +75,24 @@ class ExplainedModel(AbstractExplained):
         Raises:
             ValueError: when the model cannot read a text, or answers otherwise than by itself.
         """
-        self.pads, self.explicit_positions = True, False
+        if any(hasattr(module, "backward_pass") for module in self.model.modules()):
+            raise ValueError(
+                f"`model` {type(self.model).__name__} has reversible layers, whose gradients exist in training mode "
+                "only, and whose attention is drawn at random: explanations of it mean nothing."
+            )
+        self.pads, self.explicit_positions, self.sequence_first = True, False, False
         probes = self._encoded(conventions.PROBES)
         longest = max(probes, key=len)
-        tables = conventions.PositionTables(self.embedding, len(longest))
-        with tables, conventions.chained_blocks(self._lists_of_blocks()) as chained:
+        chain, embedded = conventions.chained_blocks(self._lists_of_blocks()), conventions.output_shapes(self.embedding)
+        with chain as chained, embedded as shapes:
             own = self._by_itself(longest)
+        self.sequence_first = shapes[0][0] == len(longest)  # XLNet; elsewhere the batch, here of one text, comes first
         self._blocks = next(chained(), [])
-        if tables.limit is not None:
-            self.text.max_tokens = min(tables.limit, self.text.max_tokens or tables.limit)
+        if not bool(own.logits.isfinite().all()):
+            raise ValueError(
+                f"`model` {type(self.model).__name__} answers with {own.logits.flatten().tolist()[:8]} to "
+                f"{longest.text!r}: its weights are broken, or overflow in {self.model.dtype}."
+            )
         if conventions.accepts(self.model, "position_ids"):
             self.explicit_positions = True
             self.explicit_positions = conventions.close(self(self.collate([longest])).logits, own.logits)
@@ -137,15 +147,9 @@ class ExplainedModel(AbstractExplained):
         Raises:
             ValueError: when it cannot read it.
         """
-        inputs = conventions.own_inputs(self.model, text.tokens, self.device)
         batch = self.collate([text])
-        try:
-            with self._attention_types.kept():
-                output = self.model(**inputs, **self.task.inputs(batch))
-        except Exception as error:  # each family has its own
-            raise ValueError(
-                f"`model` {type(self.model).__name__} cannot read a text by itself: {type(error).__name__}: {error}"
-            ) from error
+        with self._attention_types.kept():
+            output = conventions.read_alone(self.model, text.tokens, **self.task.inputs(batch))
         return self.task.read(output, batch)
 
     @classmethod
@@ -225,12 +229,12 @@ class ExplainedModel(AbstractExplained):
         return token_budgeted(
             [len(sequence) for sequence in sequences],
             self.batch_tokens,
-            [self._kind(getattr(sequence, "tokens", sequence)) for sequence in sequences],
+            [self._kind(sequence.tokens if isinstance(sequence, EncodedText) else sequence) for sequence in sequences],
         )
 
     def _kind(self, tokens: Tokens) -> tuple[int, ...]:
         """Equal for sequences that may share a batch."""
-        kind = () if self.pads else (len(tokens),)
+        kind: tuple[int, ...] = () if self.pads else (len(tokens),)
         if self.task.decoder_reads_text:  # read at the last end token, of which each text must have as many
             kind += (int((tokens.input_ids == self.model.config.eos_token_id).sum()),)
         return kind
@@ -269,13 +273,40 @@ class ExplainedModel(AbstractExplained):
                 "text a second time: use 'delete', 'replace' or 'blank'."
             )
         padded, order = batch.right_padded()
-        with self._attention_types.kept(), self._edited(within(padded, in_order(edit, order))):
+        with self._attention_types.kept(), self._edited(within(padded, in_order(edit, order), self.sequence_first)):
             output = self.model(**self.inputs(self.model, padded), **self.task.inputs(padded))
         return self.task.read(output, padded)
 
     def inputs(self, model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
         """The right-padded batch as keyword arguments of the model, or of another one of its family."""
         return model_inputs(model, batch, self.explicit_positions)
+
+    def reading_both_ways(self, backbone: PreTrainedModel, batch: TokenBatch) -> Embeddings:
+        """The last hidden states of this model's backbone, or one like it; a causal one attends in both directions."""
+        both_ways = {"is_causal": False} if self.is_causal else {}
+        types = conventions.AttentionTypes(backbone) if self._attention_types else self._attention_types
+        with types.kept():
+            return backbone(**self.inputs(backbone, batch), **both_ways).last_hidden_state
+
+    @cached_property
+    @torch.no_grad()
+    def reads_both_ways(self) -> bool:
+        """Whether the backbone can give a state per token in which the tokens after it have a part.
+
+        The state of the last token but one must change with the last one, and with nothing that is padded behind it.
+        """
+        long, short = sorted(self._encoded(conventions.PROBES), key=len, reverse=True)[:2]
+        ids = long.tokens.input_ids.clone()
+        last = long.scorable.nonzero()[-1, 0]
+        ids[last] = next((token for token in ids if token != ids[last]), self.baseline_token_id)
+        changed = replace(long, tokens=replace(long.tokens, input_ids=ids))
+        states = [self.reading_both_ways(self.backbone, self.collate([text])) for text in (long, changed, short)]
+        if states[0].shape[1] < len(long) or torch.equal(states[0][:, last - 1], states[1][:, last - 1]):
+            return False
+        if not self.pads:
+            return True
+        padded = self.reading_both_ways(self.backbone, self.collate([long, short]))[1:, : len(short)]
+        return conventions.close(padded, states[2][:, : len(short)])
 
     @contextmanager
     def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:

@@ -47,18 +47,24 @@ def in_order(edit: EmbeddingEdit | None, order: Tensor | None) -> EmbeddingEdit 
     return moved
 
 
-def within(batch: TokenBatch, edit: EmbeddingEdit | None) -> EmbeddingEdit | None:
-    """The edit, for models that pad a batch further (Longformer, BigBird): what they add is left as it is."""
+def within(batch: TokenBatch, edit: EmbeddingEdit | None, sequence_first: bool) -> EmbeddingEdit | None:
+    """The edit of a batch's embeddings, for models that embed the sequence first, or pad the batch further inside."""
     if edit is None or torch.compiler.is_exporting():
         return edit
-    seq = batch.input_ids.shape[1]
 
     def of_batch(embeddings: Tensor) -> Tensor:
-        if embeddings.shape[1] == seq:
-            return edit(embeddings)
-        return torch.cat([edit(embeddings[:, :seq]), embeddings[:, seq:]], dim=1)
+        own, rest = of_sequence(embeddings, batch, sequence_first)
+        edited = edit(own) if rest is None else torch.cat([edit(own), rest], dim=1)
+        return edited.transpose(0, 1) if sequence_first else edited
 
     return of_batch
+
+
+def of_sequence(states: Tensor, batch: TokenBatch, sequence_first: bool) -> tuple[Tensor, Tensor | None]:
+    """States (batch, seq, hidden) of a batch's own positions, and of those that the model added behind them, if any."""
+    seq = batch.input_ids.shape[1]
+    states = states.transpose(0, 1) if sequence_first else states
+    return (states, None) if states.shape[1] == seq else (states[:, :seq], states[:, seq:])
 
 
 @contextmanager

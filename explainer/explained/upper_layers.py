@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from explainer.explained.attention import check_one_per_layer
 from explainer.explained.batch import TokenBatch
 from explainer.explained.model import ExplainedModel
 from explainer.explained.readout import Readout
@@ -73,6 +74,7 @@ class LayerAttention:
     def __init__(self, explained: ExplainedModel, layers: Sequence[int]) -> None:
         indices = [layer_index(explained, layer) for layer in layers]
         self._place = {module: i for i, layer in enumerate(indices) for module in explained.layers[layer].modules()}
+        self._model, self._n_layers = explained.model, len(indices)
         self._recorded: dict[int, Tensor] = {}
         self.supplied: Float[Tensor, "layers batch heads seq seq"] | None = None
 
@@ -87,8 +89,14 @@ class LayerAttention:
 
     @property
     def attention(self) -> Float[Tensor, "layers batch heads seq seq"]:
-        """The attention of the last pass that read it; right-padded."""
-        return torch.stack([self._recorded[place] for place in range(len(self._recorded))])
+        """The attention of the last pass that read it; right-padded.
+
+        Raises:
+            ValueError: when one of the blocks has none.
+        """
+        recorded = [self._recorded[place] for place in sorted(self._recorded)]
+        check_one_per_layer(self._model, self._n_layers, [weights.shape for weights in recorded])
+        return torch.stack(recorded)
 
 
 def layer_index(explained: ExplainedModel, layer: int) -> int:

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel, Target, TokenBatch
-from explainer.explained.passes import EmbeddingEdit, edit_output
+from explainer.explained.passes import EmbeddingEdit, edit_output, within
 from explainer.explainers.base import AbstractMaskExplainer, in_place
 from explainer.explainers.conditioning import ClassConditioning
 from explainer.typing import Embeddings, Scores
@@ -26,7 +26,12 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__(explained, **settings)
-        hidden = explained.backbone.config.hidden_size
+        if not explained.reads_both_ways:
+            raise ValueError(
+                f"{type(explained.model).__name__} gives no state per token that knows what follows it (it is causal "
+                "for good, or pools tokens), so its backbone cannot explain: take `side`."
+            )
+        hidden = explained.hidden_size
         self.label = ClassConditioning.like_words(explained)
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
@@ -43,15 +48,14 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit) -> Embeddings:
         """The backbone's last hidden states, from word embeddings changed by `edit`."""
         backbone = self.backbone(explained)
-        # The backbone of a causal model attends in both directions when it explains.
-        both_ways = {"is_causal": False} if explained.is_causal else {}
-        with edit_output(backbone.get_input_embeddings(), edit):
-            return backbone(**explained.inputs(backbone, batch), **both_ways).last_hidden_state
+        with edit_output(backbone.get_input_embeddings(), within(batch, edit, explained.sequence_first)):
+            return explained.reading_both_ways(backbone, batch)
 
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         padded, order = batch.right_padded()
         longer, edit = self.label.join(explained, padded, target)
         states = self.hidden_states(explained, longer, edit)
         # The extra position is dropped again before the head.
-        scores = self.head(states[:, :-1].to(self.label.shared.dtype))[..., 0]
+        seq = padded.input_ids.shape[1]
+        scores = self.head(states[:, :seq].to(self.label.shared.dtype))[..., 0]
         return in_place(batch, scores, order)

@@ -106,4 +106,6 @@ def _with_placeholder(batch: TokenBatch, explained: ExplainedModel) -> tuple[Tok
         token_type_ids=None if types is None else F.pad(types, (0, 1)),
         hidden=None if batch.hidden is None else F.pad(batch.hidden, (0, 1)),
     )
-    return longer, placeholder
+    if torch.compiler.is_exporting() or limit is None or seq < limit:
+        return longer, placeholder
+    return longer.columns(limit), placeholder[:, :limit]  # no text needs the extra position

@@ -44,7 +44,7 @@ class LoraExplainer(AbstractBackboneExplainer):
             lora_alpha=alpha,
             lora_dropout=dropout,
             target_modules="all-linear",
-            exclude_modules=["pooler.dense"] if "pooler.dense" in modules else None,  # not read by the explainer
+            exclude_modules=_not_adapted(modules) or None,
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
         )
         with quiet():
@@ -70,7 +70,7 @@ class LoraExplainer(AbstractBackboneExplainer):
                 module.train(self.training)
         _switch(explained, on=True)
         plain = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(explained.device.type)
-        compiled = any(layer._compiled_call_impl is not None for layer in explained.layers)  # that fuses by itself
+        compiled = any(layer._compiled_call_impl is not None for layer in explained.backbone.modules())  # fuses itself
         fused = [] if plain or compiled else _fusable(explained)
         for layer in fused:
             layer.forward = partial(_fused, layer)  # type: ignore[method-assign]
@@ -80,6 +80,13 @@ class LoraExplainer(AbstractBackboneExplainer):
             for layer in fused:
                 del layer.forward
             _switch(explained, on=False)
+
+
+def _not_adapted(modules: dict[str, nn.Module]) -> list[str]:
+    """The pooler, which the explainer does not read, and a family's own linear layers: routers, which give tuples."""
+    linear = {name: type(module) for name, module in modules.items() if isinstance(module, nn.Linear)}
+    own = [name for name, kind in linear.items() if kind.__module__.startswith("transformers.models.")]
+    return [*own, *(["pooler.dense"] if "pooler.dense" in modules else [])]
 
 
 def _fusable(explained: ExplainedModel) -> list[LoraLinear]:

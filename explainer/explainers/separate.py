@@ -3,6 +3,7 @@
 import copy
 from typing import ClassVar
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from explainer.explained import ExplainedModel
@@ -19,7 +20,7 @@ class SeparateExplainer(AbstractBackboneExplainer):
         self.network = copy.deepcopy(explained.backbone).requires_grad_(True)
         self.network.get_input_embeddings().requires_grad_(False)
         if getattr(self.network, "pooler", None) is not None:
-            setattr(self.network, "pooler", None)  # noqa: B010 - not read here, so not trained and not saved
+            self.network.pooler = nn.Identity()  # not read here, so not trained and not saved
 
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         return self.network

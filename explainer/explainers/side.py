@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
-from explainer.explained.passes import layer_states
+from explainer.explained.passes import layer_states, of_sequence
 from explainer.explainers.base import AbstractMaskExplainer, in_place
 from explainer.explainers.conditioning import ClassConditioning
 from explainer.typing import Embeddings, Scores
@@ -55,7 +55,7 @@ class SideExplainer(AbstractMaskExplainer):
         super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
         if width % heads:
             raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
-        hidden, classes = explained.backbone.config.hidden_size, len(explained.labels)
+        hidden, classes = explained.hidden_size, len(explained.labels)
         states = len(explained.layers) + 1
         self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
         self.mix = nn.Linear(states * rank, width)
@@ -112,9 +112,7 @@ def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, li
     """The model's answer, and the states of its layers in the same pass: detached, right-padded."""
     with torch.no_grad(), layer_states(explained.layers) as states:
         readout = explained(batch)
-    seq = batch.input_ids.shape[1]
-    # Models that pad a batch further inside (Longformer, BigBird) have longer states.
-    return readout, [state if state.shape[1] == seq else state[:, :seq] for state in states]
+    return readout, [of_sequence(state, batch, explained.sequence_first)[0] for state in states]
 
 
 class _Block(nn.Module):

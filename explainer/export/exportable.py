@@ -24,7 +24,8 @@ class ExportableAttributor(nn.Module):
     Padding lies on the right. Any id may stand there.
 
     Raises:
-        ValueError: when the model's task has no closed list of labels, and so no outputs of one size.
+        ValueError: when the model's task has no closed list of labels, and so no outputs of one size, or padding
+            changes what the model answers.
     """
 
     special_ids: Tensor
@@ -35,6 +36,11 @@ class ExportableAttributor(nn.Module):
             raise ValueError(
                 f"The task {explained.task.name!r} has no closed list of labels, and a program needs one: its logits "
                 "are (batch, labels). Serve this model by PyTorch."
+            )
+        if not explained.pads:
+            raise ValueError(
+                f"Padding changes what {type(explained.model).__name__} answers, and a program reads padded batches: serve "
+                "this model by PyTorch, which gives it batches of equal lengths."
             )
         self.explained, self.method, self.explainer = explained, method, method.explainer
         self.register_buffer("special_ids", explained.text.special_ids.to(explained.device), persistent=False)

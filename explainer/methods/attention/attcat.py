@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_per_layer
 from explainer.explained.passes import layer_states
 from explainer.methods.attention.weights import as_leaf, record_weights
 from explainer.methods.base import AbstractBatchMethod, scorable_only
@@ -34,6 +34,7 @@ class AttCAT(AbstractBatchMethod):
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         with torch.enable_grad(), record_weights(explained) as weights, layer_states(explained.layers) as states:
             value = explained.objective(batch, target, edit=as_leaf).sum()
+            check_one_per_layer(explained.model, explained.depth, [each.shape for each in weights])
             read = states[: len(explained.layers)]  # what each layer reads: all states but the last
             gradients = torch.autograd.grad(value, read)
         padded, order = batch.right_padded()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention_weights
+from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_per_layer, edit_attention_weights
 from explainer.methods.base import scorable_only
 from explainer.typing import Scores
 
@@ -44,6 +44,7 @@ def attention_weights(explained: ExplainedModel, batch: TokenBatch) -> list[Tens
     """The attention weights of every layer."""
     with record_weights(explained) as weights:
         explained(batch)
+    check_one_per_layer(explained.model, explained.depth, [each.shape for each in weights])
     return weights
 
 
@@ -53,6 +54,7 @@ def weights_and_gradients(
     """The attention weights of every layer and the gradients of the objective there, from one pass."""
     with torch.enable_grad(), record_weights(explained) as weights:
         value = explained.objective(batch, target, edit=as_leaf).sum()
+    check_one_per_layer(explained.model, explained.depth, [each.shape for each in weights])
     return [each.detach() for each in weights], list(torch.autograd.grad(value, weights))
 
 

@@ -221,7 +221,10 @@ def _distribute(function: Operation, args: tuple[Any, ...], kwargs: dict[str, An
     rule = RULES.get(function)
     if rule is not None and any(_depends(value) for value in (*args, *kwargs.values())):
         return rule(function, *args, **kwargs)
-    result = function(*args, **kwargs)
+    try:
+        result = function(*args, **kwargs)
+    except RuntimeError as error:  # it changes in place what a rule gave
+        raise _without_rule(function) from error
     if function not in _MOVES and any(map(_depends, result if isinstance(result, tuple | list) else [result])):
         raise _without_rule(function)
     return result

@@ -24,7 +24,10 @@ EQUAL_LENGTHS = {
 }
 """Families whose answer depends on padding, so that they are served in batches of equal lengths."""
 
-REFUSED = dict.fromkeys(("canine", "ibert", "perceiver"), "has no `torch.nn.Embedding` for its words")
+REFUSED = {
+    **dict.fromkeys(("canine", "ibert", "perceiver"), "has no `torch.nn.Embedding` for its words"),
+    "reformer": "has reversible layers",
+}
 
 NOT_BUILT = {"layoutlmv2"}
 """Families that need a package that is not on the package index."""
@@ -226,3 +229,19 @@ def test_hidden_tokens_keep_their_positions() -> None:
     assert batch["position_ids"].tolist() == [list(range(len(text)))]
     shown, concealed = predictions(served, [text, text.concealed(hidden)])
     assert not torch.allclose(shown, concealed, atol=1e-3)
+
+
+# Encoder-decoders read their answer at the last end token
+
+
+@pytest.mark.parametrize("model_type", ["t5", "umt5", "bart", "mbart"])
+def test_pairs_and_single_texts_of_an_encoder_decoder_go_together(model_type: str) -> None:
+    model, words = build(model_type)
+    served = ExplainedModel(model, words)
+    texts, pairs = ["this film was good", "the plot", "bad"], ["it is bad", None, "not very good </s> and"]
+    encoded = served.encode(texts, pairs)
+    with torch.no_grad():
+        own = [model(**words(t, p, return_tensors="pt")).logits[0] for t, p in zip(texts, pairs, strict=True)]
+    torch.testing.assert_close(predictions(served, [text.tokens for text in encoded]), torch.stack(own))
+    with pytest.raises(ValueError, match="by different numbers of end tokens"):
+        served.collate(encoded)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from explainer.explained import PREDICTED, Target
+from explainer.explained import PREDICTED, ExplainedModel, Target
+from explainer.explainers import SideExplainer
 from explainer.export.exportable import ExportableAttributor
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.tools import LORA_WARNINGS
 from tests.families import FAMILIES, TASKS, TEXTS
+from tests.sequence_classifiers import build
 
 pytestmark = LORA_WARNINGS
 Make = Callable[..., tuple]
@@ -71,3 +74,9 @@ def test_a_task_without_a_closed_list_of_labels_is_refused(make: Make, monkeypat
     monkeypatch.setattr(type(model), "labels", [])
     with pytest.raises(ValueError, match="The task 'text-classification' has no closed list of labels"):
         ExportableAttributor(model, method)
+
+
+def test_a_model_that_padding_changes_is_not_exported() -> None:
+    served = ExplainedModel(*build("fnet"))
+    with pytest.raises(ValueError, match="Padding changes what FNetForSequenceClassification answers"):
+        ExportableAttributor(served, Amortized(SideExplainer(served)))
