@@ -39,8 +39,8 @@ class ExportableAttributor(nn.Module):
             )
         if not explained.pads:
             raise ValueError(
-                f"Padding changes what {type(explained.model).__name__} answers, and a program reads padded batches: serve "
-                "this model by PyTorch, which gives it batches of equal lengths."
+                f"Padding changes what {type(explained.model).__name__} answers, and a program reads padded batches: "
+                "serve this model by PyTorch, which gives it batches of equal lengths."
             )
         self.explained, self.method, self.explainer = explained, method, method.explainer
         self.register_buffer("special_ids", explained.text.special_ids.to(explained.device), persistent=False)
