@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 
 from explainer.attributor import Attributor
 from explainer.commands.attribute import load
-from explainer.data.texts import rows_of
+from explainer.commands.encoding import encode_all
+from explainer.data.texts import name_of_row, rows_of
 from explainer.explained import AbstractTask
 from explainer.explained.readout import Score
 from explainer.explanation import Explanation
@@ -49,6 +50,10 @@ class Source:
             raise ValueError(f"`--n` must be at most {len(rows)}, the texts of {name}, got {self.n}.")
         rows = rows.select_columns([name for name in ("id", "text", "text_pair") if name in rows.column_names])
         return rows if self.n is None else rows.select(range(self.n))
+
+    def name_of_row(self, row: int) -> str:
+        """Where a row is, in words."""
+        return name_of_row(self.data, self.split, self.text, row)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ class Attribution(pl.LightningModule):
         self.attributor = self.spec.load().to(self.trainer.strategy.root_device)
         self.rows = self.source.rows()
         # One list for all processes: a fast one may write its first shard before a slow one looks.
-        self.missing = self.trainer.strategy.broadcast(self.shards.missing())
+        first = self.trainer.strategy.is_global_zero
+        self.missing = self.trainer.strategy.broadcast(self.shards.missing() if first else [])
 
     def predict_dataloader(self) -> DataLoader:
         own = self.missing[self.global_rank :: self.trainer.world_size]
@@ -128,7 +134,8 @@ class Attribution(pl.LightningModule):
         rows = self.rows[span.start : span.stop]
         try:
             explanations = self._explained(rows["text"], rows.get("text_pair"))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
+            self._name_unreadable(rows, span)
             raise ValueError(f"In the rows from {span.start} to {span.stop - 1}: {error}") from error
         limit = self.attributor.explained.text.max_tokens
         ids = pa.array(rows["id"], self._id_type()) if "id" in rows else pa.array(span, pa.int64())
@@ -139,6 +146,11 @@ class Attribution(pl.LightningModule):
             # The column `truncated` marks these texts: a warning for each would drown the progress bar.
             warnings.filterwarnings("ignore", message=r"Text \d+ has \d+ tokens, the model takes")
             return self.attributor(texts, pairs, **asdict(self.question))
+
+    def _name_unreadable(self, rows: dict[str, list[Any]], span: range) -> None:
+        """Raise a ValueError that names the first row that the model cannot read; nothing where it can read all."""
+        pairs = rows.get("text_pair", [None] * len(span))
+        encode_all(self.attributor.explained, rows["text"], pairs, lambda i: self.source.name_of_row(span[i]))
 
     def _id_type(self) -> pa.DataType:
         return self.rows.features.arrow_schema.field("id").type

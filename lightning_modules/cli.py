@@ -1,14 +1,18 @@
 """The command `explainer`: LightningCLI for training runs, functions read by jsonargparse for the rest."""
 
+import functools
 import importlib
+import inspect
+import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_origin
 from unittest.mock import patch
 
 from jsonargparse import auto_cli
+from safetensors import SafetensorError
 
 from lightning_modules.quiet import silence
 
@@ -43,6 +47,9 @@ FUNCTIONS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one clear line and exit code 2."""
     silence()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not in UTF-8 cannot show every character
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -50,34 +57,90 @@ def main(argv: Sequence[str] | None = None) -> None:
     command, options = arguments[0], arguments[1:]
     try:
         if command in FUNCTIONS:
-            options = _flags([_dashes(option) for option in options])
-            auto_cli(_function(command), args=options, as_positional=False, prog=f"explainer {command}")
+            _run(_function(command), options)
         elif command in ("fit", "validate", "test"):
             _train(arguments)
         else:
             raise ValueError(f"there is no command {command!r}\n\n{USAGE}")
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except BrokenPipeError:  # whoever read the output, such as `head`, has read enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at exit
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print(f"explainer {command}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except (ValueError, TypeError, OSError, SafetensorError) as error:
         if os.environ.get("AMORTEX_TRACEBACK"):
             raise
-        print(f"explainer {command}: {error}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"explainer {command}: {_told(error)}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _told(error: Exception) -> str:
+    """The error in words: of the system's errors what is wrong, and with which file."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _function(command: str) -> Callable[..., None]:
     return getattr(importlib.import_module(FUNCTIONS[command]), command)
 
 
-def _dashes(argument: str) -> str:
-    """The option as jsonargparse knows it, by the parameter's name: --batch-tokens becomes --batch_tokens."""
-    name, sign, value = argument.partition("=")
-    return name.replace("-", "_").replace("__", "--", 1) + sign + value if name.startswith("--") else argument
+def _run(function: Callable[..., None], options: Sequence[str]) -> None:
+    """Call a command's function with its options as jsonargparse reads them, texts as they are."""
+    literal, others = _options(inspect.signature(function).parameters, options)
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        function(**{**values, **literal})
+
+    auto_cli(command, args=others, as_positional=False, prog=f"explainer {function.__name__}")
 
 
-def _flags(options: Sequence[str]) -> list[str]:
-    """The options with those that no value follows switched on: --merge becomes --merge=true."""
-    bare = [option.startswith("--") and "=" not in option and option != "--help" for option in options]
-    last = [following.startswith("--") for following in [*options[1:], "--"]]
-    return [f"{o}=true" if b and end else o for o, b, end in zip(options, bare, last, strict=True)]
+def _options(parameters: Mapping[str, inspect.Parameter], options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The options that are texts by name, and the others as jsonargparse wants them.
+
+    jsonargparse reads the value of an option that may be left out as YAML, in which "null" and "#hashtag" are nothing,
+    and takes a value that begins with "--" for an option. A switch may come without a value: --merge is --merge=true.
+
+    Raises:
+        ValueError: when a text is missing.
+    """
+    literal: dict[str, str] = {}
+    others: list[str] = []
+    rest = list(options)
+    while rest:
+        option = rest.pop(0)
+        name, sign, value = option.partition("=")
+        parameter = parameters.get(name[2:].replace("-", "_")) if name.startswith("--") else None
+        if parameter is None:
+            others.append(option)
+            continue
+        name = f"--{parameter.name}"
+        if _is_text(parameter):
+            if not sign and (not rest or _names_one(rest[0], parameters)):
+                raise ValueError(f"`{name}` needs a value; one that is like an option is given as {name}=VALUE.")
+            value = value if sign else rest.pop(0)
+            if parameter.default is inspect.Parameter.empty:
+                others.append(f"{name}={value}")
+            else:
+                literal[parameter.name] = value
+        elif sign or not rest or rest[0].startswith("--"):
+            others.append(f"{name}={value}" if sign else f"{name}=true")
+        else:
+            others += [name, rest.pop(0)]
+    return literal, others
+
+
+def _is_text(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter takes any string; perhaps numbers too, but no list."""
+    kinds = get_args(parameter.annotation) or (parameter.annotation,)
+    return str in kinds and not any(get_origin(kind) is list for kind in kinds)
+
+
+def _names_one(option: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
+    name = option.partition("=")[0]
+    return name.startswith("--") and name[2:].replace("-", "_") in parameters
 
 
 def _train(arguments: list[str]) -> Any:

@@ -5,7 +5,9 @@ the one about a logging interval longer than an epoch, is never among them.
 """
 
 import logging
+import os
 import re
+import sys
 import warnings
 from typing import NamedTuple
 
@@ -63,6 +65,12 @@ SILENCED = (
         f"{_SOURCE}/trainer/trainer.py",
         category=None,
     ),
+    Silenced(
+        r"(GPU|TPU|HPU) available: ",
+        "says what was chosen; a GPU that is there and not used has a warning of its own",
+        f"{_SOURCE}/trainer/setup.py",
+        category=None,
+    ),
 )
 
 
@@ -76,6 +84,10 @@ def silence() -> None:
         if entry.category is not None:
             warnings.filterwarnings("ignore", entry.message, entry.category)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_shown)  # a second time changes nothing
+    # Bars of `datasets` for reading a file once; by its variable, since importing it takes a second.
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
 
 
 def _is_shown(record: logging.LogRecord) -> bool:

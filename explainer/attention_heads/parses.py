@@ -1,9 +1,12 @@
 """Dependency parses: words at their characters in a text, from CoNLL-U or from spaCy."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from explainer.data.lines import InputError, read_lines
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,16 @@ def read_conllu(path: Path) -> Iterator[Parse]:
     """The sentences of a CoNLL-U file; each needs a `# text =` line.
 
     Raises:
-        ValueError: when a sentence has no such line, or a word is not in its text; the message names the line.
+        InputError: when a sentence has no such line, an id, a head or a number of columns is wrong, or a word is not in
+            its text; the message names the line.
     """
     block: list[tuple[int, str]] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                block.append((number, line.rstrip("\n")))
-            elif block:
-                yield _sentence(path, block)
-                block = []
+    for number, line in read_lines(path):
+        if line.strip():
+            block.append((number, line.rstrip("\r\n")))
+        elif block:
+            yield _sentence(path, block)
+            block = []
     if block:
         yield _sentence(path, block)
 
@@ -61,35 +64,81 @@ def read_conllu(path: Path) -> Iterator[Parse]:
 def _sentence(path: Path, block: list[tuple[int, str]]) -> Parse:
     texts = [line.partition("=")[2].strip() for _, line in block if line.startswith("# text =")]
     if not texts:
-        raise ValueError(f"{path}, line {block[0][0]}: a sentence without a `# text =` line.")
-    lines = [(number, line.split("\t")) for number, line in block if not line.startswith("#")]
-    spans = _spans(path, texts[0], lines)
-    # Other ids are 3-4, a surface token of two words, and 3.1, an empty node.
-    words = [columns for _, columns in lines if columns[0].isdigit()]
-    index = {columns[0]: i for i, columns in enumerate(words)}
-    return Parse(texts[0], tuple(Word(*spans[c[0]], index.get(c[6]), relation_named(c[7])) for c in words))
+        raise InputError(path, block[0][0], "a sentence without a `# text =` line.")
+    rows = [_Row.of(path, number, line) for number, line in block if not line.startswith("#")]
+    words = [row for row in rows if row.is_word]
+    index = {row.first: i for i, row in enumerate(words)}
+    for i, row in enumerate(words):
+        if row.first != i + 1:
+            raise InputError(path, row.number, f"word {row.id!r} must be {i + 1}: words are numbered from 1, in order.")
+        if row.head not in index and row.head not in (0, None):
+            raise InputError(path, row.number, f"head {row.head} is no word of the sentence, which has {len(words)}.")
+    spans = _spans(path, texts[0], rows, len(words))
+    parsed = [
+        Word(*spans[row.first], None if row.head is None else index.get(row.head), relation_named(row.relation))
+        for row in words
+    ]
+    return Parse(texts[0], tuple(parsed))
 
 
-def _spans(path: Path, text: str, lines: list[tuple[int, list[str]]]) -> dict[str, tuple[int, int]]:
-    """The characters of each word, by its id.
+_ID = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?|\d{1,6}\.\d{1,6}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a sentence: a word (3), a surface token of several words (3-4), or an empty node (3.1).
+
+    Attributes:
+        first: the word's number, or that of the surface token's first word; `last` of its last. 0 for an empty node.
+        head: the number of another word; 0 for a root, None where the file has none.
+    """
+
+    number: int
+    id: str
+    form: str
+    first: int
+    last: int
+    head: int | None
+    relation: str
+
+    @property
+    def is_word(self) -> bool:
+        return self.id.isdecimal()
+
+    @classmethod
+    def of(cls, path: Path, number: int, line: str) -> "_Row":
+        columns = line.split("\t")
+        if len(columns) != 10:
+            raise InputError(path, number, f"CoNLL-U has 10 columns between tabs, got {len(columns)}.")
+        identifier, form, head = columns[0], columns[1], columns[6]
+        match = _ID.fullmatch(identifier)
+        if match is None:
+            raise InputError(path, number, f"no id of CoNLL-U: {identifier!r:.60}.")
+        if head != "_" and not re.fullmatch(r"\d{1,6}", head, re.ASCII):
+            raise InputError(path, number, f"the head must be a word's number or 0, got {head!r:.60}.")
+        if not form:
+            raise InputError(path, number, "a word without characters.")
+        first, last = (int(part or match[1] or 0) for part in (match[1], match[2]))
+        return cls(number, identifier, form, first, last, None if head == "_" else int(head), columns[7])
+
+
+def _spans(path: Path, text: str, rows: Sequence[_Row], n_words: int) -> dict[int, tuple[int, int]]:
+    """The characters of each word, by its number.
 
     The forms follow each other in the text, and the words of a surface token share its characters.
     """
-    spans: dict[str, tuple[int, int]] = {}
+    spans: dict[int, tuple[int, int]] = {}
     at = 0
-    for number, columns in lines:
-        if len(columns) != 10:
-            raise ValueError(f"{path}, line {number}: CoNLL-U has 10 columns between tabs, got {len(columns)}.")
-        identifier, form = columns[:2]
-        if "." in identifier or identifier in spans:
+    for row in rows:
+        if row.first == 0 or (row.is_word and row.first in spans):
             continue
-        start = text.find(form, at)
+        if not row.first <= row.last <= n_words:
+            raise InputError(path, row.number, f"{row.id} is not in the sentence, which has {n_words} words.")
+        start = text.find(row.form, at)
         if start < 0:
-            raise ValueError(f"{path}, line {number}: {form!r} is not in the sentence's text after character {at}.")
-        at = start + len(form)
-        first, _, last = identifier.partition("-")
-        for name in range(int(first), int(last or first) + 1):
-            spans[str(name)] = (start, at)
+            raise InputError(path, row.number, f"{row.form!r:.60} is not in the sentence's text after character {at}.")
+        at = start + len(row.form)
+        spans |= dict.fromkeys(range(row.first, row.last + 1), (start, at))
     return spans
 
 

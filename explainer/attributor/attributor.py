@@ -204,6 +204,7 @@ class Attributor(SavingMixin):
 
         A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally
         `text_pair`, such as a row of a `datasets.Dataset`. An empty text gives an explanation without scored tokens.
+        Where the tokenizer adds no special tokens the model has nothing to read then, which is an error.
 
         ============================================ ============ ==================================
         texts                                        `target`     `targets`
@@ -234,7 +235,7 @@ class Attributor(SavingMixin):
 
         Raises:
             TypeError: when a text is not a string (or list of words).
-            ValueError: when a target is unknown, or arguments do not go together.
+            ValueError: when a target is unknown, arguments do not go together, or a text has no tokens at all.
         """
         inputs = read(texts, text_pairs, is_split_into_words)
         options = CallOptions.of(

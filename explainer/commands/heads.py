@@ -9,8 +9,10 @@ from explainer.attention_heads.figure import heads_by_relation
 from explainer.attention_heads.parses import Parse, parse_with_spacy, read_conllu
 from explainer.attention_heads.statistics import RELATIONS
 from explainer.commands.device import device
-from explainer.commands.jsonl import read_texts
+from explainer.commands.outputs import check_apart
+from explainer.data.jsonl import read_texts
 from explainer.explained import ExplainedModel
+from explainer.storage.atomic import replacing
 
 
 def heads(
@@ -42,13 +44,16 @@ def heads(
         note: where the parses come from, kept in the output.
         batch_tokens: token budget of a forward pass.
     """
+    check_apart({"conllu": conllu, "input": input}, {"output": output, "picture": picture})
     parses = _parses(conllu, parser, input)
     explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
     explained.to(device())
     mask = head_mask(explained, parses, tuple(relations or RELATIONS), xi_pos, xi_synt, note)
-    mask.save(output)
+    with replacing(output) as name:
+        mask.save(name)
     if picture is not None:
-        heads_by_relation(mask).savefig(picture, bbox_inches="tight")
+        with replacing(picture) as name:
+            heads_by_relation(mask).savefig(name, bbox_inches="tight")
     kept = sum(sum(layer) for layer in mask.mask)
     print(f"{kept:.0f} of {len(mask.mask) * len(mask.mask[0])} heads kept: {output}", file=sys.stderr)
 

@@ -25,7 +25,6 @@ class DataSet:
     text: str = "text"
     text_pair: str | None = None
     label: str = "label"
-    id: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
 
 
@@ -90,53 +89,9 @@ def load(name: str) -> dict[str, Dataset]:
     return found
 
 
-def load_files(
-    files: Mapping[str, str], text: str, text_pair: str | None, label: str | None, id: str | None = None
-) -> dict[str, Dataset]:
-    """Splits from local CSV, JSONL or Parquet files.
-
-    Raises:
-        ValueError: when a file is missing, of another kind, or lacks a column.
-    """
-    return {split: _load_file(Path(file), text, text_pair, label, id) for split, file in files.items()}
-
-
-def _load_file(file: Path, text: str, text_pair: str | None, label: str | None, id: str | None) -> Dataset:
-    readers = {".csv": _from_csv, ".jsonl": Dataset.from_json, ".json": Dataset.from_json}
-    reader = (readers | {".parquet": Dataset.from_parquet}).get(file.suffix.lower())
-    if reader is None or not file.is_file():
-        raise ValueError(f"`files` must name existing .csv, .jsonl or .parquet files, got {str(file)!r}.")
-    try:
-        data = reader(str(file))
-    except Exception as error:  # each format's reader has its own
-        if _is_utf8(file):
-            raise
-        raise ValueError(f"{str(file)!r} is not in UTF-8: convert it, and name the converted file.") from error
-    for column in (text, text_pair, label, id):
-        if column is not None and column not in data.column_names:
-            raise ValueError(f"{str(file)!r} has no column {column!r}; it has {data.column_names}.")
-    return _columns(data, DataSet("", (), {}, text=text, text_pair=text_pair, label=label or "", id=id))
-
-
-def _from_csv(file: str) -> Dataset:
-    """A CSV in which only an empty cell is a missing value: by default "N/A", "null" and other words are too."""
-    return Dataset.from_csv(file, keep_default_na=False, na_values=[""])
-
-
-def _is_utf8(file: Path) -> bool:
-    """Whether a text file is in UTF-8; true for Parquet, which is binary."""
-    if file.suffix.lower() == ".parquet":
-        return True
-    with file.open(encoding="utf-8") as lines:
-        try:
-            return all(True for _ in lines)
-        except UnicodeDecodeError:
-            return False
-
-
 def _columns(data: Dataset, entry: DataSet) -> Dataset:
     """The columns that the entry names, under this package's names."""
-    names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label", entry.id: "id"}
+    names = {entry.text: "text", entry.text_pair: "text_pair", entry.label: "label"}
     kept = {theirs: ours for theirs, ours in names.items() if theirs in data.column_names}
     renamed = {theirs: ours for theirs, ours in kept.items() if theirs != ours}
     return data.select_columns([name for name in kept if name is not None]).rename_columns(renamed)

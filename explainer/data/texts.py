@@ -5,13 +5,14 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from explainer.data.catalog import CATALOG, load, load_files
+from explainer.data.catalog import CATALOG, load
+from explainer.data.files import KINDS, load_files, place_of
 
 
 def texts_of(
     data: str, split: str, n: int, seed: int | None, text: str, text_pair: str | None
-) -> tuple[list[str], list[str | None], str]:
-    """The texts, their second texts, and a line that says which they are."""
+) -> tuple[list[str], list[str | None], list[int], str]:
+    """The texts, their second texts, their rows in the data, and a line that says which they are."""
     rows, name = rows_of(data, split, text, text_pair)
     if not 1 <= n <= len(rows):
         raise ValueError(f"`--n` must be from 1 to {len(rows)}, the texts of {name}, got {n}.")
@@ -20,7 +21,7 @@ def texts_of(
         places = sorted(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n].tolist())
     found = rows[places]
     chosen = f"the first {n}" if seed is None else f"{n} drawn by seed {seed}"
-    return found["text"], found.get("text_pair", [None] * n), f"{name} ({chosen} of {len(rows)})"
+    return found["text"], found.get("text_pair", [None] * n), places, f"{name} ({chosen} of {len(rows)})"
 
 
 def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | None = None) -> tuple[Dataset, str]:
@@ -40,6 +41,11 @@ def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | N
         return splits[split], f"the {split} split of {data}"
     if Path(data).is_file():
         return load_files({"all": data}, text, text_pair, None, id)["all"], data
-    raise ValueError(
-        f"`--data` must be one of {', '.join(CATALOG)}, or an existing .csv, .jsonl or .parquet file, got {data!r}."
-    )
+    raise ValueError(f"`--data` must be one of {', '.join(CATALOG)}, or an existing file: {KINDS}. Got {data!r}.")
+
+
+def name_of_row(data: str, split: str, text: str, row: int) -> str:
+    """Where a row of a data set is, in words: file and line, or its number from 0."""
+    if data in CATALOG:
+        return f"row {row} of the {split} split of {data}"
+    return place_of(Path(data), row, {"text": text})

@@ -13,6 +13,10 @@ from rich.table import Table
 from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.faithfulness.measures import HIGHER_IS_BETTER, summary_metrics
 from explainer.faithfulness.perturbation import Operator
+from explainer.storage.atomic import replacing, write_text
+
+FILES = ("comparison.json", "comparison.md", "comparison.csv")
+"""The files that `write` writes."""
 
 _SHORT = {
     "comprehensiveness": "comp@20",
@@ -90,10 +94,9 @@ def markdown(comparison: Comparison) -> str:
 
 def write(comparison: Comparison, folder: Path) -> None:
     """comparison.json (means and intervals), comparison.md, and comparison.csv (the values of every text)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(json.dumps(comparison.records(), indent=2) + "\n")
-    (folder / "comparison.md").write_text(markdown(comparison))
-    with (folder / "comparison.csv").open("w", newline="") as file:
+    write_text(folder / "comparison.json", json.dumps(comparison.records(), indent=2) + "\n")
+    write_text(folder / "comparison.md", markdown(comparison))
+    with replacing(folder / "comparison.csv") as name, open(name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "text", *comparison.columns])
         for label, row in comparison.rows.items():

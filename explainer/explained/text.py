@@ -40,7 +40,8 @@ class TextEncoder:
 
         Raises:
             TypeError: when a text is not a string.
-            ValueError: when a text has no token at all (empty, and the tokenizer adds no specials).
+            ValueError: when a text has no token at all (empty, and the tokenizer adds no specials), or holds one half
+                of a surrogate pair.
         """
         if isinstance(texts, str):
             raise TypeError("`texts` must be a list of strings, got one string: wrap it in a list.")
@@ -51,6 +52,8 @@ class TextEncoder:
             for i, value in enumerate(values):
                 if not isinstance(value, str) and not (name == "text_pairs" and value is None):
                     raise TypeError(f"`{name}[{i}]` must be a string, got {type(value).__name__}: {value!r:.60}")
+                if value is not None:
+                    _check_characters(f"{name}[{i}]", value)
         return [self._encode(i, text, pair) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
 
     def _encode(self, index: int, text: str, pair: str | None) -> EncodedText:
@@ -65,7 +68,8 @@ class TextEncoder:
             encoding = self._tokenize(text, pair, truncation=True)
         if not encoding["input_ids"]:
             raise ValueError(
-                f"`texts[{index}]` is empty, and this tokenizer adds no special tokens: nothing to classify."
+                f"`texts[{index}]` has no tokens, and this tokenizer adds no special ones: the model predicts nothing "
+                "of an empty input. Leave the text out."
             )
         input_ids = torch.tensor(encoding["input_ids"])
         special = torch.tensor(encoding["special_tokens_mask"]).bool() | torch.isin(input_ids, self.special_ids)
@@ -94,3 +98,13 @@ class TextEncoder:
             return_special_tokens_mask=True,
             verbose=False,
         )
+
+
+def _check_characters(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(
+            f"`{name}` has one half of a surrogate pair, {half!r}, at {error.start}: no character."
+        ) from None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from explainer.explanation import Explanation
-from explainer.storage.atomic import UNFINISHED, replacing
+from explainer.storage.atomic import clear_unfinished, replacing
 
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with an underscore
 FORMAT = 2
@@ -43,6 +43,10 @@ COLUMNS: dict[str, pa.DataType] = {
     "truncated": pa.bool_(),
 }
 _OF_EXPLANATION = [field.name for field in fields(Explanation) if field.name in COLUMNS]
+_SINCE_FORMAT_2 = {
+    *("probability", "value", "predicted_label", "foil_label", "score"),
+    *("token_type_ids", "units_of_tokens"),
+}
 
 
 def table_of(ids: pa.Array, explanations: Sequence[Explanation], truncated: Sequence[bool]) -> pa.Table:
@@ -83,44 +87,61 @@ class Shards:
         start = shard * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.rows))
 
-    def missing(self) -> list[int]:
-        """The numbers of the shards that do not exist, or are not whole."""
-        return [shard for shard in range(len(self)) if not self._is_whole(shard)]
+    def missing(self, format: int = FORMAT) -> list[int]:
+        """The numbers of the shards that do not exist or are not whole.
 
-    def _is_whole(self, shard: int) -> bool:
+        A whole shard has all its rows and columns, and every page has the checksum it was written with.
+
+        Args:
+            format: of the run that wrote them.
+        """
+        return [shard for shard in range(len(self)) if not self._is_whole(shard, format)]
+
+    def beyond(self) -> list[Path]:
+        """Files in the folder that are named like shards and are none of this run's."""
+        own = {self.path(shard) for shard in range(len(self))}
+        return sorted(path for path in self.folder.glob("part-*.parquet") if path not in own)
+
+    def _is_whole(self, shard: int, format: int) -> bool:
+        wanted = {name: kind for name, kind in COLUMNS.items() if format > 1 or name not in _SINCE_FORMAT_2}
         try:
-            return pq.read_metadata(self.path(shard)).num_rows == len(self.span(shard))
+            table = pq.read_table(self.path(shard), page_checksum_verification=True, partitioning=None)
         except (OSError, pa.ArrowInvalid):
             return False
+        stored = {field.name: field.type for field in table.schema if field.name != "id"}
+        return table.num_rows == len(self.span(shard)) and "id" in table.column_names and stored == wanted
 
     def write(self, shard: int, table: pa.Table) -> None:
         """Write one shard, whole or not at all."""
         assert table.num_rows == len(self.span(shard))
         with replacing(self.path(shard)) as name:
-            pq.write_table(table, name, compression="zstd")
+            pq.write_table(table, name, compression="zstd", write_page_checksum=True)
 
     def begin(self, settings: Mapping[str, Any], making: Mapping[str, Any]) -> None:
         """Write the manifest of a new run; check that a run in the folder is the same one.
+
+        Of several processes that begin at the same moment one writes the manifest, and the others check theirs by it.
 
         Args:
             settings: everything that decides the rows.
             making: further facts about how they were made.
 
         Raises:
-            ValueError: when the folder holds something else, a run with other settings, or an unfinished run that an
-                older version of this package began.
+            ValueError: when the folder holds something else, a run with other settings, parts that do not belong to
+                the run, or an unfinished run that an older version of this package began.
         """
         settings = {**settings, "rows": self.rows, "rows_per_shard": self.rows_per_shard}
         settings = json.loads(json.dumps(settings))
         path = self.folder / MANIFEST
-        if path.exists():
-            return self._check_same(settings)
-        if any(self.folder.glob("part-*.parquet")):
+        # In this order: another process writes its manifest before its first part.
+        if any(self.folder.glob("part-*.parquet")) and not path.exists():
             raise ValueError(f"`--output {self.folder}` holds Parquet parts but no {MANIFEST}: choose another folder.")
-        with replacing(path) as name:
-            manifest = {"amortex": FORMAT, "settings": settings, "making": dict(making)}
-            Path(name).write_text(json.dumps(manifest, indent=2) + "\n")
-        return None
+        try:
+            with replacing(path, new=True) as name:
+                manifest = {"amortex": FORMAT, "settings": settings, "making": dict(making)}
+                Path(name).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        except FileExistsError:
+            self._check_same(settings)
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
         manifest = _manifest(self.folder)
@@ -132,27 +153,37 @@ class Shards:
                 f"`--output {self.folder}` holds attributions with other settings: {changes}. Give the same settings "
                 "to go on with them, or another folder."
             )
-        if manifest["amortex"] != FORMAT and self.missing():
+        self._check_alone()
+        if manifest["amortex"] != FORMAT and self.missing(manifest["amortex"]):
             raise ValueError(
                 f"`--output {self.folder}` holds an unfinished run of format {manifest['amortex']}, and this version "
                 f"writes format {FORMAT}: choose another folder."
             )
 
+    def _check_alone(self) -> None:
+        """Refuse parts that are none of this run: readers of the folder would take their rows for its rows."""
+        if beyond := self.beyond():
+            raise ValueError(
+                f"{str(self.folder)!r} holds {len(beyond)} parts that do not belong to its {len(self)} shards, such as "
+                f"{beyond[0].name}: move them away."
+            )
+
     def clear_leftovers(self) -> None:
-        """Delete the unfinished files of killed runs; only when nothing is writing."""
-        for part in self.folder.glob(f".*{UNFINISHED}"):
-            part.unlink(missing_ok=True)
+        """Delete the unfinished files of killed runs; those of a run that is still writing stay."""
+        clear_unfinished(self.folder)
 
 
 def read_explanations(folder: str | Path) -> Iterator[Explanation]:
     """The explanations of a data set, in its order, one shard in memory at a time.
 
     Raises:
-        ValueError: when the folder holds no attributions of a data set, or the run is not finished.
+        ValueError: when the folder holds no attributions of a data set, parts of something else, or an unfinished run.
     """
-    settings = _manifest(Path(folder))["settings"]
+    manifest = _manifest(Path(folder))
+    settings, format = manifest["settings"], manifest["amortex"]
     shards = Shards(Path(folder), settings["rows"], settings["rows_per_shard"])
-    if missing := shards.missing():
+    shards._check_alone()
+    if missing := shards.missing(format):
         raise ValueError(
             f"{str(folder)!r} lacks {len(missing)} of its {len(shards)} shards, such as {shards.path(missing[0])}. "
             "Run the command that wrote it again: it resumes where it stopped."
@@ -165,9 +196,16 @@ def read_explanations(folder: str | Path) -> Iterator[Explanation]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["amortex"] not in READABLE or not isinstance(manifest["settings"], dict):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        settings = manifest["settings"]
+        if manifest["amortex"] not in READABLE or not isinstance(settings, dict):
             raise TypeError("of another format")
+        if (
+            type(settings["rows"]) is not int
+            or type(settings["rows_per_shard"]) is not int
+            or min(settings["rows"], settings["rows_per_shard"] - 1) < 0
+        ):
+            raise TypeError("without the numbers of its rows")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{str(folder)!r} holds no attributions of a data set: its {MANIFEST} is missing, broken or of something "

@@ -23,7 +23,7 @@ def explainer_card(
         *_training(checkpoint),
         "## Test scores",
         "",
-        *_scores(scores),
+        *explainer_scores(scores),
         "## Limits",
         "",
         "The scores explain this model, not the world. On texts unlike those of the training their faithfulness",
@@ -84,7 +84,8 @@ def _training(checkpoint: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scores(scores: Sequence[dict[str, Any]] | None) -> list[str]:
+def explainer_scores(scores: Sequence[dict[str, Any]] | None) -> list[str]:
+    """The lines of a card about the records of comparison.json."""
     if not scores:
         return [
             "Not measured. `explainer test` measures them, and `explainer export --scores comparison.json` writes them",

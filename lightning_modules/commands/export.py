@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from explainer.attributor import Attributor
-from explainer.data.catalog import load_files
+from explainer.data.files import load_files
 from explainer.export.agreement import Agreement
 from explainer.export.hub import short_card
 from explainer.export.sentences import SENTENCES
+from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
+from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -51,14 +52,14 @@ def export(
             (half the size).
         merge: put the explained classifier and its tokenizer into the folder, so that it loads anywhere.
         int8: quantise the ONNX file to int8; its agreement with PyTorch is printed.
-        texts: .jsonl, .csv or .parquet with a column `text`, on which a program is checked and int8 compared; built-in
-            sentences by default.
+        texts: a file with a column `text` (.csv, .tsv, .jsonl or .parquet), on which a program is checked and int8
+            compared; built-in sentences by default.
         scores: comparison.json of `explainer test`, for the card.
         private: whether a new hub repository is private.
         license: for the card.
     """
     _check(ckpt, attributor, {"output": output, "onnx": onnx, "pt2": pt2, "push": push}, dtype, scores)
-    comparison = None if scores is None else json.loads(scores.read_text())
+    comparison = None if scores is None else _scores(scores)
     if ckpt is None:
         source, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
     else:
@@ -69,7 +70,7 @@ def export(
         source, card = module.attributor, explainer_card(checkpoint, str(push or output), comparison, license)
     if output is not None:
         source.save_pretrained(output, DTYPES[dtype], merge)
-        (output / "README.md").write_text(card or short_card(str(output), source.explained, license))
+        write_text(output / "README.md", card or short_card(str(output), source.explained, license))
         print(f"Written to {output}: config.json, model.safetensors, README.md.")
     checked = SENTENCES if texts is None else load_files({"all": str(texts)}, "text", None, None)["all"]["text"][:]
     if onnx is not None:
@@ -107,12 +108,22 @@ def _export_other(
         assert isinstance(module, ClassifierTraining)
         module.export(output)
         card = classifier_card(checkpoint, output, license)
-    (output / "README.md").write_text(card)
+    write_text(output / "README.md", card)
 
 
 def _card_of(folder: Path) -> str | None:
     card = folder / "README.md"
-    return card.read_text() if card.is_file() else None
+    return card.read_text(encoding="utf-8") if card.is_file() else None
+
+
+def _scores(file: Path) -> list[dict[str, Any]]:
+    """The records of a comparison.json, as far as a card reads them."""
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        explainer_scores(records)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"`--scores {file}` is no comparison.json of `explainer test` ({error!r}).") from error
+    return records
 
 
 def _print_agreement(facts: dict[str, Any]) -> None:

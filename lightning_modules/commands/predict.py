@@ -54,7 +54,8 @@ def predict(
 
     Args:
         method: a method's name, or the folder or hub id of an exported attributor.
-        data: a name of the catalog, such as movie_reviews/imdb, or a .csv, .jsonl or .parquet file.
+        data: a name of the catalog, such as movie_reviews/imdb, or a file: .csv, .tsv, .jsonl (each
+            also with .gz) or .parquet.
         output: the folder to write; made if it does not exist.
         model: the explained model: hub id, model folder or PEFT adapter folder. An attributor names its own.
         split: of the catalogued data set.
@@ -78,6 +79,8 @@ def predict(
     for name, value in (("rows_per_shard", rows_per_shard), ("devices", devices), ("n", 1 if n is None else n)):
         if value < 1:
             raise ValueError(f"`--{name}` must be at least 1, got {value}.")
+    if Path(data).is_file() and Path(data).resolve().parent == output.resolve():
+        raise ValueError(f"`--output {output}` is the folder of `--data`: give another one for the parts.")
     source = Source(data, split, text, text_pair, id, n)
     spec = AttributorSpec(method, model, batch_tokens, json.dumps(method_args or {}))
     question = Question(target, foil, score, units)

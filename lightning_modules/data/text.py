@@ -9,7 +9,8 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
 
-from explainer.data.catalog import CATALOG, SPLITS, load, load_files
+from explainer.data.catalog import CATALOG, SPLITS, load
+from explainer.data.files import load_files
 
 
 @dataclass
@@ -75,6 +76,11 @@ class TextData(pl.LightningDataModule):
         for argument in (files, limit):
             if unknown := set(argument or {}) - set(SPLITS):
                 raise ValueError(f"Splits are {', '.join(SPLITS)}, got {', '.join(sorted(unknown))}.")
+        for split, count in (limit or {}).items():
+            if count < 1:
+                raise ValueError(f"`limit` of {split} must be at least 1, got {count}.")
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         self.save_hyperparameters()
         self.splits: dict[str, Dataset] = {}
         self._annotations: dict[str, HasBatches] = {}

@@ -1,14 +1,13 @@
 """The catalog: splits are disjoint, fixed and of the sizes it states."""
 
 import hashlib
-from pathlib import Path
 
 import datasets
 import pytest
 from datasets import Dataset
 
 from explainer.data import catalog
-from explainer.data.catalog import CATALOG, SPLITS, load, load_files
+from explainer.data.catalog import CATALOG, SPLITS, load
 
 
 @pytest.mark.parametrize("source", ["rotten_tomatoes", "imdb"])
@@ -57,22 +56,6 @@ def test_cut_drops_duplicates_and_ignores_the_order() -> None:
     other = catalog._cut(Dataset.from_dict({"text": texts[::-1]}), sizes, SPLITS)
     assert [len(one[split]) for split in SPLITS] == [60, 10, 20]
     assert all(one[split]["text"] == other[split]["text"] for split in SPLITS)
-
-
-def test_every_word_of_a_csv_is_a_text(tmp_path: Path) -> None:
-    file = tmp_path / "texts.CSV"
-    file.write_text("text,pair,label\ngood film,N/A,1\nnull,,0\n")
-    data = load_files({"all": str(file)}, "text", "pair", "label")["all"]
-    assert data["text"][:] == ["good film", "null"]
-    assert data["text_pair"][:] == ["N/A", None]
-    assert data["label"][:] == [1, 0]
-
-
-def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "latin.csv"
-    file.write_bytes("text\ncaf\xe9\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.csv' is not in UTF-8"):
-        load_files({"all": str(file)}, "text", None, None)
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from explainer.data.texts import texts_of
+from explainer.data.texts import name_of_row, texts_of
 
 
 @pytest.fixture
@@ -15,13 +15,18 @@ def file(tmp_path: Path) -> str:
 
 
 def test_the_first_ones_or_those_that_a_seed_draws(file: str) -> None:
-    first, pairs, where = texts_of(file, "test", 3, None, "text", None)
+    first, pairs, rows, where = texts_of(file, "test", 3, None, "text", None)
     assert first == ["text 0", "text 1", "text 2"]
     assert pairs == [None] * 3
+    assert rows == [0, 1, 2]
     assert where == f"{file} (the first 3 of 10)"
-    drawn, _, where = texts_of(file, "test", 5, 1, "text", None)
+    drawn, _, rows, where = texts_of(file, "test", 5, 1, "text", None)
     assert drawn == texts_of(file, "test", 5, 1, "text", None)[0] != texts_of(file, "test", 5, 2, "text", None)[0]
     assert len(set(drawn)) == 5
+    assert [f"text {row}" for row in rows] == drawn
+    assert [name_of_row(file, "test", "text", row) for row in rows[:2]] == [
+        f"{file}, line {row + 2}" for row in rows[:2]
+    ]
     assert "5 drawn by seed 1 of 10" in where
 
 
@@ -30,7 +35,7 @@ def test_pairs_come_from_their_column(file: str) -> None:
 
 
 def test_a_catalogued_split() -> None:
-    texts, _, where = texts_of("movie_reviews/rotten_tomatoes", "validation", 2, None, "text", None)
+    texts, _, _, where = texts_of("movie_reviews/rotten_tomatoes", "validation", 2, None, "text", None)
     assert len(texts) == 2
     assert where == "the validation split of movie_reviews/rotten_tomatoes (the first 2 of 500)"
 
