@@ -9,7 +9,7 @@ from typing import Any
 from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
-from explainer.commands.encoding import encode_one
+from explainer.commands.encoding import encode_one, without_number
 from explainer.commands.outputs import check_apart, json_lines
 from explainer.data.jsonl import read_texts
 from explainer.data.lines import InputError, count_lines
@@ -186,7 +186,7 @@ class _Job:
             try:
                 (explanations,) = self.explanations([request])
             except ValueError as error:
-                raise ValueError(f"{request.place}: {error}") from error
+                raise ValueError(f"{request.place}: {without_number(error)}") from error
             yield request, explanations
 
     def explanations(self, requests: Sequence[Request]) -> list[list[Explanation]]:

@@ -20,7 +20,7 @@ def encode_one(explained: ExplainedModel, text: str, text_pair: str | None, plac
         try:
             (encoded,) = explained.encode([text], [text_pair])
         except ValueError as error:
-            raise ValueError(f"{place}: {_at(error)}") from error
+            raise ValueError(f"{place}: {without_number(error)}") from error
     for warning in caught:
         message = str(warning.message).replace("Text 0", "The text")
         warnings.warn(f"{place}: {message}", warning.category, stacklevel=2)
@@ -48,6 +48,7 @@ def encode_all(
         raise
 
 
-def _at(error: ValueError) -> str:
-    """The message without the number that a text has among those encoded with it."""
-    return str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
+def without_number(error: ValueError) -> str:
+    """The message about a single text, without its number 0."""
+    message = str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
+    return message.replace(" of text 0 itself", " itself")

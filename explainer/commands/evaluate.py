@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -101,14 +102,14 @@ class _Entries(NamedTuple):
     """The values that a list of a record holds."""
 
     name: str
-    types: tuple[type, ...]
+    allowed: Callable[[Any], bool]
 
 
 _ENTRIES = {
-    "input_ids": _Entries("whole numbers", (int,)),
-    "scorable": _Entries("true and false", (bool,)),
-    "scores": _Entries("numbers", (int, float)),
-    "token_type_ids": _Entries("whole numbers", (int,)),
+    "input_ids": _Entries("whole numbers", lambda value: type(value) is int),
+    "scorable": _Entries("true and false", lambda value: type(value) in (bool, int) and value in (0, 1)),
+    "scores": _Entries("numbers", lambda value: type(value) in (int, float)),
+    "token_type_ids": _Entries("whole numbers", lambda value: type(value) is int),
 }
 
 
@@ -129,12 +130,10 @@ def _attribution(
         del columns["token_type_ids"]
     for name, values in columns.items():
         kind = _ENTRIES[name]
-        if not isinstance(values, list) or not values or not all(type(value) in kind.types for value in values):
+        if not isinstance(values, list) or not values or not all(map(kind.allowed, values)):
             refuse(f"`{name}` must be a list of {kind.name}, got {values!r:.60}.")
         if len(values) != len(columns["input_ids"]):
-            refuse(
-                f"`{name}` has {len(values)} entries, and `input_ids` {len(columns['input_ids'])}: one entry per token."
-            )
+            refuse(f"`{name}` must have one entry per token of `input_ids`, got {len(values)}.")
     target, n_labels = record.get("target"), len(explained.labels)
     if type(target) is not int or not 0 <= target < n_labels:
         refuse(f"`target` must be an index of this model's {n_labels} outputs, got {target!r:.60}.")
@@ -146,7 +145,7 @@ def _attribution(
         refuse("`input_ids` are not of this model's vocabulary.")
     if n_types and not all(0 <= value < n_types for value in columns.get("token_type_ids", [])):
         refuse(f"`token_type_ids` must be below {n_types}, the model's number of types.")
-    ids, scorable = torch.tensor(columns["input_ids"]), torch.tensor(columns["scorable"])
+    ids, scorable = torch.tensor(columns["input_ids"]), torch.tensor(columns["scorable"], dtype=torch.bool)
     scores = torch.tensor(columns["scores"], dtype=torch.float32)
     if not torch.isfinite(scores[scorable]).all():
         refuse("`scores` are beyond single precision.")

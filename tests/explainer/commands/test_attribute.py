@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import processors
 
 from explainer.commands import attribute as module
+from explainer.commands import outputs
 from explainer.commands.attribute import attribute
 from explainer.explained import ExplainedModel
 from lightning_modules.cli import main
 from tests.explainer.commands.files import PROBABILITIES, lines, written
-from tests.explainer.tools import saved
+from tests.explainer.tools import fresh, saved
 from tests.families import TASKS, TEXTS, explained
 
 KEYS = [
@@ -111,12 +113,18 @@ def test_trust_fallback_and_words_go_into_the_record(model: str, tmp_path: Path)
         ('{"text": "x", "target": true}', "line 3: `target` must be"),
         ('{"text": "x", "target": "LABEL_9"}', "line 3: `target` must be 'predicted', one of the labels"),
         ('{"text": "x", "target": 3}', r"in.jsonl, line 3: `target` must be .* got 3"),
+        ('{"text": "\\ud800"}', "in.jsonl, line 3: no JSON .* one half of a surrogate pair"),
+        (b'{"text": "caf\xe9"}', "in.jsonl, line 3: not in UTF-8"),
+        ('{"text": "x", "id": ' + "9" * 5000 + "}", "in.jsonl, line 3: no JSON"),
+        ('{"text": "x", "target": ' + "9" * 400 + "}", "in.jsonl, line 3: `target` must be"),
+        ("[" * 100_000, "in.jsonl, line 3: no JSON .*too deeply"),
     ],
 )
 def test_a_broken_line_is_numbered_and_those_before_it_are_kept(
-    line: str, message: str, model: str, tmp_path: Path
+    line: str | bytes, message: str, model: str, tmp_path: Path
 ) -> None:
-    source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad"}, line, {"text": "fun"}])
+    source = written(tmp_path / "in.jsonl", [{"text": "good"}, {"text": "bad"}, "LINE", {"text": "fun"}])
+    source.write_bytes(source.read_bytes().replace(b"LINE", line if isinstance(line, bytes) else line.encode()))
     with pytest.raises(ValueError, match=message):
         attribute("random", model, source, tmp_path / "out.jsonl")
     assert len(lines(tmp_path / "out.jsonl")) == 2
@@ -139,9 +147,67 @@ def test_a_chunk_that_cannot_be_explained_is_named_and_those_before_it_are_kept(
     predicted = [row["target"] for row in lines(tmp_path / "plain.jsonl")]
     rows = [{"text": text, "target": "predicted" if i > 1 else (predicted[2] + 1) % 3} for i, text in enumerate(TEXTS)]
     source = written(tmp_path / "in.jsonl", rows)
-    with pytest.raises(ValueError, match=r"in.jsonl, lines 3 to 4: `foil` is the target"):
+    with pytest.raises(ValueError, match=r"in.jsonl, line 3: `foil` is the target itself"):
         attribute("random", model, source, tmp_path / "out.jsonl", foil=predicted[2])
     assert len(lines(tmp_path / "out.jsonl")) == 2
+
+
+def test_a_text_that_the_model_cannot_read_is_numbered(tmp_path: Path) -> None:
+    """A decoder's tokenizer without special tokens makes nothing of an empty text."""
+    decoder = fresh("qwen2")
+    decoder.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", "$A $B", [])
+    folder = saved(decoder, tmp_path / "model")
+    source = written(tmp_path / "in.jsonl", [{"text": "good film " * 40}, {"text": "bad"}, {"text": ""}])
+    with (
+        pytest.warns(UserWarning, match=r"in.jsonl, line 1: The text has \d+ tokens, the model takes 40: the last"),
+        pytest.raises(ValueError, match=r"in.jsonl, line 3: `text` has no tokens, .* Leave the text out"),
+    ):
+        attribute("input_x_gradient", folder, source, tmp_path / "out.jsonl")
+    assert len(lines(tmp_path / "out.jsonl")) == 2
+
+
+def test_an_old_output_outlives_a_broken_first_line_and_a_full_disk(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = written(tmp_path / "out.jsonl", ["old"])
+    source = written(tmp_path / "in.jsonl", ["{"])
+    with pytest.raises(ValueError, match="line 1"):
+        attribute("random", model, source, output)
+    written(source, [{"text": "good"}, {"text": "bad"}])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outputs, "_write", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*out.jsonl'"):
+        attribute("random", model, source, output)
+    assert output.read_text() == "old\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_an_input_is_never_written_over(model: str, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", [{"text": "good"}])
+    (tmp_path / "link").symlink_to(source)
+    (tmp_path / "hard").hardlink_to(source)
+    for output in (source, tmp_path / "link", tmp_path / "hard", tmp_path / "x" / ".." / "in.jsonl"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=r"`--output .*` is the file of `--input`: give another name"):
+            attribute("random", model, source, output)
+    assert lines(source) == [{"text": "good"}]
+
+
+@pytest.mark.parametrize("text", ["#hashtag film", "null", "--dash", "1.0", "- good", "a: b", "~", "@good", " "])
+def test_any_text_of_the_command_line_is_that_text(
+    text: str, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(module, "_show", lambda explanations, html: seen.append(explanations[0].text))
+    for option in (["--text", text], [f"--text={text}"]):
+        main(["attribute", "--model", model, "--method", "random", *option, "--batch-tokens", "64"])
+    assert seen == [text, text]
+    with pytest.raises(SystemExit):
+        main(["attribute", "--model", model, "--method", "random", "--text", "--html", "x"])
+    assert "`--text` needs a value; one that is like an option is given as --text=VALUE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", TASKS)

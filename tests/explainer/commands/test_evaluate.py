@@ -166,13 +166,31 @@ def test_evaluate_takes_every_metric_by_name(model: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scores": [1.0]}, "one entry per token"),
-        ({"token_type_ids": [0]}, "one entry per token"),
-        ({"target": 7}, "no index of this model's outputs"),
-        ({"target": "positive"}, "needs lists"),
-        ({"scores": None}, "needs lists"),
-        ({"input_ids": [0, 99999, 0]}, "vocabulary"),
-        ({"scores": [0.0, float("nan"), 0.0]}, "NaN"),
+        ({"scores": [1.0]}, "`scores` must have one entry per token of `input_ids`, got 1"),
+        ({"scores": 3}, "`scores` must be a list of numbers, got 3"),
+        ({"scores": None}, "`scores` must be a list of numbers, got None"),
+        ({"scores": [0.0, "1", 0.0]}, "`scores` must be a list of numbers"),
+        ({"scores": [0.0, 1e300, 0.0]}, "`scores` are beyond single precision"),
+        ({"scores": [0.0, float("nan"), 0.0]}, "NaN is no number of JSON"),
+        ({"token_type_ids": [0]}, "`token_type_ids` must have one entry per token"),
+        ({"token_type_ids": [0, 9, 0]}, "`token_type_ids` must be below 2"),
+        ({"scorable": [0, 2, 0]}, "`scorable` must be a list of true and false"),
+        ({"target": 7}, "`target` must be an index of this model's 3 outputs, got 7"),
+        ({"target": -1}, "`target` must be an index"),
+        ({"target": 1.7}, "`target` must be an index of this model's 3 outputs, got 1.7"),
+        ({"target": True}, "`target` must be an index"),
+        ({"target": "positive"}, "`target` must be an index"),
+        ({"target": float("inf")}, "Infinity is no number of JSON"),
+        ({"input_ids": None}, "`input_ids` must be a list of whole numbers, got None"),
+        ({"input_ids": []}, "`input_ids` must be a list of whole numbers"),
+        ({"input_ids": [2, {}, 3]}, "`input_ids` must be a list of whole numbers"),
+        ({"input_ids": [2, True, 3]}, "`input_ids` must be a list of whole numbers"),
+        ({"input_ids": [0, 99999, 0]}, "`input_ids` are not of this model's vocabulary"),
+        ({"input_ids": [0, 10**30, 0]}, "`input_ids` are not of this model's vocabulary"),
+        (
+            {"input_ids": [2] * 41, "scorable": [True] * 41, "scores": [0] * 41},
+            "has 41 tokens, and the model takes 40",
+        ),
     ],
 )
 def test_evaluate_refuses_attributions_that_mean_nothing(
@@ -180,9 +198,19 @@ def test_evaluate_refuses_attributions_that_mean_nothing(
 ) -> None:
     row = {"input_ids": [2, 7, 3], "scorable": [False, True, False], "scores": [0.0, 1.0, 0.0], "target": 0}
     path = written(tmp_path / "a.jsonl", [row, row | change])
+    written(tmp_path / "m.json", ["old"])
     with pytest.raises(ValueError, match=message) as refused:
         evaluate(model, path, tmp_path / "m.json")
-    assert "line 2" in str(refused.value)
+    assert f"{path}, line 2: " in str(refused.value)
+    assert (tmp_path / "m.json").read_text() == "old\n"
+
+
+def test_an_empty_file_and_the_output_as_input_are_refused(model: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", [])
+    with pytest.raises(ValueError, match=r"`--attributions .*a.jsonl` is empty"):
+        evaluate(model, path, tmp_path / "m.json")
+    with pytest.raises(ValueError, match=r"is the file of `--attributions`"):
+        evaluate(model, path, path)
 
 
 def test_unknown_metric_is_named(model: str, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_an_empty_text_has_specials_only(text: str) -> None:
 def test_an_empty_text_without_any_token_is_refused() -> None:
     words = tokenizer("t5")
     words.backend_tokenizer.post_processor = None
-    with pytest.raises(ValueError, match=r"`texts\[1\]` is empty"):
+    with pytest.raises(ValueError, match=r"`texts\[1\]` has no tokens"):
         TextEncoder(words, 40).encode(["fun", ""])
 
 

@@ -1,6 +1,7 @@
 """Parquet shards: read as written, in order; whole or missing; other settings are refused."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,48 @@ def test_a_shard_that_is_broken_or_short_is_missing(tmp_path: Path) -> None:
         list(read_explanations(tmp_path))
 
 
+def test_a_shard_with_a_flipped_bit_or_without_a_column_is_missing(tmp_path: Path) -> None:
+    shards = finished(tmp_path)
+    content = bytearray(shards.path(0).read_bytes())
+    content[len(content) // 3] ^= 1
+    shards.path(0).write_bytes(content)
+    pq.write_table(pq.read_table(shards.path(1)).drop_columns(["units_of_tokens"]), shards.path(1))
+    other = pq.read_table(shards.path(2)).to_pandas().assign(scores="none")
+    pq.write_table(pa.Table.from_pandas(other), shards.path(2))
+    assert shards.missing() == [0, 1, 2]
+
+
+def test_parts_beyond_the_last_are_seen(tmp_path: Path) -> None:
+    shards = finished(tmp_path)
+    shards.path(2).rename(shards.path(7))
+    for read in (lambda: shards.begin({"method": "x"}, {}), lambda: list(read_explanations(tmp_path))):
+        with pytest.raises(ValueError, match=r"1 parts that do not belong to its 3 shards, such as part-00007"):
+            read()
+
+
+def test_of_two_processes_that_begin_at_once_one_writes_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins, and finishes, between the look for a manifest and its writing."""
+    write = Path.write_text
+
+    def meanwhile(path: Path, *text: str, **options: str) -> int:
+        monkeypatch.setattr(Path, "write_text", write)
+        finished(tmp_path)
+        return path.write_text(*text, **options)
+
+    for settings, message in (({"method": "x"}, None), ({"method": "y"}, "method is 'x' there, 'y' now")):
+        shards = Shards(tmp_path, rows=5, rows_per_shard=2)
+        (tmp_path / MANIFEST).unlink(missing_ok=True)
+        for part in tmp_path.glob("part-*"):
+            part.unlink()
+        monkeypatch.setattr(Path, "write_text", meanwhile)
+        with pytest.raises(ValueError, match=message) if message else nullcontext():
+            shards.begin(settings, {})
+        assert json.loads((tmp_path / MANIFEST).read_text())["settings"]["method"] == "x"
+        assert shards.missing() == []
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = finished(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -142,7 +185,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_leftovers_of_a_killed_run_are_not_read_and_go(tmp_path: Path) -> None:
     shards = finished(tmp_path)
-    (tmp_path / ".part-00000.parquet.abc.unfinished").write_bytes(b"half")
+    (tmp_path / ".part-00000.parquet.abc.unfinished").write_bytes(b"half")  # of version 0.1
+    (tmp_path / ".part-00001.parquet.abc.unfinished").mkdir()
     assert pq.read_table(tmp_path).num_rows == 5
     shards.clear_leftovers()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -168,7 +212,9 @@ def test_parts_without_a_manifest_are_left_alone(tmp_path: Path) -> None:
         Shards(tmp_path, rows=5, rows_per_shard=2).begin({}, {})
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"amortex": 99, "settings": {}}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", "[]", '{"amortex": 99, "settings": {}}', '{"amortex": 2, "settings": {"rows": "5"}}']
+)
 def test_what_is_no_run_is_refused(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "_manifest.json").write_text(content)
