@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             _train(arguments)
         else:
             raise ValueError(f"there is no command {command!r}\n\n{USAGE}")
-    except BrokenPipeError:  # whoever read the output, such as `head`, has read enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at exit
+    except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python, which flushes the output at its end
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(f"explainer {command}: interrupted", file=sys.stderr)

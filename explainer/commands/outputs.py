@@ -37,8 +37,11 @@ def json_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     such as that of a full disk, which leaves `path` as it was.
     """
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a terminal has no place to take
-        with path.open("w", encoding="utf-8") as file:
-            yield lambda record: _write(file, record)
+        try:
+            with path.open("w", encoding="utf-8") as file:
+                yield lambda record: _write(file, record)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
         return
     interruption: BaseException | None = None
     with replacing(path) as name, open(name, "w", encoding="utf-8") as file:

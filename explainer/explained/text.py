@@ -104,7 +104,5 @@ def _check_characters(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half = text[error.start]
-        raise ValueError(
-            f"`{name}` has one half of a surrogate pair, {half!r}, at {error.start}: no character."
-        ) from None
+        half = f"{text[error.start]!r} at {error.start}"
+        raise ValueError(f"`{name}` has one half of a surrogate pair, {half}, which is no character.") from error

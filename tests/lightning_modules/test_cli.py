@@ -1,14 +1,20 @@
 """The command `explainer`: every configuration trains, every command runs, mistakes get one clear line."""
 
+import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import SafetensorError
 
-from lightning_modules.cli import _flags, main
+from lightning_modules import cli
+from lightning_modules.cli import main
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -143,7 +149,106 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown for name in commands)
 
 
-def test_an_option_without_a_value_is_a_switch() -> None:
-    found = _flags(["--merge", "--output", "out", "--int8=false", "--push", "a/b", "--private"])
-    assert found == ["--merge=true", "--output", "out", "--int8=false", "--push", "a/b", "--private=true"]
-    assert _flags(["--help"]) == ["--help"]
+def some_command(method: str, text: str | None = None, target: str | int = "predicted", merge: bool = False,
+                 texts: list[str] | None = None, n_rows: int = 3, args: dict[str, Any] | None = None,
+                 output: Path | None = None) -> dict[str, Any]:  # fmt: skip
+    """A command with a parameter of every kind."""
+    return {**locals()}
+
+
+def parsed(*options: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    @functools.wraps(some_command)
+    def command(*arguments: Any, **values: Any) -> None:
+        found.update(some_command(*arguments, **values))
+
+    monkeypatch.setattr(cli, "_function", lambda name: command)
+    main(["attribute", *options])
+    return found
+
+
+LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@settings(max_examples=int(os.environ.get("AMORTEX_EXAMPLES", "25")), suppress_health_check=list(HealthCheck))
+@given(text=LINES | st.sampled_from(["null", "~", "#tag", "--dash", "-", "1.0", "yes", "[1]", "{}", "&a", "*a", "!x"]))
+def test_texts_are_what_they_are(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in (["--text", text], [f"--text={text}"]):
+        found = parsed("--method", text, *option, "--target", text, "--n-rows", "5", monkeypatch=monkeypatch)
+        assert (found["method"], found["text"], found["target"], found["n_rows"]) == (text, text, text, 5)
+
+
+def test_the_other_options_are_read_by_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--merge", "--texts", '["a"]', "--args", '{"n-rows": 3}', "--output", "a-b", "--n_rows=7"]
+    found = parsed("--method=m", *options, monkeypatch=monkeypatch)
+    expected = {"merge": True, "texts": ["a"], "args": {"n-rows": 3}, "output": Path("a-b"), "n_rows": 7}
+    assert found == {"method": "m", "text": None, "target": "predicted", **expected}
+    assert parsed("--method=m", "--merge=false", monkeypatch=monkeypatch)["merge"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method"], "`--method` needs a value"),
+        (["--method", "m", "--text", "--n-rows", "3"], "`--text` needs a value; one that is like an option"),
+        (["--method", "m", "--txt", "x"], "--txt"),
+        (["--method", "m", "stray"], "stray"),
+        (["--text", "x"], "method"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parsed(*options, monkeypatch=monkeypatch)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "out.jsonl"), 2, "out.jsonl: No space left on device"),
+        (PermissionError(13, "Permission denied", "out"), 2, "out: Permission denied"),
+        (IsADirectoryError(21, "Is a directory", "in"), 2, "in: Is a directory"),
+        (OSError("of another package"), 2, "of another package"),
+        (SafetensorError("I/O error: No space left"), 2, "I/O error: No space left"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+    ],
+)
+def test_errors_of_the_system_are_one_clear_line(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(**values: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_function", lambda name: command)
+    monkeypatch.setattr(cli, "_run", lambda function, options: function())
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate"])
+    assert stopped.value.code == code
+    told = capsys.readouterr().err.splitlines()
+    assert told[:1] == ([f"explainer evaluate: {message}"] if message else [])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+@pytest.mark.parametrize(
+    ("output", "message"), [("/dev/full", "No space left on device"), ("FOLDER", "Is a directory")]
+)
+def test_what_cannot_be_written_is_one_clear_line(
+    output: str,
+    message: str,
+    classifier: str,
+    files: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = str(tmp_path) if output == "FOLDER" else output
+    options = ["--model", classifier, "--method", "random", "--input", files["test"], "--output", output]
+    with pytest.raises(SystemExit) as stopped:
+        main(["attribute", *options])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-2] == f"explainer attribute: {output}: {message}"

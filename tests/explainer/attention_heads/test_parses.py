@@ -1,5 +1,6 @@
 """CoNLL-U as the format's description has it, and spaCy's parses by their duck type."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,12 +58,35 @@ def test_words_have_their_characters_heads_and_plain_relations(tmp_path: Path) -
             r"a.conllu, line 9: 'good' is not in the sentence's text after",
         ),
         (TREE.replace("\tadvmod\t_\t_", "\tadvmod"), r"a.conllu, line 6: CoNLL-U has 10 columns between tabs, got 8"),
+        (TREE.replace("2-3\t", "2-999999\t"), "a.conllu, line 4: 2-999999 is not in the sentence, which has 7 words"),
+        (TREE.replace("2-3\t", "2-1000000000\t"), "a.conllu, line 4: no id of CoNLL-U: '2-1000000000'"),
+        (TREE.replace("2-3\t", "3-2\t"), "a.conllu, line 4: 3-2 is not in the sentence"),
+        (TREE.replace("7\t.", "²\t."), "a.conllu, line 11: no id of CoNLL-U: '²'"),
+        (TREE.replace("7\t.", "6\t."), "a.conllu, line 11: word '6' must be 7"),
+        (
+            TREE.replace("_\t6\tamod", "_\t99\tamod"),
+            "a.conllu, line 9: head 99 is no word of the sentence",
+        ),
+        (TREE.replace("_\t6\tamod", "_\tx\tamod"), "a.conllu, line 9: the head must be a word's number or 0, got 'x'"),
+        (TREE.replace("5\tdull", "5\t"), "a.conllu, line 9: a word without characters"),
     ],
-    ids=["no text", "another word", "a short row"],
 )
 def test_a_broken_sentence_is_refused_by_file_and_line(tmp_path: Path, broken: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "a.conllu", broken)
+
+
+def test_a_file_of_another_system_is_read_and_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.conllu"
+    path.write_bytes(b"\xef\xbb\xbf" + TREE.replace("\n", "\r\n").encode())
+    assert [parse.text for parse in read_conllu(path)] == ["We don't like dull films."]
+    path.write_bytes(b"\n" + TREE.replace("dull", "d\xfcll").encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a.conllu, line 3: not in UTF-8"):
+        list(read_conllu(path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="is a pipe or a device"):
+        list(read_conllu(path))
 
 
 @pytest.mark.parametrize(

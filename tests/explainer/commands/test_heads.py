@@ -112,3 +112,11 @@ def test_every_task_has_heads(task: str, tmp_path: Path) -> None:
     folder = saved(explained("bert", **TASKS[task]), tmp_path / "model")
     heads(folder, tmp_path / "h.json", conllu=tmp_path / "a.conllu")
     assert HeadMask.load(tmp_path / "h.json").statistics["n_tokens"] >= 15
+
+
+def test_the_treebank_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.conllu").write_text(treebank())
+    for options in ({"output": tmp_path / "a.conllu"}, {"output": tmp_path / "b", "picture": tmp_path / "a.conllu"}):
+        with pytest.raises(ValueError, match="is the file of `--conllu`"):
+            heads("tiny", conllu=tmp_path / "a.conllu", **options)
+    assert (tmp_path / "a.conllu").read_text() == treebank()

@@ -155,6 +155,13 @@ def test_an_empty_text_without_any_token_is_refused() -> None:
         TextEncoder(words, 40).encode(["fun", ""])
 
 
+@pytest.mark.parametrize(("texts", "pairs"), [(["a", "b \udc80"], None), (["a", "b"], ["c", "d \udc80"])])
+def test_half_of_a_surrogate_pair_is_refused(texts: list[str], pairs: list[str | None] | None) -> None:
+    name = "texts" if pairs is None else "text_pairs"
+    with pytest.raises(ValueError, match=rf"`{name}\[1\]` has one half of a surrogate pair, '\\udc80' at 2"):
+        explained("bert").encode(texts, pairs)
+
+
 def test_no_texts_are_no_encodings() -> None:
     assert explained("bert").encode([]) == []
 

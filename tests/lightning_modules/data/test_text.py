@@ -110,6 +110,8 @@ def test_limit_takes_the_first_texts(files: dict[str, str]) -> None:
         ({"name": "imbd"}, "`name` must be one of"),
         ({"files": {"dev": "x.csv"}}, "Splits are train, validation, test, got dev"),
         ({"name": "imdb", "limit": {"dev": 3}}, "Splits are"),
+        ({"name": "imdb", "limit": {"train": -1}}, "`limit` of train must be at least 1, got -1"),
+        ({"name": "imdb", "batch_size": 0}, "`batch_size` must be at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -> None:
