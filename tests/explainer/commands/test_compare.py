@@ -139,7 +139,7 @@ def test_an_interrupted_run_continues(
     model: str, data: str, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Counting, "stop_at", 2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         run(model, data, "counting,random", tmp_path, "--n", "6")
     assert counts == [2, 2]
     assert not (tmp_path / "comparison.json").exists()
