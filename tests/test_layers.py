@@ -90,3 +90,21 @@ def test_explainer_never_imports_lightning(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_lightning_goes_by_one_name(path: Path) -> None:
     assert "lightning" not in {module.split(".")[0] for module in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_text_files_are_in_utf_8_whatever_the_locale(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        method = isinstance(node.func, ast.Attribute)
+        text = (name in ("read_text", "write_text") and method) or (name == "open" and not _is_binary(node))
+        assert not text or any(keyword.arg == "encoding" for keyword in node.keywords), f"{path}, line {node.lineno}"
+
+
+def _is_binary(call: ast.Call) -> bool:
+    """Whether a call of `open` reads or writes bytes, or is that of another module than a file's."""
+    if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", None) in ("os", "gzip"):
+        return True
+    return any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in call.args)

@@ -39,7 +39,7 @@ class HeadMask:
             ValueError: when the file is no head mask.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"`heads` {str(path)!r} is no file of `explainer heads`: {error}.") from error
 
@@ -47,7 +47,7 @@ class HeadMask:
         """Write the mask as JSON, one field per line."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in asdict(self).items()]
-        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
     def tensor(self, explained: ExplainedModel) -> Float[Tensor, "layers heads"]:
         """The mask on the model's device.

@@ -90,7 +90,7 @@ def quiet() -> Iterator[None]:
 
 
 def _load_adapter(source: str, adapter: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    base_name = json.loads(adapter.read_text())["base_model_name_or_path"]
+    base_name = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
     base_source = locate(base_name)
     config_file = _optional_file(source, "config.json")
     if config_file is not None:

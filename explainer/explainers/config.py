@@ -70,7 +70,7 @@ class ExportConfig:
         )
 
     def write(self, folder: Path) -> None:
-        (folder / CONFIG).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "ExportConfig":
@@ -80,7 +80,7 @@ class ExportConfig:
             ValueError: naming the file, when it is missing, broken or of something else.
         """
         try:
-            config = cls(**json.loads((folder / CONFIG).read_text()))
+            config = cls(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
             texts = (config.explained_model, config.baseline_token, config.tokenizer_sha256, config.explainer["kind"])
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("an entry is no string")

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from explainer.explained import ExplainedModel
 from explainer.explainers import AbstractMaskExplainer
 from explainer.explainers.folder import save_folder
+from explainer.storage.atomic import write_text
 
 
 def push(
@@ -42,7 +43,7 @@ def push(
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         save_folder(explained, explainer, folder, dtype, merge)
-        (folder / "README.md").write_text(short_card(repo_id, explained) if card is None else card)
+        write_text(folder / "README.md", short_card(repo_id, explained) if card is None else card)
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
@@ -91,5 +92,5 @@ def base_model(name: str) -> str | None:
     if not Path(name).exists():
         return name
     adapter = Path(name) / "adapter_config.json"
-    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else name
+    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else name
     return None if Path(base).exists() else base

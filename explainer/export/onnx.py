@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from explainer.export.exportable import ExportableAttributor, Run
 from explainer.export.program import exported_program, reason
 from explainer.export.sentences import SENTENCES
 from explainer.methods.trained.amortized import Amortized
-from explainer.storage.atomic import replacing
+from explainer.storage.atomic import replacing, unfinished
 
 OUTPUTS = ["logits", "scores"]
 PROBABILITIES: dict[Link, str | None] = {
@@ -58,17 +57,16 @@ def write_onnx(
     path = Path(path)
     program = exported_program(explained, method, texts)
     attributor = ExportableAttributor(explained, method)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        file = Path(folder) / path.name
+    with unfinished(path) as folder:
+        file = folder / path.name
         _convert(program, file)
         facts = _facts(explained) | {"largest_difference": check(_runner(file), attributor, texts, "The ONNX file")}
         if int8:
             _quantise(file)
             facts["int8"] = agreement(_runner(file), attributor, texts).record()
         portable_tokenizer(explained).save(str(file.with_suffix(".tokenizer.json")))
-        file.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-        for written in Path(folder).iterdir():
+        file.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        for written in list(folder.iterdir()):
             with replacing(path.parent / written.name) as name:
                 written.replace(name)
     return facts

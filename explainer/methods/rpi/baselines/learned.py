@@ -110,7 +110,7 @@ class Learned(AbstractBaseline):
         config = {"amortex": 1, "kind": KIND, "explained_model": explained.name, "tokenizer_sha256": self.tokenizer}
         sampling = {"n_steps": self.n_steps, "start": self.start}
         config |= {"sampling": sampling, "reading": self.rpi_settings, "diffusion": self.diffusion.settings}
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def drawn(
@@ -134,7 +134,7 @@ def condition_of(state: AttentionState, replaced: Bool[Tensor, "batch seq"]) -> 
 def _load(folder: str, modified_ns: int) -> dict[str, Any]:
     """The arguments of `Learned`, read once per folder and time at which its weights were written."""
     try:
-        config = json.loads((Path(folder) / CONFIG).read_text())
+        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         if config["kind"] != KIND:
             raise ValueError(f"it holds a {config['kind']!r}")
         diffusion = AttentionDiffusion(**config["diffusion"])
