@@ -1,6 +1,7 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -357,7 +358,7 @@ class Attributor(SavingMixin):
         if options.targets is None:
             return explanations
         each = iter(explanations)
-        return [{one.target_label: one for one in islice(each, len(targets))} for _ in texts]
+        return [_by_label(list(islice(each, len(targets)))) for _ in texts]
 
     def _judged(self, readout: Readout, attributions: Attributions, options: CallOptions) -> list[Explanation]:
         """The explanations of attributions, with trust and fallback where they are asked for."""
@@ -391,6 +392,15 @@ class Attributor(SavingMixin):
         if not isinstance(self.method, Amortized):
             raise ValueError(f"Method {self.method.name!r} is no trained explainer: there is nothing to {verb}.")
         return self.method.explainer
+
+
+def _by_label(explanations: Sequence[Explanation]) -> dict[str, Explanation]:
+    """The explanations of one text by the names of their targets; equal names are told apart by their indices."""
+    names = Counter(label for label, _ in {(one.target_label, str(one.target)) for one in explanations})
+    return {
+        one.target_label if names[one.target_label] == 1 else f"{one.target_label} ({one.target})": one
+        for one in explanations
+    }
 
 
 def _by_text(by_target: Sequence[Attributions]) -> Attributions:

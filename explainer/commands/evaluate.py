@@ -125,7 +125,7 @@ def _attribution(
     def refuse(reason: str) -> NoReturn:
         raise InputError(source, number, reason)
 
-    columns = {name: record.get(name) for name in ("input_ids", "scorable", "scores", "token_type_ids")}
+    columns: dict[str, Any] = {name: record.get(name) for name in ("input_ids", "scorable", "scores", "token_type_ids")}
     if columns["token_type_ids"] is None:
         del columns["token_type_ids"]
     for name, values in columns.items():

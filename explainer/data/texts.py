@@ -41,7 +41,7 @@ def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | N
         return splits[split], f"the {split} split of {data}"
     if Path(data).is_file():
         return load_files({"all": data}, text, text_pair, None, id)["all"], data
-    raise ValueError(f"`--data` must be one of {', '.join(CATALOG)}, or an existing file: {KINDS}. Got {data!r}.")
+    raise ValueError(f"`--data` must be one of {', '.join(CATALOG)}, or an existing {KINDS} file, got {data!r}.")
 
 
 def name_of_row(data: str, split: str, text: str, row: int) -> str:

@@ -1,10 +1,11 @@
 """The contract of a task: how a model is asked, where its answer stands, and what the answers are called."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, SupportsInt, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -79,10 +80,12 @@ class AbstractTask(ABC):
             ValueError: when there is no such label or index, or several labels fit.
         """
         labels = self.labels
-        if isinstance(wanted, Integral) or (isinstance(wanted, Tensor) and wanted.numel() == 1):
+        if isinstance(wanted, str):
+            index = self._named(wanted)
+        elif _is_integer(wanted):
             index = int(wanted)
         else:
-            index = self._named(str(wanted))
+            raise ValueError(f"`target` must be a label or an index, got {type(wanted).__name__}: {wanted!r:.60}.")
         if not 0 <= index < len(labels):
             raise ValueError(
                 f"`target` must be 'predicted', one of the labels {labels} or an index below {len(labels)}, "
@@ -118,8 +121,8 @@ class AbstractTask(ABC):
         Raises:
             ValueError: when a label is unknown, there is not one per text, or the foil is the target itself.
         """
-        single = isinstance(wanted, str | Integral) or (isinstance(wanted, Tensor) and wanted.ndim == 0)
-        each: list[Any] = [wanted] * n if single else list(cast(Any, wanted))
+        listed = not isinstance(wanted, str) and isinstance(wanted, Iterable) and getattr(wanted, "ndim", 1) > 0
+        each: list[Any] = list(cast(Any, wanted)) if listed else [wanted] * n
         if len(each) != n:
             raise ValueError(f"`target` must be one target, or one per text ({n}), got {len(each)}.")
         predicted = [isinstance(one, str) and one == "predicted" for one in each]
@@ -141,7 +144,8 @@ class AbstractTask(ABC):
         try:
             return RUNNER_UP if isinstance(foil, str) and foil == "runner_up" else self.index_of(foil)
         except ValueError as error:
-            raise ValueError(str(error).replace("`target` must be 'predicted'", "`foil` must be 'runner_up'")) from None
+            told = str(error).replace("`target` must be 'predicted'", "`foil` must be 'runner_up'")
+            raise ValueError(told.replace("`target`", "`foil`")) from None
 
     def several(self, wanted: str | Sequence[TargetLike]) -> list[int]:
         """The indices of several labels, or of all of them.
@@ -156,6 +160,15 @@ class AbstractTask(ABC):
     def describe(self, choices: Sequence[int]) -> str:
         """The caption of a target: the name of its choice."""
         return ", ".join(self.labels[choice] for choice in choices)
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether this is one whole number, of Python, NumPy or PyTorch; True and False are none."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_floating_point() and value.dtype != torch.bool
+    if isinstance(value, np.ndarray):
+        return value.size == 1 and np.issubdtype(value.dtype, np.integer)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _column(indices: list[int]) -> Int64[Tensor, " n"]:

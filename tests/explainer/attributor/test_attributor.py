@@ -176,6 +176,16 @@ def test_several_classes_give_one_explanation_each() -> None:
     assert sig()([], targets="all") == []
 
 
+def test_equal_names_are_kept_apart() -> None:
+    named = fresh("bert")
+    named.model.config.id2label = {0: "spam", 1: "other", 2: "spam"}
+    attributor = Attributor(ExplainedModel(named.model, named.tokenizer), SIG(n_steps=2))
+    every = attributor("a good film", targets="all")
+    assert list(every) == ["spam (0)", "other", "spam (2)"]
+    assert [one.target for one in every.values()] == [0, 1, 2]
+    assert list(attributor("a good film", targets=[0, "other"])) == ["spam", "other"]
+
+
 def test_words_already_split_are_the_words_of_the_explanation() -> None:
     words = ["goodly", "film-plot", "dull!"]
     split, joined = sig()(words, is_split_into_words=True), sig()(" ".join(words))

@@ -40,6 +40,7 @@ REFUSED = r"`target` must be 'predicted', one of the labels \['negative'.*got"
         (0, 0),
         ("1", 1),
         (np.int64(2), 2),
+        (np.array(2), 2),
         (torch.tensor(1), 1),
     ],
 )
@@ -53,12 +54,23 @@ def test_an_unknown_label_is_refused_with_the_labels(wanted: Any) -> None:
         TASK.index_of(wanted)
 
 
+@pytest.mark.parametrize("wanted", [True, 1.0, np.array(1.0), torch.tensor(1.0), torch.tensor(True)])
+def test_what_is_neither_a_label_nor_an_index_is_refused(wanted: Any) -> None:
+    targets = getattr(TextClassification.target, "__wrapped__", TextClassification.target)
+    with pytest.raises(ValueError, match="`target` must be a label or an index, got"):
+        targets(TASK, wanted, 2)
+    with pytest.raises(ValueError, match="`target` must be a label or an index, got"):
+        targets(TASK, ["negative", wanted], 2)
+
+
 def test_the_exact_name_comes_first_and_equal_names_are_told_apart() -> None:
     assert TextClassification(names=("us", "US")).index_of("US") == 1
     with pytest.raises(ValueError, match=r"`target` 'other' fits the labels of \[0, 2\]"):
         TextClassification(names=("other", "spam", "other")).index_of("other")
     with pytest.raises(ValueError, match=r"`target` 'Us' fits the labels of \[0, 1\]"):
         TextClassification(names=("us", "US")).index_of("Us")
+    with pytest.raises(ValueError, match=r"`foil` 'Us' fits the labels of \[0, 1\]"):
+        TextClassification(names=("us", "US")).foil_index("Us")
 
 
 def test_a_number_in_a_string_is_a_name_where_labels_are_numbers() -> None:
