@@ -330,13 +330,8 @@ def _model(kind: str) -> ExplainedModel:
         backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **specials)
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "num_hidden_layers": 1,
-        "intermediate_size": 16,
-        "num_labels": 3,
-    }
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    sizes |= {"intermediate_size": 16, "num_labels": 3}
     config = BertConfig(**sizes, vocab_size=len(vocabulary), max_position_embeddings=64)
     config.id2label = {0: "a", 1: "b", 2: "all"}
     return ExplainedModel(BertForSequenceClassification(config).eval(), tokenizer, name="tiny")
