@@ -6,6 +6,7 @@ layer is called once. So the model is asked: it reads a few short texts when it 
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -115,7 +116,9 @@ def text_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wor
         words: the table of the word embeddings.
     """
     encoder = TextEncoder(tokenizer, configured_limit(model, tokenizer))
-    tokens = encoder.encode(PROBES[-1:])[0].tokens
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a probe that is longer than the model
+        tokens = encoder.encode(PROBES[-1:])[0].tokens
     with PositionTables(words, len(tokens)) as tables, AttentionTypes(model).kept():
         read_alone(model, tokens)
     if tables.limit is not None:
