@@ -12,8 +12,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from explainer.explained.batch import collate
 from explainer.explained.conventions import settle_padding, text_encoder
-from explainer.explained.loading import load_base, quiet
+from explainer.explained.loading import load_base
 from explainer.explained.passes import model_inputs
+from explainer.explained.pretrained import quiet
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 
@@ -47,11 +48,16 @@ class ClassifierTraining(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        model, tokenizer = load_base(base, labels, torch.float32)
+        model, tokenizer, fresh = load_base(base, labels, torch.float32)
         settle_padding(model, tokenizer)
         self.text = text_encoder(model, tokenizer, cast(nn.Embedding, model.get_input_embeddings()))
         lora = LoraConfig(
-            task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules
+            task_type=TaskType.SEQ_CLS,
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=target_modules,
+            modules_to_save=fresh or None,
         )
         with quiet():
             # A model is loaded in eval mode, in which its dropout would stay off.

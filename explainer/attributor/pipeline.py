@@ -25,6 +25,7 @@ from explainer.attributor.inputs import encode, input_kind, read
 from explainer.attributor.locking import model_lock
 from explainer.attributor.units import with_units
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained.pretrained import config_of
 from explainer.explainers.config import ExportConfig
 from explainer.explanation import Explanation
 from explainer.methods import AbstractMethod
@@ -53,7 +54,7 @@ class PipelineModel:
         hub = {key: options[key] for key in ("token", "local_files_only") if key in options}
         folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, revision=revision, **hub))
         precision = dtype if isinstance(dtype, torch.dtype) else torch.float32
-        if AutoConfig.from_pretrained(folder).model_type == AmortexConfig.model_type:
+        if config_of(str(folder)).model_type == AmortexConfig.model_type:
             return Attributor.from_pretrained(folder, dtype=precision)
         return ExplainedModel.from_pretrained(folder, dtype=precision)
 

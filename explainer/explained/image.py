@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 
 from explainer.explained.base import AbstractExplained
 from explainer.explained.passes import EmbeddingEdit, edit_output
+from explainer.explained.pretrained import check_complete, config_of, model_of, reading
 from explainer.explained.readout import Readout
 
 _NO_TOKENS = "`{}` has no `{}`: images have no tokens. The methods that explain images are `attn_lrp` and `cp_lrp`."
@@ -56,9 +57,17 @@ class ExplainedImageModel(AbstractExplained):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, dtype: torch.dtype = torch.float32) -> "ExplainedImageModel":
-        """Load an image classifier and its processor from a hub id or a model folder."""
-        model = AutoModelForImageClassification.from_pretrained(str(name), dtype=dtype)
-        return cls(model, AutoImageProcessor.from_pretrained(str(name)), name=str(name))
+        """Load an image classifier and its processor from a hub id or a model folder.
+
+        Raises:
+            ValueError: when there is no such model, a part of it is missing, or its files are broken.
+        """
+        source = str(name)
+        model, missing = model_of(AutoModelForImageClassification, source, config_of(source), dtype)
+        check_complete(source, missing)
+        with reading(source):
+            processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+        return cls(model, processor, name=source)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -1,129 +1,88 @@
 """Loading a model from the hub, a folder or a PEFT adapter, and reading its conventions: padding, length, baseline."""
 
-import json
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from safetensors import safe_open
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging
-from transformers.utils.hub import cached_file
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from explainer.explained.adapters import load_adapter
+from explainer.explained.pretrained import check_complete, config_of, model_of, quiet, reading, tokenizer_of
 from explainer.explained.tasks import AbstractTask
 from explainer.explained.weights import locate
 
 
 def load_classifier(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The classifier and tokenizer of a hub id, a model folder, or a PEFT adapter (merged into its base)."""
-    with _found(name) as source:
-        adapter = find_adapter_config_file(source)
-        if adapter is not None:
-            return _load_adapter(source, Path(adapter), dtype)
-        config = AutoConfig.from_pretrained(source)
-        _check_classifier(config, name)
-        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
-        return model, AutoTokenizer.from_pretrained(source)
+    """The classifier and tokenizer of a hub id, a model folder, or a PEFT adapter (merged into its base).
+
+    Raises:
+        ValueError: when there is no such classifier, a part of it is missing, or its files are broken.
+    """
+    source = _found(name)
+    if (adapter := _adapter_of(source)) is not None:
+        return load_adapter(AutoModelForSequenceClassification, source, adapter, dtype)
+    config = config_of(source)
+    _check_classifier(config, name)
+    model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype)
+    check_complete(name, missing)
+    return model, tokenizer_of(source)
 
 
 def load_for(task: AbstractTask, name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of a task, by its `auto_model`, and the tokenizer of a hub id or a model folder."""
-    with _found(name) as source:
-        return task.auto_model.from_pretrained(source, dtype=dtype), AutoTokenizer.from_pretrained(source)
+    """The model of a task, by its `auto_model`, and the tokenizer of a hub id, a model folder or a PEFT adapter.
+
+    Raises:
+        ValueError: when there is no such model, a part of it is missing, or its files are broken.
+    """
+    source = _found(name)
+    if (adapter := _adapter_of(source)) is not None:
+        return load_adapter(task.auto_model, source, adapter, dtype)
+    model, missing = model_of(task.auto_model, source, config_of(source), dtype)
+    check_complete(name, missing)
+    return model, tokenizer_of(source)
 
 
-@contextmanager
-def _found(name: str) -> Iterator[str]:
-    """Where the files of a model are; errors of reading them name the model."""
-    _check_exists(name)
-    try:
-        yield locate(name)
-    except OSError as error:
-        raise ValueError(f"`model` {name!r} could not be loaded: {error}") from error
+def load_base(
+    name: str, labels: list[str], dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+    """An encoder or decoder with a fresh classification head, to be fine-tuned.
 
+    Returns:
+        The model, its tokenizer, and the names of the modules that are fresh: the head, and a pooler that the base
+        lacks. They have to be trained and saved whole.
 
-def load_base(name: str, labels: list[str], dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """An encoder or decoder with a fresh classification head, to be fine-tuned."""
-    _check_exists(name)
-    source = locate(name)
+    Raises:
+        ValueError: when there is no such model, or its files are broken.
+    """
+    source = _found(name)
     names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
+    config = config_of(
         source, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()}
     )
     with quiet():
-        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, dtype=dtype)
-    return model, AutoTokenizer.from_pretrained(source)
+        model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype)
+    return model, tokenizer_of(source), sorted({_fresh_module(model, weight) for weight in missing})
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers' progress bar, load report and deprecation warnings while a model loads."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # https://github.com/huggingface/peft reads `is_gradient_checkpointing`, which transformers 5.23 renames.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-            # PEFT rewrites patterns for mixture-of-experts models that were never given.
-            warnings.filterwarnings(
-                "ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning
-            )
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
+def _fresh_module(model: PreTrainedModel, weight: str) -> str:
+    """The module to train for a weight that the base lacks: a whole head, or the layer of the backbone."""
+    first = weight.split(".")[0]
+    return weight.rpartition(".")[0] if first == model.base_model_prefix else first
 
 
-def _load_adapter(source: str, adapter: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    base_name = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    base_source = locate(base_name)
-    config_file = _optional_file(source, "config.json")
-    if config_file is not None:
-        config = AutoConfig.from_pretrained(config_file)
-    else:
-        config = AutoConfig.from_pretrained(base_source, num_labels=_adapter_labels(source))
-    with quiet():  # transformers warns that the head is untrained; the adapter contains the trained one
-        base = AutoModelForSequenceClassification.from_pretrained(base_source, config=config, dtype=dtype)
-        model = PeftModel.from_pretrained(base, source).merge_and_unload()
-    tokenizer = source if _optional_file(source, "tokenizer_config.json") is not None else base_source
-    return model, AutoTokenizer.from_pretrained(tokenizer)
+def _found(name: str) -> str:
+    """Where the files of a model are."""
+    _check_exists(name)
+    return locate(name)
 
 
-def _adapter_labels(source: str) -> int:
-    """How many classes the head that a PEFT adapter carries has."""
-    with safe_open(_optional_file(source, "adapter_model.safetensors") or "", framework="pt") as weights:
-        for key in weights.keys():  # noqa: SIM118 - not a dict
-            if key.endswith(("classifier.weight", "score.weight", "out_proj.weight")) and "lora" not in key:
-                return weights.get_slice(key).get_shape()[0]
-    raise ValueError(
-        f"`model` {source!r} is a PEFT adapter without a classification head and without a config.json: its classes "
-        "are unknown. Train it with task_type SEQ_CLS, or save the model's config beside it."
-    )
-
-
-def _optional_file(source: str, file: str) -> str | None:
-    return cached_file(
-        source,
-        file,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
+def _adapter_of(source: str) -> str | None:
+    """The adapter_config.json of a PEFT adapter; None where the model is none."""
+    with reading(source):
+        return find_adapter_config_file(source)
 
 
 def _check_exists(name: str) -> None:

@@ -1,15 +1,21 @@
-"""Weights: the files they come from (a folder, the hub, an installed package), and their hash."""
+"""Weights: the files they come from (a folder, the hub, an installed package), their hashes, and checks of them."""
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shapes of named tensors."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,98 @@ def add_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+
+
+# Files of strangers
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, from its header alone.
+
+    Raises:
+        ValueError: when the file is missing or broken.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{str(path)!r} is missing or broken: there is no such file.")
+    try:
+        with safe_open(path, framework="pt") as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except Exception as error:  # the file is a stranger's, and safetensors raises errors of several types
+        raise ValueError(f"{str(path)!r} is missing or broken: {error}") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ValueError: when the file is missing or broken, or holds a number that is NaN or infinite.
+    """
+    shapes_of(path)
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the file is a stranger's, and safetensors raises errors of several types
+        raise ValueError(f"{str(path)!r} is missing or broken: {error}") from error
+    check_finite(tensors.items(), str(path))
+    return tensors
+
+
+def check_finite(tensors: Iterable[tuple[str, Tensor]], source: str) -> None:
+    """Refuse weights that are NaN or infinite: whatever is computed with them is no number either.
+
+    Args:
+        source: where they come from, for the error.
+
+    Raises:
+        ValueError: naming the first such tensor.
+    """
+    for name, tensor in tensors:
+        if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+            continue
+        low, high = (tensor if tensor.element_size() > 1 else tensor.float()).detach().aminmax()
+        if not torch.isfinite(low + high if tensor.dtype == torch.float64 else low.double() + high.double()):
+            raise ValueError(f"{source!r} is broken: its weight {name!r} holds NaN or infinite numbers.")
+
+
+def check_sizes(settings: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
+    """Compare settings with the sizes that the shapes of saved weights have, before anything of that size is built.
+
+    Raises:
+        ValueError: naming the setting that differs.
+    """
+    for name, size in sizes.items():
+        if settings.get(name) != size:
+            raise ValueError(f"`{name}` is {settings.get(name)!r}, and the saved weights have {size!r}.")
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, as `sha256sum` prints it.
+
+    Raises:
+        ValueError: when there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is missing or broken: there is no such file.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(values: Any) -> str:
+    """The sha256 of values as JSON, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file.
+
+    Raises:
+        ValueError: when the file is missing or broken, or holds something else.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{str(path)!r} is missing.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(path)!r} holds no mapping.")
+    return values

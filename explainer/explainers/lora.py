@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from explainer.explained import ExplainedModel, TokenBatch
-from explainer.explained.loading import quiet
+from explainer.explained.pretrained import quiet
 from explainer.explainers.backbone import AbstractBackboneExplainer
 from explainer.typing import Embeddings
 

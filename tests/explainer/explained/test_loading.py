@@ -125,7 +125,8 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_load_base_gives_a_head_for_the_labels(base: Path) -> None:
-    model, words = loading.load_base(str(base), ["no", "yes"], torch.float32)
+    model, words, fresh = loading.load_base(str(base), ["no", "yes"], torch.float32)
+    assert fresh == ["classifier"]
     assert model.config.id2label == {0: "no", 1: "yes"}
     assert model.config.label2id == {"no": 0, "yes": 1}
     assert model.classifier.weight.shape[0] == 2
