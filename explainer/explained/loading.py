@@ -1,5 +1,6 @@
 """Loading a model from the hub, a folder or a PEFT adapter, and reading its conventions: padding, length, baseline."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ def _adapter_of(source: str) -> str | None:
 
 def _check_exists(name: str) -> None:
     looks_local = name.startswith((".", "/", "~", "checkpoints/")) or name.count("/") > 1
-    if looks_local and not Path(name).exists():
+    if looks_local and not os.path.exists(name):
         raise ValueError(f"`model` {name!r} is a path, and there is nothing at it.")
-    if Path(name).is_dir() and not any((Path(name) / f).exists() for f in ("config.json", "adapter_config.json")):
+    if os.path.isdir(name) and not any((Path(name) / f).exists() for f in ("config.json", "adapter_config.json")):
         raise ValueError(f"`model` {name!r} is a folder without a config.json or adapter_config.json.")
 
 

@@ -131,6 +131,19 @@ def check_sizes(settings: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
             raise ValueError(f"`{name}` is {settings.get(name)!r}, and the saved weights have {size!r}.")
 
 
+def check_format(values: Mapping[str, Any], version: int) -> None:
+    """Refuse a config.json of another version of our folders.
+
+    Raises:
+        ValueError: saying which version it is, and how to get this one.
+    """
+    found = values.get("amortex")
+    if type(found) is not int or found != version:
+        older = type(found) is int and found < version
+        hint = "an older version wrote it; export it again from its checkpoint" if older else "update Amortex"
+        raise ValueError(f"`amortex`, the version of the format, is {found!r}, and {version} is read: {hint}")
+
+
 def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes, as `sha256sum` prints it.
 

@@ -1,5 +1,6 @@
 """The contract of a mask explainer: a network that scores every token of a text for any target it was trained on."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
+from explainer.explained.weights import Shapes, check_sizes
 from explainer.explainers.conditioning import AbstractConditioning
 from explainer.typing import Scores
 
@@ -39,6 +41,33 @@ class AbstractMaskExplainer(nn.Module, ABC):
         self.settings = settings
         self.forward_equivalents = 1.0
         self.longest_text: int | None = None
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        """Compare settings with the shapes of saved weights, before anything of their size is built.
+
+        Raises:
+            ValueError: when there is no such setting, it is out of range, or the weights have another size.
+        """
+        parameters = {name: one for name, one in inspect.signature(cls).parameters.items() if name != "explained"}
+        if set(settings) != set(parameters):
+            raise ValueError(
+                f"The settings of the {cls.kind} explainer are {sorted(parameters)}, got {sorted(settings)!r:.200}."
+            )
+        for name, value in settings.items():
+            if parameters[name].annotation is int:
+                if type(value) is not int or value < 1:
+                    raise ValueError(
+                        f"`{name}` of the {cls.kind} explainer must be a positive integer, got {value!r:.80}."
+                    )
+            elif type(value) not in (int, float) or not 0 <= value < 1:
+                raise ValueError(f"`{name}` of the {cls.kind} explainer must lie in [0, 1), got {value!r:.80}.")
+        check_sizes(settings, cls.sizes(shapes))
+
+    @classmethod
+    def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
+        """The settings that the shapes of saved weights tell; None where a weight that tells one is not there."""
+        return {}
 
     @property
     def reach(self) -> int | None:

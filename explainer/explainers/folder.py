@@ -6,12 +6,15 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from explainer.explained import ExplainedModel
-from explainer.explained.loading import own_state_dict, quiet
+from explainer.explained.loading import own_state_dict
+from explainer.explained.pretrained import quiet
+from explainer.explained.weights import load_tensors, shapes_of
 from explainer.explainers import AbstractMaskExplainer
-from explainer.explainers.config import CONFIG, MERGED, ExportConfig
+from explainer.explainers.config import CONFIG, MERGED, ExportConfig, probe_scores
 
 WEIGHTS = "model.safetensors"
 
@@ -30,18 +33,23 @@ def save_folder(
         merge: writes the explained model and its tokenizer too, into the folder `explained`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = ExportConfig.of(explained, explainer, folder, merged=merge)
     if merge:
         # The weights of an adapter that the model was loaded with are part of these; the explainer's own are not.
         with quiet():
             explained.model.save_pretrained(folder / MERGED, state_dict=own_state_dict(explained.model))
         explained.tokenizer.save_pretrained(folder / MERGED)
+    trained = explainer.trained(explained)
     weights = {
-        name: parameter.detach().cpu().to(dtype or parameter.dtype).contiguous()
-        for name, parameter in explainer.trained(explained).items()
+        name: parameter.detach().cpu().to(dtype or parameter.dtype).contiguous() for name, parameter in trained.items()
     }
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    config.write(folder)
+    exact = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    explainer.load_trained(explained, weights)  # the scores of the probe are those of the weights in the file
+    try:
+        scores = probe_scores(explained, explainer)
+    finally:
+        explainer.load_trained(explained, exact)
+    ExportConfig.of(explained, explainer, folder, folder / WEIGHTS, scores, merged=merge).write(folder)
 
 
 def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[ExplainedModel, AbstractMaskExplainer]:
@@ -56,10 +64,12 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
     """
     folder = _local(name)
     config = ExportConfig.read(folder)
+    weights = _weights(folder, config)
     reference = config.model_of(folder) if model is None else model
     explained = ExplainedModel.from_pretrained(reference, **{"baseline_token": config.baseline_token, **options})
+    config.check(explained)
     explainer = config.build(explained)
-    _load(folder, config, explained, explainer)
+    _load(config, weights, explained, explainer)
     return explained, explainer
 
 
@@ -69,17 +79,25 @@ def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMa
     Raises:
         ValueError: when the files are broken, or were exported for another explained model or another explainer.
     """
-    _load(folder, ExportConfig.read(folder), explained, explainer)
-
-
-def _load(folder: Path, config: ExportConfig, explained: ExplainedModel, explainer: AbstractMaskExplainer) -> None:
+    config = ExportConfig.read(folder)
+    weights = _weights(folder, config)
     config.check(explained)
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except Exception as error:
-        raise ValueError(f"{str(folder / WEIGHTS)!r} is missing or broken: {error}") from error
+    _load(config, weights, explained, explainer)
+
+
+def _weights(folder: Path, config: ExportConfig) -> dict[str, Tensor]:
+    """The weights in the folder, after they and the settings were found to be those that were exported."""
+    path = folder / WEIGHTS
+    config.check_files(folder, path, shapes_of(path))
+    return load_tensors(path)
+
+
+def _load(
+    config: ExportConfig, weights: dict[str, Tensor], explained: ExplainedModel, explainer: AbstractMaskExplainer
+) -> None:
     explainer.load_trained(explained, weights)
     explainer.longest_text = config.longest_text
+    config.check_scores(explained, explainer)
 
 
 def is_exported(name: str) -> bool:

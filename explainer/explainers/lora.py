@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from explainer.explained import ExplainedModel, TokenBatch
 from explainer.explained.pretrained import quiet
+from explainer.explained.weights import Shapes
 from explainer.explainers.backbone import AbstractBackboneExplainer
 from explainer.typing import Embeddings
 
@@ -50,6 +51,11 @@ class LoraExplainer(AbstractBackboneExplainer):
         with quiet():
             inject_adapter_in_model(config, explained.backbone)
         _switch(explained, on=False)
+
+    @classmethod
+    def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
+        # The LoRA of a layer of experts is as many times wider as there are experts.
+        return {"rank": min((shape[0] for name, shape in shapes.items() if ".lora_A." in name), default=None)}
 
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         return explained.backbone

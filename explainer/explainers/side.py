@@ -11,8 +11,8 @@ The blocks are pre-norm transformer blocks that attend in both directions, also 
 added after the states are read, so that one pass serves any number of classes.
 """
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
 from explainer.explained.passes import layer_states, of_sequence
+from explainer.explained.weights import Shapes
 from explainer.explainers.base import AbstractMaskExplainer, in_place
 from explainer.explainers.conditioning import ClassConditioning
 from explainer.typing import Embeddings, Scores
@@ -53,8 +54,7 @@ class SideExplainer(AbstractMaskExplainer):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
-        if width % heads:
-            raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
+        _check_heads(width, heads)
         hidden, classes = explained.hidden_size, len(explained.labels)
         states = len(explained.layers) + 1
         self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
@@ -66,6 +66,20 @@ class SideExplainer(AbstractMaskExplainer):
         # A token costs about two operations per weight, in this network as in the backbone's layers.
         layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
         self.forward_equivalents = sum(parameter.numel() for parameter in self.parameters()) / layers
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        super().check_settings(settings, shapes)
+        _check_heads(settings["width"], settings["heads"])
+
+    @classmethod
+    def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
+        down, shared = shapes.get("down", ()), shapes.get("label.shared", ())
+        return {
+            "width": shared[0] if shared else None,
+            "depth": sum(name.startswith("blocks.") and name.endswith(".attended.weight") for name in shapes),
+            "rank": down[2] if len(down) == 3 else None,
+        }
 
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         return self.predict_and_attribute(explained, batch)[1](target)
@@ -106,6 +120,11 @@ class SideExplainer(AbstractMaskExplainer):
             states = block(states, attended)
         scores = self.head(states)  # (batch, seq, labels)
         return (scores @ self.label.one_hot(target)[..., None].to(scores.dtype))[..., 0]
+
+
+def _check_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
 
 
 def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, list[Embeddings]]:

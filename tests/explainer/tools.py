@@ -1,6 +1,7 @@
 """Helpers that several test files share."""
 
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch, Tokens
 from explainer.explained.passes import EmbeddingEdit
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
+from explainer.explainers.config import settings_digest
 from explainer.methods import Random
 from explainer.methods.rpi.baselines import AttentionState, record_attention
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
@@ -117,6 +119,13 @@ def saved(model: ExplainedModel, folder: Path) -> str:
     model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def change_config(folder: Path, **values: Any) -> None:
+    """Change entries of an export's config.json, its digest included: what somebody else may have written."""
+    config = json.loads((folder / "config.json").read_text()) | values
+    config |= {} if "settings_sha256" in values else {"settings_sha256": settings_digest(config)}
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Folders that hold all they need, refuse what does not fit, and ship with the package."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, Target, TextClassification
@@ -16,7 +18,7 @@ from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers import folder as module
 from explainer.explainers.config import ExportConfig
 from explainer.explainers.folder import is_exported, load_exported, load_folder, save_folder
-from tests.explainer.tools import LORA_WARNINGS, batch_of, fresh, moved, saved
+from tests.explainer.tools import LORA_WARNINGS, batch_of, change_config, fresh, moved, saved
 from tests.families import FAMILIES, TASKS, TEXTS, explained
 
 pytestmark = LORA_WARNINGS
@@ -37,11 +39,6 @@ def scores(pair: Pair, target: Target = TARGET) -> Tensor:
     model, explainer = pair
     with torch.no_grad():
         return explainer(model, batch_of(model), target)
-
-
-def change_config(folder: Path, **values: object) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | values))
 
 
 @pytest.mark.parametrize("kind", EXPLAINERS)
@@ -76,7 +73,7 @@ def test_the_merged_model_predicts_to_the_bit_in_every_family(family: str, tmp_p
     sequences = [text.tokens for text in model.encode(TEXTS)]
     assert torch.equal(loaded.predict(sequences).logits, explained(family).predict(sequences).logits)
     assert loaded.text.fingerprint == model.text.fingerprint
-    assert not any("lora" in name for name in module.load_file(tmp_path / "explained" / "model.safetensors"))
+    assert not any("lora" in name for name in load_file(tmp_path / "explained" / "model.safetensors"))
 
 
 def test_a_merged_folder_can_be_saved_again_next_to_it(tmp_path: Path) -> None:
@@ -151,16 +148,23 @@ def test_an_explainer_of_any_task_comes_back_to_the_bit(task: str, tmp_path: Pat
     assert config["task"] == pair[0].task.settings == loaded[0].task.settings
 
 
-def test_a_folder_without_a_task_loads(tmp_path: Path) -> None:
+def test_renamed_labels_are_told(tmp_path: Path) -> None:
     pair = exported(tmp_path)
-    change_config(tmp_path / "explainer", task=None)
-    assert torch.equal(scores(load_folder(str(tmp_path / "explainer"))), scores(pair))
+    names = ["bad", "so-so", "good"]
+    change_config(tmp_path / "explainer", labels=names, task={**pair[0].task.settings, "labels": names})
+    with pytest.warns(UserWarning, match=r"labels of .* are \['LABEL_0', .* they were \['bad', 'so-so', 'good'\]"):
+        loaded = load_folder(str(tmp_path / "explainer"))
+    assert torch.equal(scores(loaded), scores(pair))
 
 
-def test_labels_may_be_renamed(tmp_path: Path) -> None:
-    pair = exported(tmp_path)
-    change_config(tmp_path / "explainer", task={**pair[0].task.settings, "labels": ["bad", "so-so", "good"]})
-    assert torch.equal(scores(load_folder(str(tmp_path / "explainer"))), scores(pair))
+def test_labels_in_another_order_are_refused(tmp_path: Path) -> None:
+    exported(tmp_path)
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["id2label"] = {"0": "LABEL_1", "1": "LABEL_0", "2": "LABEL_2"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"'LABEL_1' has another place\. Name the right model by `model`"):
+        load_folder(str(tmp_path / "explainer"))
 
 
 def test_another_task_is_refused_and_may_be_passed(tmp_path: Path) -> None:
@@ -179,6 +183,85 @@ def test_a_broken_task_is_refused(tmp_path: Path) -> None:
     change_config(tmp_path / "explainer", task="text-classification")
     with pytest.raises(ValueError, match=r"(?s)is no exported explainer: .*`?task`?"):
         load_folder(str(tmp_path / "explainer"))
+
+
+# Damage
+
+
+DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
+    "an older version": ({"amortex": 1}, r"is 1, and 2 is read: an older version wrote it; export it again"),
+    "a newer version": ({"amortex": 3}, r"is 3, and 2 is read: update Amortex"),
+    "a version that is none": ({"amortex": True}, r"is True, and 2 is read"),
+    "another setting": ({"longest_text": 9, "settings_sha256": "0" * 64}, r"`settings_sha256` is of others"),
+    "a huge width": ({"width": 20_000}, r"`width` is 20000, and the saved weights have 8"),
+    "a huge depth": ({"depth": 20_000}, r"`depth` is 20000, and the saved weights have 1"),
+    "a huge rank": ({"rank": 1_000_000}, r"`rank` is 1000000, and the saved weights have 3"),
+    "heads that do not divide": ({"heads": 3}, r"`heads` must divide `width`"),
+    "no heads": ({"heads": 0}, r"`heads` of the side explainer must be a positive integer, got 0"),
+    "a width of text": ({"width": "8"}, r"`width` of the side explainer must be a positive integer, got '8'"),
+    "a dropout of one": ({"dropout": 1.0}, r"`dropout` of the side explainer must lie in \[0, 1\)"),
+    "another setting's name": ({"explained": 1}, r"The settings of the side explainer are \['depth', "),
+    "labels that are none": ({"labels": [0, 1, 2]}, r"`labels` is \[0, 1, 2\]"),
+    "an infinite probe": ({"probe_logits": [float("inf")]}, r"`probe_logits` is \[inf\]"),
+    "a probe beyond numbers": ({"probe_logits": [10**400]}, r"is no exported explainer"),
+    "a length of minus one": ({"longest_text": -1}, r"`longest_text` is -1"),
+    "other heads": ({"heads": 4}, r"does not give the scores that it gave when it was exported"),
+    "another probe": ({"probe_logits": [0.0, 0.0, 0.0]}, r"does not predict what the model"),
+}
+
+
+@pytest.fixture(scope="module")
+def side(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model`, and `explainer` of it."""
+    root = tmp_path_factory.mktemp("side")
+    model = ExplainedModel.from_pretrained(saved(explained("bert"), root / "model"))
+    explainer = moved(model, "side", width=8, depth=1, rank=3, heads=2)
+    with torch.no_grad():  # make the attention sharp, so that the number of heads matters
+        explainer.get_parameter("blocks.0.attended.weight").mul_(10)
+    save_folder(model, explainer, root / "explainer")
+    return root
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_changed_config_is_refused_before_anything_is_built(case: str, side: Path, tmp_path: Path) -> None:
+    """The digest is that of the changed entries, so that every other check is seen to work without it."""
+    values, told = DAMAGE[case]
+    shutil.copytree(side, tmp_path / "side")
+    folder = tmp_path / "side" / "explainer"
+    config = json.loads((folder / "config.json").read_text())
+    own = {name: value for name, value in values.items() if name in config}
+    change_config(folder, **own, explainer={**config["explainer"], **{k: v for k, v in values.items() if k not in own}})
+    with pytest.raises(ValueError, match=told):
+        load_folder(str(folder))
+
+
+def test_one_bit_is_noticed(side: Path, tmp_path: Path) -> None:
+    shutil.copytree(side, tmp_path / "side")
+    path = tmp_path / "side" / "explainer" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors' is broken: its bytes are not those that were exported"):
+        load_folder(str(path.parent))
+
+
+def test_one_bit_of_a_merged_model_is_noticed(tmp_path: Path) -> None:
+    save_folder(*exported(tmp_path, "side"), tmp_path / "merged", merge=True)
+    path = tmp_path / "merged" / "explained" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"explained' is broken: its weights are not those that were exported"):
+        load_folder(str(tmp_path / "merged"))
+
+
+def test_weights_without_numbers_are_refused_whatever_their_digest(side: Path, tmp_path: Path) -> None:
+    shutil.copytree(side, tmp_path / "side")
+    path = tmp_path / "side" / "explainer" / "model.safetensors"
+    save_file(load_file(path) | {"label.shared": torch.full((8,), torch.nan)}, path)
+    change_config(path.parent, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ValueError, match=r"'label\.shared' holds NaN or infinite numbers"):
+        load_folder(str(path.parent))
 
 
 # What ships
@@ -214,15 +297,11 @@ def test_a_shipped_explainer_loads_where_lightning_cannot_be_imported(folder: Pa
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_the_format_of_a_shipped_folder_is_the_one_that_is_written(folder: Path, tmp_path: Path) -> None:
-    model, explainer = load_folder(str(folder))
-    save_folder(model, explainer, tmp_path)
+    save_folder(*load_folder(str(folder)), tmp_path, torch.float16)
     shipped, written = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path))
-    assert written.pop("task") == model.task.settings
-    assert written.pop("probe_logits") == pytest.approx(shipped.pop("probe_logits"), abs=1e-3)
-    different = {"explained_model"}  # relative to the folder
-    assert {k: v for k, v in written.items() if k not in different} == {
-        k: v for k, v in shipped.items() if k not in different
-    }
-    weights = [module.load_file(path / "model.safetensors") for path in (folder, tmp_path)]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(weights[0][name], weights[1][name].to(weights[0][name].dtype)) for name in weights[0])
+    for probe in ("probe_logits", "probe_scores"):
+        assert written.pop(probe) == pytest.approx(shipped.pop(probe), abs=1e-3)
+    for entry in ("explained_model", "settings_sha256"):  # relative to the folder, and of the probe's digits
+        assert {type(config.pop(entry)) for config in (shipped, written)} == {str}
+    assert written == shipped
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
