@@ -10,6 +10,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
+from explainer.explained.weights import Shapes, check_finite
 
 
 class TrainingModule(pl.LightningModule):
@@ -27,6 +28,14 @@ class TrainingModule(pl.LightningModule):
             raise ValueError(f"`warmup` is a share of the training, from 0 to below 1, got {warmup}.")
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.strict_loading = False  # frozen weights are not in the file; `load_state_dict` checks the others
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        """Compare a checkpoint's hyper-parameters with the shapes of its weights, before anything is built.
+
+        Raises:
+            ValueError: when the weights have another size.
+        """
 
     @property
     def attributor(self) -> Attributor | None:
@@ -50,7 +59,9 @@ class TrainingModule(pl.LightningModule):
 
         Raises:
             RuntimeError: when the file lacks a trained parameter, or has one that this module lacks.
+            ValueError: when a parameter is NaN or infinite.
         """
+        check_finite(state_dict.items(), "The checkpoint")
         expected = set(self.state_dict())
         if missing := sorted(expected - set(state_dict)):
             raise RuntimeError(f"The checkpoint lacks {len(missing)} trained parameters, such as {missing[0]!r}.")

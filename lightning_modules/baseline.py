@@ -1,6 +1,7 @@
 """Train the diffusion that RPI's baselines are drawn from (`explainer.methods.rpi.baselines.learned`)."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel
 from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
+from explainer.explained.weights import Shapes, check_sizes
 from explainer.explainers.losses import additivity, prediction_destroyed
 from explainer.methods import RPI
 from explainer.methods.rpi.baselines import AttentionState, record_attention
@@ -120,6 +122,14 @@ class BaselineTraining(TrainingModule):
         self.rpi = RPI(**self.rpi_settings)
         self.annotations: dict[str, ReferenceAnnotations] = {}
         self.rivals: dict[str, float] = {}
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        prefix = "diffusion."
+        sizes = AttentionDiffusion.sizes({n.removeprefix(prefix): s for n, s in shapes.items() if n.startswith(prefix)})
+        # The noise schedule is no parameter, so it is not in the checkpoint.
+        compared = set(settings) & set(sizes) - {"n_timesteps"}
+        check_sizes(settings, {name: sizes[name] for name in compared})
 
     @property
     def baseline(self) -> Learned:

@@ -1,5 +1,6 @@
 """Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from explainer.explained.conventions import settle_padding, text_encoder
 from explainer.explained.loading import load_base
 from explainer.explained.passes import model_inputs
 from explainer.explained.pretrained import quiet
+from explainer.explained.weights import Shapes, check_sizes
+from explainer.explainers import LoraExplainer
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 
@@ -64,6 +67,10 @@ class ClassifierTraining(TrainingModule):
             self.model = get_peft_model(model, lora).train()
         self.validation_accuracy = MulticlassAccuracy(len(labels), average="micro")
         self.test_accuracy = MulticlassAccuracy(len(labels), average="micro")
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        check_sizes(settings, LoraExplainer.sizes(shapes))
 
     def forward(self, examples: TextExamples) -> Tensor:
         encoded = self.text.encode(examples.texts, examples.text_pairs)

@@ -1,5 +1,6 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from explainer.attributor import Attributor
 from explainer.explained import Attributions, ExplainedModel, Target, TokenBatch
+from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS, SideExplainer
+from explainer.explainers.base import defaults_of
 from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
@@ -96,6 +99,12 @@ class MaskTraining(TrainingModule):
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
         self.faithfulness = ValidationFaithfulness(self.explained.task.link)
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        own = {name.removeprefix("explainer."): shape for name, shape in shapes.items()}
+        kind, given = EXPLAINERS[settings["explainer"]], settings["explainer_settings"] or {}
+        kind.check_settings({**defaults_of(kind), **given}, own)
 
     @property
     def attributor(self) -> Attributor:

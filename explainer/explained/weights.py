@@ -127,7 +127,7 @@ def check_sizes(settings: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
         ValueError: naming the setting that differs.
     """
     for name, size in sizes.items():
-        if settings.get(name) != size:
+        if settings.get(name) != size or type(settings[name]) is not type(size):
             raise ValueError(f"`{name}` is {settings.get(name)!r}, and the saved weights have {size!r}.")
 
 

@@ -49,10 +49,11 @@ class AbstractMaskExplainer(nn.Module, ABC):
         Raises:
             ValueError: when there is no such setting, it is out of range, or the weights have another size.
         """
-        parameters = {name: one for name, one in inspect.signature(cls).parameters.items() if name != "explained"}
-        if set(settings) != set(parameters):
+        parameters = inspect.signature(cls).parameters
+        if set(settings) != set(defaults_of(cls)):
             raise ValueError(
-                f"The settings of the {cls.kind} explainer are {sorted(parameters)}, got {sorted(settings)!r:.200}."
+                f"The settings of the {cls.kind} explainer are {sorted(defaults_of(cls))}, got "
+                f"{sorted(settings)!r:.200}."
             )
         for name, value in settings.items():
             if parameters[name].annotation is int:
@@ -116,6 +117,11 @@ class AbstractMaskExplainer(nn.Module, ABC):
                         f"{tuple(parameter.shape)} in this explainer: it was trained for another explained model."
                     )
                 parameter.copy_(weights[name])
+
+
+def defaults_of(kind: type[AbstractMaskExplainer]) -> dict[str, Any]:
+    """The settings of an explainer that is built without any."""
+    return {name: one.default for name, one in inspect.signature(kind).parameters.items() if name != "explained"}
 
 
 def in_place(batch: TokenBatch, scores: Scores, order: Tensor | None) -> Scores:

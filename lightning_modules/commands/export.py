@@ -1,6 +1,5 @@
 """`explainer export`: a training checkpoint becomes a folder that can be loaded, shared and served."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -18,6 +17,12 @@ from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
+from lightning_modules.mask import MaskTraining
+
+TRAININGS: dict[str, type[TrainingModule]] = {
+    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (BaselineTraining, ClassifierTraining, MaskTraining)
+}
+"""The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -138,10 +143,24 @@ def load_training(ckpt: Path) -> tuple[TrainingModule, dict[str, Any]]:
     Raises:
         ValueError: when the file is missing, broken, or not of `explainer fit`.
     """
+    wrong = f"`--ckpt {ckpt}` is missing, broken, or no checkpoint of `explainer fit`"
     try:
+        if not ckpt.is_file():  # a pipe would be waited for
+            raise FileNotFoundError("there is no such file")
         checkpoint = torch.load(ckpt, map_location="cpu", weights_only=True)
-        path, _, name = checkpoint["amortex_module"].rpartition(".")
-    except Exception as error:
-        raise ValueError(f"`--ckpt {ckpt}` is missing, broken, or no checkpoint of `explainer fit`: {error}") from error
-    kind: type[TrainingModule] = getattr(importlib.import_module(path), name)
-    return kind.load_from_checkpoint(ckpt, map_location="cpu", weights_only=True).eval(), checkpoint
+        name, weights = checkpoint["amortex_module"], checkpoint["state_dict"]
+        # LightningCLI adds entries of its own; Lightning's loader would import the function that one of them names.
+        settings = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}
+        if name not in TRAININGS:
+            raise ValueError(f"it is of {name!r:.80}, which is none of {', '.join(TRAININGS)}")
+        kind = TRAININGS[name]
+        kind.check_settings(settings, {key: tuple(weight.shape) for key, weight in weights.items()})
+    except Exception as error:  # the file is a stranger's: any type of error may come out of it
+        raise ValueError(f"{wrong}: {error}") from error
+    try:
+        module = kind(**settings)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(weights)
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{wrong}: {error}") from error
+    return module.eval(), checkpoint

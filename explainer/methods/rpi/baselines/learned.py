@@ -12,17 +12,27 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from explainer.explained import ExplainedModel
+from explainer.explained.weights import (
+    Shapes,
+    check_format,
+    check_sizes,
+    file_sha256,
+    json_sha256,
+    load_tensors,
+    read_json,
+    shapes_of,
+)
 from explainer.methods.rpi.baselines.base import AbstractBaseline, Attention, AttentionState, white_noise
 from explainer.methods.rpi.diffusion import AttentionDiffusion, Condition
 from explainer.methods.rpi.diffusion.attention import logarithms
 from explainer.storage.provenance import digest_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-KIND = "rpi_baseline"
+KIND, FORMAT = "rpi_baseline", 2
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,9 @@ class Learned(AbstractBaseline):
         Raises:
             ValueError: when the folder holds no baseline.
         """
-        weights = Path(folder) / WEIGHTS
-        loaded = _load(str(folder), weights.stat().st_mtime_ns if weights.is_file() else 0)
-        return cls(**{**loaded, **settings})
+        files = [Path(folder) / name for name in (CONFIG, WEIGHTS)]
+        written = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files)
+        return cls(**{**_load(str(folder), written), **settings})
 
     def save(self, folder: Path, explained: ExplainedModel, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors.
@@ -107,9 +117,11 @@ class Learned(AbstractBaseline):
         for name, parameter in self.diffusion.named_parameters():  # buffers, such as the noise schedule, stay exact
             weights[name] = parameter.detach().to(dtype or parameter.dtype)
         save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-        config = {"amortex": 1, "kind": KIND, "explained_model": explained.name, "tokenizer_sha256": self.tokenizer}
+        config = {"amortex": FORMAT, "kind": KIND, "explained_model": explained.name}
+        config |= {"tokenizer_sha256": self.tokenizer, "weights_sha256": file_sha256(folder / WEIGHTS)}
         sampling = {"n_steps": self.n_steps, "start": self.start}
         config |= {"sampling": sampling, "reading": self.rpi_settings, "diffusion": self.diffusion.settings}
+        config["settings_sha256"] = _digest(config)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -131,14 +143,21 @@ def condition_of(state: AttentionState, replaced: Bool[Tensor, "batch seq"]) -> 
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: str, modified_ns: int) -> dict[str, Any]:
-    """The arguments of `Learned`, read once per folder and time at which its weights were written."""
+def _load(folder: str, written: tuple[int, ...]) -> dict[str, Any]:
+    """The arguments of `Learned`, read once per folder and times at which its files were written."""
+    config_file, weights_file = (Path(folder) / name for name in (CONFIG, WEIGHTS))
     try:
-        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-        if config["kind"] != KIND:
-            raise ValueError(f"it holds a {config['kind']!r}")
+        config = read_json(config_file)
+        if config.get("kind") != KIND:
+            raise ValueError(f"it holds a {config.get('kind')!r}")
+        check_format(config, FORMAT)
+        _check_settings(config["diffusion"], shapes_of(weights_file))
+        if config["settings_sha256"] != _digest(config):
+            raise ValueError("its settings are not those that were exported: `settings_sha256` is of others")
+        if config["weights_sha256"] != file_sha256(weights_file):
+            raise ValueError("the bytes of its weights are not those that were exported")
         diffusion = AttentionDiffusion(**config["diffusion"])
-        diffusion.load_state_dict(load_file(Path(folder) / WEIGHTS))
+        diffusion.load_state_dict(load_tensors(weights_file))
         settings = {"tokenizer": config["tokenizer_sha256"], "rpi_settings": config["reading"], **config["sampling"]}
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ValueError(
@@ -147,3 +166,23 @@ def _load(folder: str, modified_ns: int) -> dict[str, Any]:
         ) from error
     diffusion = diffusion.requires_grad_(False).eval()
     return {"diffusion": diffusion, "digest": digest_of(diffusion.state_dict())[:16], **settings}
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """The sha256 of the entries, but for itself and for the model's name, which may be edited."""
+    return json_sha256(
+        {name: one for name, one in config.items() if name not in ("settings_sha256", "explained_model")}
+    )
+
+
+def _check_settings(settings: dict[str, Any], shapes: Shapes) -> None:
+    """Compare the diffusion's settings with its weights before anything is built.
+
+    Raises:
+        ValueError: when they differ.
+    """
+    layers = settings["layers"]
+    if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
+        raise ValueError(f"`layers` is {layers!r:.80}")
+    check_sizes({"layers": len(layers)}, {"layers": shapes.get("scale", (None,))[0]})
+    check_sizes(settings, AttentionDiffusion.sizes(shapes))

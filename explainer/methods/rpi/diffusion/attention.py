@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from explainer.explained.weights import Shapes
 from explainer.methods.rpi.diffusion.denoiser import Condition, Denoiser, Pairs
 from explainer.methods.rpi.diffusion.schedule import Schedule, Times
 
@@ -59,6 +60,20 @@ class AttentionDiffusion(nn.Module):
         self.schedule = Schedule(schedule, prediction, n_timesteps)
         self.denoiser = Denoiser(len(layers) * heads, hidden_size, width, depth, use_hidden)
         self.register_buffer("scale", torch.ones(len(layers), heads, 1, 1))
+
+    @staticmethod
+    def sizes(shapes: Shapes) -> dict[str, int | bool | None]:
+        """The settings that the shapes of saved weights tell; None where a weight that tells one is not there."""
+        maps, scale = shapes.get("denoiser.maps.weight"), shapes.get("scale")
+        kept, content = shapes.get("schedule.kept"), shapes.get("denoiser.content.1.weight")
+        return {
+            "heads": scale[1] if scale else None,
+            "width": maps[0] if maps else None,
+            "depth": sum(name.startswith("denoiser.blocks.") and name.endswith(".norm.weight") for name in shapes),
+            "n_timesteps": kept[0] - 1 if kept else None,
+            "use_hidden": content is not None,
+            **({"hidden_size": content[1]} if content else {}),
+        }
 
     def encoded(self, logs: LayerHeads, valid: Valid) -> LayerHeads:
         """z of the logarithms of attention; entries that are not valid may hold anything, infinities included."""

@@ -48,8 +48,8 @@ class Schedule(nn.Module):
         for name, value, choices in (("kind", kind, SCHEDULES), ("prediction", prediction, PREDICTIONS)):
             if value not in choices:
                 raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
-        if n_timesteps < 1:
-            raise ValueError(f"`n_timesteps` must be at least 1, got {n_timesteps}.")
+        if not 1 <= n_timesteps <= 100_000:
+            raise ValueError(f"`n_timesteps` must lie between 1 and 100,000, got {n_timesteps}.")
         self.prediction, self.n_timesteps = prediction, n_timesteps
         steps = torch.arange(n_timesteps + 1, dtype=torch.float64) / n_timesteps
         if kind == "linear":
