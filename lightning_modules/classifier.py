@@ -1,5 +1,6 @@
 """Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +12,13 @@ from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from explainer.explained import adapters
 from explainer.explained.batch import collate
 from explainer.explained.conventions import settle_padding, text_encoder
 from explainer.explained.loading import load_base
 from explainer.explained.passes import model_inputs
 from explainer.explained.pretrained import quiet
-from explainer.explained.weights import Shapes, check_sizes
+from explainer.explained.weights import Shapes, check_sizes, read_json
 from explainer.explainers import LoraExplainer
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
@@ -116,4 +118,7 @@ class ClassifierTraining(TrainingModule):
         """
         self.model.peft_config["default"].base_model_name_or_path = self.hparams["base"]
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
-        self.model.config.save_pretrained(folder)
+        config = copy.deepcopy(self.model.config)
+        digest = adapters.digest_of_adapter(read_json(folder / adapters.CONFIG), folder / adapters.WEIGHTS)
+        setattr(config, adapters.DIGEST, digest)
+        config.save_pretrained(folder)

@@ -25,9 +25,18 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from explainer.explained.pretrained import check_complete, config_of, model_of, optional_file, quiet, tokenizer_of
-from explainer.explained.weights import Shapes, check_finite, load_tensors, locate, read_json, shapes_of
+from explainer.explained.weights import (
+    Shapes,
+    check_finite,
+    file_sha256,
+    json_sha256,
+    load_tensors,
+    locate,
+    read_json,
+    shapes_of,
+)
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS, DIGEST = "adapter_config.json", "adapter_model.safetensors", "adapter_sha256"
 _PREFIX = "base_model.model."
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|token_adapter)(?=\.)")
 _HEADS = ("classifier.weight", "score.weight", "out_proj.weight")
@@ -52,10 +61,12 @@ def load_adapter(
     weights_file = _weights_file(source)
     shapes = shapes_of(weights_file)
     _check_settings(source, settings, shapes)
+    own = _own_config(source, settings, weights_file)
     base_source = _base_of(source, settings)
     weights = _without_copies(load_tensors(weights_file))
     with quiet():  # transformers warns that the head is untrained; the adapter contains the trained one
-        base, missing = model_of(auto_model, base_source, _config(auto_model, source, base_source, shapes), dtype)
+        config = _config(auto_model, source, base_source, own, shapes)
+        base, missing = model_of(auto_model, base_source, config, dtype)
         own_tokenizer = optional_file(source, "tokenizer_config.json") is not None
         tokenizer = tokenizer_of(source if own_tokenizer else base_source)
         _resize(source, base, tokenizer, weights, settings)
@@ -131,18 +142,41 @@ def _base_of(source: str, settings: Mapping[str, Any]) -> str:
     return found
 
 
-def _config(auto_model: Any, source: str, base_source: str, shapes: Shapes) -> PreTrainedConfig:
+def digest_of_adapter(settings: Mapping[str, Any], weights_file: Path) -> str:
+    """The sha256 of an adapter's weights and settings, but for the name of its base, which may be edited."""
+    kept = {name: value for name, value in settings.items() if name != "base_model_name_or_path"}
+    return json_sha256([kept, file_sha256(weights_file)])
+
+
+def _own_config(source: str, settings: Mapping[str, Any], weights_file: Path) -> PreTrainedConfig | None:
+    """The config.json of the adapter's folder; None where it has none.
+
+    Raises:
+        ValueError: when it holds a digest, as `explainer export` writes it, and the adapter has another.
+    """
+    file = optional_file(source, "config.json")
+    if file is None:
+        return None
+    config = config_of(str(file))
+    if DIGEST in config.to_dict():
+        if getattr(config, DIGEST) != digest_of_adapter(settings, weights_file):
+            raise ValueError(f"`model` {source!r} is broken: its adapter is not the one that was exported.")
+        delattr(config, DIGEST)  # the merged model has no adapter any more
+    return config
+
+
+def _config(
+    auto_model: Any, source: str, base_source: str, own: PreTrainedConfig | None, shapes: Shapes
+) -> PreTrainedConfig:
     """The adapter's own configuration where it has one, of a base with its own number of tokens."""
     base = config_of(base_source)
-    own = optional_file(source, "config.json")
     if own is not None:
-        config = config_of(str(own))
-        if type(config) is not type(base):
+        if type(own) is not type(base):
             raise ValueError(
-                f"`model` {source!r} has a config.json of {config.model_type}, its base is {base.model_type}."
+                f"`model` {source!r} has a config.json of {own.model_type}, its base is {base.model_type}."
             )
-        config.get_text_config().vocab_size = base.get_text_config().vocab_size
-        return config
+        own.get_text_config().vocab_size = base.get_text_config().vocab_size
+        return own
     if not auto_model.__name__.endswith("ForSequenceClassification"):
         return base
     return config_of(base_source, num_labels=_labels(source, shapes))

@@ -1,6 +1,5 @@
 """The hub: uploading an attributor's folder, and the head of a model card as the hub reads it."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import yaml
 from huggingface_hub import HfApi
 
 from explainer.explained import ExplainedModel
+from explainer.explained.weights import read_json
 from explainer.explainers import AbstractMaskExplainer
 from explainer.explainers.folder import save_folder
 from explainer.storage.atomic import write_text
@@ -92,5 +92,6 @@ def base_model(name: str) -> str | None:
     if not Path(name).exists():
         return name
     adapter = Path(name) / "adapter_config.json"
-    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else name
-    return None if Path(base).exists() else base
+    base = read_json(adapter).get("base_model_name_or_path") if adapter.is_file() else None
+    local = not isinstance(base, str) or Path(base).exists() or (Path(name) / base).exists()
+    return None if local else base

@@ -1,5 +1,7 @@
 """Fine-tuning a classifier: its export predicts what the training predicted."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
 from lightning_modules.data.text import TextExamples
+from tests.families import explained
 from tests.lightning_modules.conftest import write
 
 
@@ -35,6 +38,28 @@ def test_exported_adapter_predicts_what_the_checkpoint_predicts(
     logits = model.predict([text.tokens for text in model.encode(texts)]).logits[:, 0]
     assert torch.allclose(logits, module(examples).detach(), atol=1e-5)
     assert "bad, fair, good" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_head_of_several_layers_is_exported_whole(tmp_path: Path) -> None:
+    """DistilBERT's head has a layer that PEFT does not know as one, and that the base lacks."""
+    explained("distilbert").backbone.save_pretrained(tmp_path / "base")
+    explained("distilbert").tokenizer.save_pretrained(tmp_path / "base")
+    module = ClassifierTraining(str(tmp_path / "base"), labels=["bad", "good"], rank=2).eval()
+    trained = {name.split(".")[3] for name in module.state_dict() if "modules_to_save" in name}
+    assert trained == {"classifier", "pre_classifier"}
+    module.export(tmp_path / "out")
+    model = ExplainedModel.from_pretrained(tmp_path / "out")
+    found = model.predict([text.tokens for text in model.encode(["great fun"])]).logits[:, 0]
+    assert torch.allclose(found, module(TextExamples([0], ["great fun"], [None], [0])).detach(), atol=1e-5)
+
+
+def test_an_exported_adapter_that_has_changed_is_refused(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "checkpoints" / "demo-classifier"
+    shutil.copytree(shipped, tmp_path / "adapter")
+    config = json.loads((shipped / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64}))
+    with pytest.raises(ValueError, match="its adapter is not the one that was exported"):
+        ExplainedModel.from_pretrained(tmp_path / "adapter")
 
 
 def test_labels_may_be_numbers_or_names(classifier: str) -> None:

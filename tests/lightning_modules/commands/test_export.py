@@ -1,7 +1,9 @@
 """From an exported attributor to other folders, programs and the hub; and what cannot be exported."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from explainer.attributor import Attributor
 from explainer.export import hub
 from lightning_modules.cli import main
 from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
-from lightning_modules.commands.export import export
+from lightning_modules.commands.export import export, load_training
+from lightning_modules.mask import MaskTraining
 from tests.explainer.attributor.test_attributor import exported
 from tests.explainer.export.test_hub import StandIn
 from tests.families import TEXTS
@@ -88,6 +91,59 @@ def test_a_missing_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(ValueError, match=r"foreign\.ckpt"):
         export(tmp_path / "foreign.ckpt", output=tmp_path)
+
+
+def saved_training(classifier: str, folder: Path, **changes: Any) -> Path:
+    """A checkpoint of a side explainer that has not been trained, some entries changed."""
+    settings = {"width": 8, "rank": 4, "heads": 2}
+    module = MaskTraining(classifier, "side", settings, teachers={"sig": {}})
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}
+    module.on_save_checkpoint(checkpoint)
+    checkpoint |= {"pytorch-lightning_version": "2.6.6"}
+    for name, value in changes.items():
+        checkpoint[name] = {**checkpoint[name], **value} if isinstance(value, dict) else value
+    torch.save(checkpoint, folder / "x.ckpt")
+    return folder / "x.ckpt"
+
+
+def test_a_checkpoint_imports_nothing_that_it_names(
+    classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "evilmod.py").write_text(f"open({str(marker)!r}, 'w')\nX = print\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"it is of 'evilmod\.X', which is none of lightning_modules\.baseline"):
+        load_training(saved_training(classifier, tmp_path, amortex_module="evilmod.X"))
+    module, _ = load_training(saved_training(classifier, tmp_path, hyper_parameters={"_instantiator": "evilmod.X"}))
+    assert isinstance(module, MaskTraining)
+    assert not marker.exists()
+    assert "evilmod" not in sys.modules
+
+
+STRANGE: dict[str, tuple[dict[str, Any], str]] = {
+    "a huge width": ({"width": 20_000}, "`width` is 20000, and the saved weights have 8"),
+    "a huge depth": ({"depth": 20_000}, "`depth` is 20000, and the saved weights have 2"),
+    "another setting": ({"colour": 1}, "The settings of the side explainer are"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_settings_that_the_weights_do_not_have_are_refused(case: str, classifier: str, tmp_path: Path) -> None:
+    values, told = STRANGE[case]
+    settings = {"explainer_settings": {"width": 8, "rank": 4, "heads": 2, **values}}
+    with pytest.raises(ValueError, match=told):
+        load_training(saved_training(classifier, tmp_path, hyper_parameters=settings))
+
+
+def test_a_checkpoint_without_numbers_is_refused(classifier: str, tmp_path: Path) -> None:
+    weights = {"explainer.label.shared": torch.full((8,), torch.inf)}
+    with pytest.raises(ValueError, match=r"'explainer\.label\.shared' holds NaN or infinite numbers"):
+        load_training(saved_training(classifier, tmp_path, state_dict=weights))
+
+
+def test_an_unknown_hyper_parameter_is_refused(classifier: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"x\.ckpt` is missing, broken, or no checkpoint"):
+        load_training(saved_training(classifier, tmp_path, hyper_parameters={"colour": 1}))
 
 
 def test_wrong_options_are_named(tmp_path: Path) -> None:
