@@ -1,4 +1,4 @@
-"""Loading a model from the hub, a folder or a PEFT adapter, and reading its conventions: padding, length, baseline."""
+"""Loading a model from the hub, a folder or a PEFT adapter."""
 
 import os
 import re
