@@ -1,6 +1,6 @@
 """Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
 
-import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -118,7 +118,8 @@ class ClassifierTraining(TrainingModule):
         """
         self.model.peft_config["default"].base_model_name_or_path = self.hparams["base"]
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
-        config = copy.deepcopy(self.model.config)
-        digest = adapters.digest_of_adapter(read_json(folder / adapters.CONFIG), folder / adapters.WEIGHTS)
-        setattr(config, adapters.DIGEST, digest)
-        config.save_pretrained(folder)
+        self.model.config.save_pretrained(folder)
+        config = read_json(folder / "config.json")
+        settings, weights = read_json(folder / adapters.CONFIG), folder / adapters.WEIGHTS
+        config[adapters.DIGEST] = adapters.digest_of_adapter(config, settings, weights)
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -38,6 +38,7 @@ from explainer.explained.weights import (
 
 CONFIG, WEIGHTS, DIGEST = "adapter_config.json", "adapter_model.safetensors", "adapter_sha256"
 _PREFIX = "base_model.model."
+_EDITED = (DIGEST, "base_model_name_or_path", "id2label", "label2id")
 _WRAPPERS = re.compile(r"\.(base_layer|original_module|modules_to_save|token_adapter)(?=\.)")
 _HEADS = ("classifier.weight", "score.weight", "out_proj.weight")
 _PLAIN = re.compile(r"[\w.\-]+")
@@ -142,10 +143,15 @@ def _base_of(source: str, settings: Mapping[str, Any]) -> str:
     return found
 
 
-def digest_of_adapter(settings: Mapping[str, Any], weights_file: Path) -> str:
-    """The sha256 of an adapter's weights and settings, but for the name of its base, which may be edited."""
-    kept = {name: value for name, value in settings.items() if name != "base_model_name_or_path"}
-    return json_sha256([kept, file_sha256(weights_file)])
+def digest_of_adapter(config: Mapping[str, Any], settings: Mapping[str, Any], weights_file: Path) -> str:
+    """The sha256 of an adapter's weights and settings, but for the names of its base and labels, which may be edited.
+
+    Args:
+        config: of the merged model, config.json.
+        settings: of the adapter, adapter_config.json.
+    """
+    kept = [{name: value for name, value in part.items() if name not in _EDITED} for part in (config, settings)]
+    return json_sha256([*kept, file_sha256(weights_file)])
 
 
 def _own_config(source: str, settings: Mapping[str, Any], weights_file: Path) -> PreTrainedConfig | None:
@@ -157,10 +163,11 @@ def _own_config(source: str, settings: Mapping[str, Any], weights_file: Path) ->
     file = optional_file(source, "config.json")
     if file is None:
         return None
+    values = read_json(file)
+    if DIGEST in values and values[DIGEST] != digest_of_adapter(values, settings, weights_file):
+        raise ValueError(f"`model` {source!r} is broken: its adapter is not the one that was exported.")
     config = config_of(str(file))
-    if DIGEST in config.to_dict():
-        if getattr(config, DIGEST) != digest_of_adapter(settings, weights_file):
-            raise ValueError(f"`model` {source!r} is broken: its adapter is not the one that was exported.")
+    if DIGEST in values:
         delattr(config, DIGEST)  # the merged model has no adapter any more
     return config
 

@@ -1,0 +1,211 @@
+"""Damaged files of strangers: each has to be refused with one clear error, or give exactly the scores of the whole one.
+
+python benchmarks/damage.py [--weights 180] [--entries 400]
+
+Every folder of `FOLDERS` is damaged in three ways: bits and bytes of its weights (flipped, swapped, set, cut off, put
+in), entries of its JSON files (dropped, swapped, replaced by values that hypothesis draws), and whole files (empty,
+foreign). What loads must predict and score to the bit as before. A child process loads them, and its memory is watched;
+one that has not answered after 60 seconds is counted as hanging.
+"""
+
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from jsonargparse import auto_cli
+from rich.console import Console
+from rich.table import Table
+
+from explainer import Attributor, ExplainedModel
+from explainer.methods.rpi.baselines import Learned
+
+ROOT = Path(__file__).parent.parent / "checkpoints"
+TEXT = "The plot is thin, but the acting is simply wonderful."
+GIGABYTES = 2
+"""Memory that a load may take on top of what the imports have taken."""
+
+
+def scores_of(folder: Path) -> list[float]:
+    attributor = Attributor.from_pretrained(folder)
+    explanations = attributor(TEXT, targets="all")
+    return [score for one in explanations.values() for score in one.scores]
+
+
+def logits_of(folder: Path) -> list[float]:
+    explained = ExplainedModel.from_pretrained(folder)
+    return explained.predict([explained.encode([TEXT])[0].tokens]).logits.flatten().tolist()
+
+
+def weights_of(folder: Path) -> list[Any]:
+    learned = Learned.load(folder)
+    return [learned.key, learned.rpi_settings, learned.tokenizer, learned.diffusion.settings]
+
+
+FOLDERS: dict[str, Callable[[Path], list[Any]]] = {
+    "demo-attributor": scores_of,
+    "demo-side": scores_of,
+    "demo-rpi-baseline": weights_of,
+    "demo-classifier": logits_of,
+}
+"""Shipped folders, and what is computed by each; they refer to one another, so all of them are copied."""
+
+Damage = tuple[str, str, bytes]
+"""What was done, the file, and its content."""
+
+
+def damaged_weights(path: Path, n: int, seed: int) -> Iterator[Damage]:
+    """The file of weights, damaged in n ways."""
+    draw, content = random.Random(seed), path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for i in range(n):
+        # A third of the damage is to the header: names, types, shapes and offsets.
+        low, high = (0, header) if i % 3 == 0 else (header, len(content))
+        a, b = sorted(draw.sample(range(low, high), 2))
+        kind = ("bit", "bits", "swap", "cut", "insert", "same", "zeros")[i % 7]
+        changed = bytearray(content)
+        if kind == "bit":
+            changed[a] ^= 1 << draw.randrange(8)
+        elif kind == "bits":
+            for place in draw.sample(range(low, high), min(64, high - low)):
+                changed[place] ^= 1 << draw.randrange(8)
+        elif kind == "swap":
+            changed[a], changed[b] = changed[b], changed[a]
+        elif kind == "cut":
+            changed = changed[:a]
+        elif kind == "insert":
+            changed[a:a] = draw.randbytes(8)
+        elif kind == "same":
+            changed[a:b] = b"\xff" * (b - a)
+        else:
+            changed[a:b] = bytes(b - a)
+        if changed != content:
+            yield kind, path.name, bytes(changed)
+
+
+SIZES = st.sampled_from([-1, 20_000, 10**9, 10**400])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | SIZES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def damaged_settings(path: Path, n: int, seed: int) -> Iterator[Damage]:
+    """The JSON file, an entry of it dropped, replaced or added; every fifth is no mapping or no JSON at all."""
+    whole, found = json.loads(path.read_text()), list[Damage]()
+    places = [(name,) for name in whole]
+    places += [(name, key) for name, value in whole.items() if isinstance(value, dict) for key in value]
+
+    @settings(max_examples=n, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @hypothesis.seed(seed)
+    @given(st.data())
+    def draw(data: st.DataObject) -> None:
+        if data.draw(st.integers(0, 4)) == 0:
+            found.append(("file", path.name, data.draw(st.binary(max_size=40))))
+            return
+        changed: dict[str, Any] = json.loads(json.dumps(whole))
+        place = data.draw(st.sampled_from(places))
+        inner = changed if len(place) == 1 else changed[place[0]]
+        what = data.draw(st.sampled_from(["drop", "replace", "replace", "add"]))
+        if what == "drop":
+            del inner[place[-1]]
+        else:
+            inner[data.draw(st.text(max_size=8)) if what == "add" else place[-1]] = data.draw(VALUES)
+        found.append((what, path.name, json.dumps(changed).encode("utf-8", "surrogatepass")))
+
+    draw()
+    yield from found
+
+
+def outcomes(folder: str, root: Path, jobs: Any, answers: Any) -> None:
+    """The work of the child process: load each damaged folder and say what happened."""
+    compute, memory = FOLDERS[folder], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    torch.set_num_threads(1)
+    while (damage := jobs.get()) is not None:
+        _, name, content = damage
+        path, before = root / folder / name, (root / folder / name).read_bytes()
+        path.write_bytes(content)
+        answer: Any = None
+        try:
+            answer = ("loaded", compute(root / folder))
+        except ValueError as error:
+            answer = ("refused", str(error))
+        except BaseException:
+            answer = ("traceback", traceback.format_exc())
+        path.write_bytes(before)
+        answers.put((*answer, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 2**20))
+
+
+def trial(folder: str, damages: list[Damage], console: Console) -> tuple[Counter[str], float, float]:
+    """How often each outcome was seen, the slowest answer in seconds, and the memory taken in GB."""
+    context, seen, slowest, taken = multiprocessing.get_context("spawn"), Counter[str](), 0.0, 0.0
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / "checkpoints"
+        shutil.copytree(ROOT, root)
+        whole = FOLDERS[folder](root / folder)
+        jobs, answers = context.Queue(), context.Queue()
+        child = context.Process(target=outcomes, args=(folder, root, jobs, answers))
+        child.start()
+        for damage in damages:
+            begun = time.perf_counter()
+            jobs.put(damage)
+            try:
+                outcome, told, memory = answers.get(timeout=60)
+            except Exception:  # queue.Empty: nothing came back
+                outcome, told, memory = "hang or crash", "no answer", 0.0
+                child.kill()
+                child = context.Process(target=outcomes, args=(folder, root, jobs, answers))
+                child.start()
+            else:
+                slowest = max(slowest, time.perf_counter() - begun) if sum(seen.values()) else slowest
+            taken = max(taken, memory)
+            if outcome == "loaded":
+                outcome = "loaded, equal to the bit" if told == whole else "loaded with other numbers"
+            seen[outcome] += 1
+            if outcome not in ("refused", "loaded, equal to the bit"):
+                console.print(folder, damage[:2], damage[2][:300] if damage[1].endswith("json") else "", outcome, told)
+        jobs.put(None)
+        child.join()
+    return seen, slowest, taken
+
+
+def main(weights: int = 180, entries: int = 400, seed: int = 0) -> None:
+    """Damage, load, and print what happened.
+
+    Args:
+        weights: damaged files of weights per folder.
+        entries: damaged JSON files per file.
+        seed: of the damage.
+    """
+    console, failed = Console(), False
+    table = Table("folder", "file", "damaged", "refused", "equal", "other numbers", "tracebacks", "hangs", "s", "GB")
+    for folder in FOLDERS:
+        files = [path for path in sorted((ROOT / folder).iterdir()) if path.suffix in (".json", ".safetensors")]
+        for path in files:
+            is_json = path.suffix == ".json"
+            damages = list(damaged_settings(path, entries, seed) if is_json else damaged_weights(path, weights, seed))
+            seen, slowest, taken = trial(folder, damages, console)
+            names = ("refused", "loaded, equal to the bit", "loaded with other numbers", "traceback", "hang or crash")
+            counts = [str(seen[name]) for name in names]
+            table.add_row(folder, path.name, str(len(damages)), *counts, f"{slowest:.1f}", f"{taken:.2f}")
+            failed = failed or any(seen[name] for name in names[2:]) or taken > GIGABYTES
+    console.print(table)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
