@@ -1,6 +1,7 @@
 """The learned baseline as a sampler of RPI: its contract on every family, its folder, and refused settings."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,41 @@ def test_other_weights_in_the_same_folder_are_read_again(tmp_path: Path) -> None
         baseline.diffusion.scale.mul_(2)
     baseline.save(tmp_path, model)
     assert Learned.load(tmp_path).digest != first.digest
+
+
+CHANGES: dict[str, tuple[str, Any, str]] = {
+    "an older version": ("amortex", 1, "is 1, and 2 is read: an older version wrote it"),
+    "another formula": ("reading", {"formula": "gradient"}, "`settings_sha256` is of others"),
+    "other weights": ("weights_sha256", "0" * 64, "`settings_sha256` is of others"),
+    "a huge width": ("width", 20_000, "`width` is 20000, and the saved weights have"),
+    "a huge depth": ("depth", 20_000, "`depth` is 20000, and the saved weights have"),
+    "many steps": ("n_timesteps", 10**9, "`n_timesteps` is 1000000000, and the saved weights have"),
+    "a wide model": ("hidden_size", 10**6, "`hidden_size` is 1000000, and the saved weights have 16"),
+    "no hidden states": ("use_hidden", False, "`use_hidden` is False, and the saved weights have True"),
+    "a layer more": ("layers", [0, 1, 2], "`layers` is 3, and the saved weights have 2"),
+    "a layer that is none": ("layers", "01", "`layers` is '01'"),
+    "another schedule": ("schedule", "linear", "`settings_sha256` is of others"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_changed_folder_is_refused(case: str, tmp_path: Path) -> None:
+    learned(explained("bert")).save(tmp_path, explained("bert"))
+    name, value, told = CHANGES[case]
+    config = json.loads((tmp_path / "config.json").read_text())
+    (config["diffusion"] if name in config["diffusion"] else config)[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Learned.load(tmp_path)
+
+
+def test_one_bit_of_the_weights_is_noticed(tmp_path: Path) -> None:
+    learned(explained("bert")).save(tmp_path, explained("bert"))
+    content = bytearray((tmp_path / "model.safetensors").read_bytes())
+    content[-40] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="the bytes of its weights are not those that were exported"):
+        Learned.load(tmp_path)
 
 
 def test_other_layers_and_other_models_are_refused() -> None:
