@@ -4,19 +4,22 @@ python benchmarks/damage.py [--weights 180] [--entries 400]
 
 Every folder of `FOLDERS` is damaged in three ways: bits and bytes of its weights (flipped, swapped, set, cut off, put
 in), entries of its JSON files (dropped, swapped, replaced by values that hypothesis draws), and whole files (empty,
-foreign). What loads must predict and score to the bit as before. A child process loads them, and its memory is watched;
-one that has not answered after 60 seconds is counted as hanging.
+foreign). What loads must predict and score to the bit as before. Then the same with the digests rewritten: other
+numbers cannot be noticed there, but nothing may hang, fill the memory or end in a traceback. A child process loads the
+folders, and its memory is watched; one that has not answered after 60 seconds is counted as hanging.
 """
 
+import itertools
 import json
 import multiprocessing
+import queue
 import random
-import resource
 import shutil
 import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,12 +34,15 @@ from rich.console import Console
 from rich.table import Table
 
 from explainer import Attributor, ExplainedModel
+from explainer.explained import adapters
+from explainer.explained.weights import file_sha256, read_json
+from explainer.explainers.config import settings_digest
 from explainer.methods.rpi.baselines import Learned
 
 ROOT = Path(__file__).parent.parent / "checkpoints"
 TEXT = "The plot is thin, but the acting is simply wonderful."
 GIGABYTES = 2
-"""Memory that a load may take on top of what the imports have taken."""
+"""Memory that loading a damaged folder may take on top of what the whole one has taken."""
 
 
 def scores_of(folder: Path) -> list[float]:
@@ -107,7 +113,7 @@ VALUES = st.recursive(
 def damaged_settings(path: Path, n: int, seed: int) -> Iterator[Damage]:
     """The JSON file, an entry of it dropped, replaced or added; every fifth is no mapping or no JSON at all."""
     whole, found = json.loads(path.read_text()), list[Damage]()
-    places = [(name,) for name in whole]
+    places: list[tuple[str, ...]] = [(name,) for name in whole]
     places += [(name, key) for name, value in whole.items() if isinstance(value, dict) for key in value]
 
     @settings(max_examples=n, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -131,56 +137,93 @@ def damaged_settings(path: Path, n: int, seed: int) -> Iterator[Damage]:
     yield from found
 
 
-def outcomes(folder: str, root: Path, jobs: Any, answers: Any) -> None:
+def resign(folder: Path) -> None:
+    """Write the digests of the damaged files into config.json, as whoever meant the damage would."""
+    try:
+        config, path = read_json(folder / "config.json"), folder / "config.json"
+        if (folder / adapters.WEIGHTS).is_file():
+            settings = read_json(folder / adapters.CONFIG)
+            config[adapters.DIGEST] = adapters.digest_of_adapter(config, settings, folder / adapters.WEIGHTS)
+        else:
+            config["weights_sha256"] = file_sha256(folder / "model.safetensors")
+            config["settings_sha256"] = settings_digest(config)
+        path.write_text(json.dumps(config))
+    except ValueError:
+        return  # no mapping any more: nothing to write into
+
+
+def highest_memory() -> float:
+    """The most memory that this process has taken, in GB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20
+
+
+def outcomes(folder: str, root: Path, resigned: bool, jobs: Any, answers: Any) -> None:
     """The work of the child process: load each damaged folder and say what happened."""
-    compute, memory = FOLDERS[folder], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.set_num_threads(1)
+    FOLDERS[folder](root / folder)
+    memory = highest_memory()
+    answers.put("ready")
     while (damage := jobs.get()) is not None:
         _, name, content = damage
-        path, before = root / folder / name, (root / folder / name).read_bytes()
-        path.write_bytes(content)
+        whole = {path: path.read_bytes() for path in (root / folder).iterdir()}
+        (root / folder / name).write_bytes(content)
+        if resigned:
+            resign(root / folder)
         answer: Any = None
         try:
-            answer = ("loaded", compute(root / folder))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                answer = ("loaded", FOLDERS[folder](root / folder))
         except ValueError as error:
             answer = ("refused", str(error))
         except BaseException:
             answer = ("traceback", traceback.format_exc())
-        path.write_bytes(before)
-        answers.put((*answer, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 2**20))
+        for path, before in whole.items():
+            path.write_bytes(before)
+        answers.put((*answer, highest_memory() - memory))
 
 
-def trial(folder: str, damages: list[Damage], console: Console) -> tuple[Counter[str], float, float]:
+def trial(folder: str, damages: list[Damage], resigned: bool, console: Console) -> tuple[Counter[str], float, float]:
     """How often each outcome was seen, the slowest answer in seconds, and the memory taken in GB."""
-    context, seen, slowest, taken = multiprocessing.get_context("spawn"), Counter[str](), 0.0, 0.0
+    seen, slowest, taken = Counter[str](), 0.0, 0.0
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "checkpoints"
         shutil.copytree(ROOT, root)
         whole = FOLDERS[folder](root / folder)
-        jobs, answers = context.Queue(), context.Queue()
-        child = context.Process(target=outcomes, args=(folder, root, jobs, answers))
-        child.start()
+        child, jobs, answers = start(folder, root, resigned)
         for damage in damages:
             begun = time.perf_counter()
             jobs.put(damage)
             try:
                 outcome, told, memory = answers.get(timeout=60)
-            except Exception:  # queue.Empty: nothing came back
+            except queue.Empty:
                 outcome, told, memory = "hang or crash", "no answer", 0.0
                 child.kill()
-                child = context.Process(target=outcomes, args=(folder, root, jobs, answers))
-                child.start()
+                shutil.copytree(ROOT, root, dirs_exist_ok=True)
+                child, jobs, answers = start(folder, root, resigned)
             else:
-                slowest = max(slowest, time.perf_counter() - begun) if sum(seen.values()) else slowest
+                slowest = max(slowest, time.perf_counter() - begun)
             taken = max(taken, memory)
             if outcome == "loaded":
                 outcome = "loaded, equal to the bit" if told == whole else "loaded with other numbers"
             seen[outcome] += 1
-            if outcome not in ("refused", "loaded, equal to the bit"):
+            expected = ("refused", "loaded, equal to the bit", *(["loaded with other numbers"] if resigned else []))
+            if outcome not in expected:
                 console.print(folder, damage[:2], damage[2][:300] if damage[1].endswith("json") else "", outcome, told)
         jobs.put(None)
         child.join()
     return seen, slowest, taken
+
+
+def start(folder: str, root: Path, resigned: bool) -> tuple[Any, Any, Any]:
+    """A child process that has loaded the whole folder once, and its queues."""
+    context = multiprocessing.get_context("spawn")
+    jobs, answers = context.Queue(), context.Queue()
+    child = context.Process(target=outcomes, args=(folder, root, resigned, jobs, answers))
+    child.start()
+    assert answers.get(timeout=300) == "ready"
+    return child, jobs, answers
 
 
 def main(weights: int = 180, entries: int = 400, seed: int = 0) -> None:
@@ -191,18 +234,20 @@ def main(weights: int = 180, entries: int = 400, seed: int = 0) -> None:
         entries: damaged JSON files per file.
         seed: of the damage.
     """
-    console, failed = Console(), False
-    table = Table("folder", "file", "damaged", "refused", "equal", "other numbers", "tracebacks", "hangs", "s", "GB")
-    for folder in FOLDERS:
-        files = [path for path in sorted((ROOT / folder).iterdir()) if path.suffix in (".json", ".safetensors")]
-        for path in files:
+    console, failed = Console(width=140), False
+    names = ("refused", "loaded, equal to the bit", "loaded with other numbers", "traceback", "hang or crash")
+    table = Table("folder", "file", "digests", "damaged", *names, "slowest s", "memory GB")
+    for folder, resigned in itertools.product(FOLDERS, (False, True)):
+        for path in sorted((ROOT / folder).iterdir()):
+            if path.suffix not in (".json", ".safetensors"):
+                continue
             is_json = path.suffix == ".json"
             damages = list(damaged_settings(path, entries, seed) if is_json else damaged_weights(path, weights, seed))
-            seen, slowest, taken = trial(folder, damages, console)
-            names = ("refused", "loaded, equal to the bit", "loaded with other numbers", "traceback", "hang or crash")
+            seen, slowest, taken = trial(folder, damages, resigned, console)
             counts = [str(seen[name]) for name in names]
-            table.add_row(folder, path.name, str(len(damages)), *counts, f"{slowest:.1f}", f"{taken:.2f}")
-            failed = failed or any(seen[name] for name in names[2:]) or taken > GIGABYTES
+            kept = "rewritten" if resigned else "kept"
+            table.add_row(folder, path.name, kept, str(len(damages)), *counts, f"{slowest:.1f}", f"{taken:.2f}")
+            failed = failed or any(seen[name] for name in names[3 if resigned else 2 :]) or taken > GIGABYTES
     console.print(table)
     sys.exit(failed)
 

@@ -16,6 +16,7 @@ from peft import (
     PEFT_TYPE_TO_CONFIG_MAPPING,
     PeftConfig,
     PeftModel,
+    PeftType,
     PromptLearningConfig,
     get_peft_model,
     set_peft_model_state_dict,
@@ -93,7 +94,10 @@ def _check_settings(source: str, settings: Mapping[str, Any], shapes: Shapes) ->
     kind = settings.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise ValueError(f"{about} of an unknown kind: its `peft_type` is {kind!r}.")
-    if issubclass(PEFT_TYPE_TO_CONFIG_MAPPING[kind], PromptLearningConfig) or kind in ("ADAPTION_PROMPT", "XLORA"):
+    if issubclass(PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)], PromptLearningConfig) or kind in (
+        "ADAPTION_PROMPT",
+        "XLORA",
+    ):
         raise ValueError(
             f"{about} of kind {kind}, which adds to the input or mixes other adapters and cannot be merged into the "
             "weights. Adapters that can be are LoRA and its like."
@@ -221,7 +225,7 @@ def _resize(
     settings: Mapping[str, Any],
 ) -> None:
     """Give the base as many embeddings as the adapter's file holds, and refuse a tokenizer that has more tokens."""
-    embedding = base.get_input_embeddings()
+    embedding: Any = base.get_input_embeddings()
     name = next(name for name, module in base.named_modules() if module is embedding)
     rows = [len(weight) for key, weight in weights.items() if _in_base(key) == f"{name}.weight"]
     trained = [key for key in weights if key.startswith(f"{_PREFIX}{name}.") and "trainable_tokens" in key]
@@ -246,7 +250,7 @@ def _merged(
     """The base with the adapter in its weights, every weight of the file used and every one of the adapter filled."""
     with _fitting(source):
         model: PeftModel = get_peft_model(base, _peft_config(base, settings, weights))
-        result = set_peft_model_state_dict(model, dict(weights))
+        result: Any = set_peft_model_state_dict(model, dict(weights))
         # AdaLoRA's `ranknum` is a constant, which is not saved.
         parts = {name: set(name.split(".")) for name in result.missing_keys}
         empty = [name for name in parts if "default" in parts[name] and "ranknum" not in parts[name]]

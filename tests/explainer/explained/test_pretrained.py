@@ -111,6 +111,24 @@ def test_code_of_a_tokenizer_never_runs(model: Path, evil: Callable[[Path], None
     assert not (tmp_path / "marker").exists()
 
 
+class Evil:
+    """Pickled, it is a call of `os.mkdir`."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_pickle_of_weights_runs_nothing(model: Path, tmp_path: Path) -> None:
+    (model / "model.safetensors").unlink()
+    torch.save({"classifier.bias": Evil(tmp_path / "marker")}, model / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="could not be loaded"):
+        ExplainedModel.from_pretrained(model)
+    assert not (tmp_path / "marker").exists()
+
+
 def test_attention_code_on_the_hub_is_refused(model: Path) -> None:
     change(model / "config.json", attn_implementation="someone/fast-attention")
     with pytest.raises(ValueError, match=r"names attention code on the hub \('someone/fast-attention'\)"):
