@@ -1,6 +1,6 @@
 """Damaged files of strangers: each has to be refused with one clear error, or give exactly the scores of the whole one.
 
-python benchmarks/damage.py [--weights 180] [--entries 400]
+python benchmarks/damage.py [--weights 180] [--entries 200] [--rewritten 30]
 
 Every folder of `FOLDERS` is damaged in three ways: bits and bytes of its weights (flipped, swapped, set, cut off, put
 in), entries of its JSON files (dropped, swapped, replaced by values that hypothesis draws), and whole files (empty,
@@ -23,7 +23,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis
 import torch
@@ -69,6 +69,7 @@ FOLDERS: dict[str, Callable[[Path], list[Any]]] = {
 }
 """Shipped folders, and what is computed by each; they refer to one another, so all of them are copied."""
 
+Digests = Literal["kept", "rewritten", "both"]
 Damage = tuple[str, str, bytes]
 """What was done, the file, and its content."""
 
@@ -226,27 +227,32 @@ def start(folder: str, root: Path, resigned: bool) -> tuple[Any, Any, Any]:
     return child, jobs, answers
 
 
-def main(weights: int = 180, entries: int = 400, seed: int = 0) -> None:
+def main(weights: int = 180, entries: int = 200, rewritten: int = 30, seed: int = 0, digests: Digests = "both") -> None:
     """Damage, load, and print what happened.
 
     Args:
         weights: damaged files of weights per folder.
         entries: damaged JSON files per file.
+        rewritten: damaged files per file whose digests are rewritten; most of them are loaded whole, which takes time.
         seed: of the damage.
+        digests: whether the digests are kept, rewritten, or each in turn.
     """
     console, failed = Console(width=140), False
     names = ("refused", "loaded, equal to the bit", "loaded with other numbers", "traceback", "hang or crash")
     table = Table("folder", "file", "digests", "damaged", *names, "slowest s", "memory GB")
-    for folder, resigned in itertools.product(FOLDERS, (False, True)):
+    passes = {"kept": (False,), "rewritten": (True,), "both": (False, True)}[digests]
+    for resigned, folder in itertools.product(passes, reversed(FOLDERS)):
         for path in sorted((ROOT / folder).iterdir()):
             if path.suffix not in (".json", ".safetensors"):
                 continue
             is_json = path.suffix == ".json"
-            damages = list(damaged_settings(path, entries, seed) if is_json else damaged_weights(path, weights, seed))
+            n = rewritten if resigned else entries if is_json else weights
+            damages = list((damaged_settings if is_json else damaged_weights)(path, n, seed))
             seen, slowest, taken = trial(folder, damages, resigned, console)
             counts = [str(seen[name]) for name in names]
             kept = "rewritten" if resigned else "kept"
             table.add_row(folder, path.name, kept, str(len(damages)), *counts, f"{slowest:.1f}", f"{taken:.2f}")
+            console.print(folder, path.name, kept, dict(seen), f"{slowest:.1f} s, {taken:.2f} GB")
             failed = failed or any(seen[name] for name in names[3 if resigned else 2 :]) or taken > GIGABYTES
     console.print(table)
     sys.exit(failed)
