@@ -151,6 +151,7 @@ def _load(folder: str, written: tuple[int, ...]) -> dict[str, Any]:
         if config.get("kind") != KIND:
             raise ValueError(f"it holds a {config.get('kind')!r}")
         check_format(config, FORMAT)
+        _check_types(config)
         _check_settings(config["diffusion"], shapes_of(weights_file))
         if config["settings_sha256"] != _digest(config):
             raise ValueError("its settings are not those that were exported: `settings_sha256` is of others")
@@ -173,6 +174,23 @@ def _digest(config: dict[str, Any]) -> str:
     return json_sha256(
         {name: one for name, one in config.items() if name not in ("settings_sha256", "explained_model")}
     )
+
+
+def _check_types(config: dict[str, Any]) -> None:
+    """Refuse entries of another type than `Learned.save` writes.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    types = {"tokenizer_sha256": str, "sampling": dict, "reading": dict, "diffusion": dict}
+    for name, kind in types.items():
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"`{name}` is {config.get(name)!r:.80}")
+    sampling = config["sampling"]
+    if set(sampling) != {"n_steps", "start"} or type(sampling["n_steps"]) is not int:
+        raise ValueError(f"`sampling` is {sampling!r:.80}")
+    if type(sampling["start"]) not in (int, float):
+        raise ValueError(f"`start` is {sampling['start']!r:.80}")
 
 
 def _check_settings(settings: dict[str, Any], shapes: Shapes) -> None:

@@ -120,6 +120,9 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "no hidden states": ("use_hidden", False, "`use_hidden` is False, and the saved weights have True"),
     "a layer more": ("layers", [0, 1, 2], "`layers` is 3, and the saved weights have 2"),
     "a layer that is none": ("layers", "01", "`layers` is '01'"),
+    "a start that is none": ("sampling", {"n_steps": 1, "start": {}}, "`start` is {}"),
+    "another sampling": ("sampling", {"n_steps": 1, "start": 1, "---": 0}, "`sampling` is {"),
+    "no reading": ("reading", None, "`reading` is None"),
     "another schedule": ("schedule", "linear", "`settings_sha256` is of others"),
 }
 
