@@ -113,7 +113,7 @@ VALUES = st.recursive(
 
 def damaged_settings(path: Path, n: int, seed: int) -> Iterator[Damage]:
     """The JSON file, an entry of it dropped, replaced or added; every fifth is no mapping or no JSON at all."""
-    whole, found = json.loads(path.read_text()), list[Damage]()
+    whole, found = json.loads(path.read_text(encoding="utf-8")), list[Damage]()
     places: list[tuple[str, ...]] = [(name,) for name in whole]
     places += [(name, key) for name, value in whole.items() if isinstance(value, dict) for key in value]
 
@@ -148,7 +148,7 @@ def resign(folder: Path) -> None:
         else:
             config["weights_sha256"] = file_sha256(folder / "model.safetensors")
             config["settings_sha256"] = settings_digest(config)
-        path.write_text(json.dumps(config))
+        path.write_text(json.dumps(config), encoding="utf-8")
     except ValueError:
         return  # no mapping any more: nothing to write into
 

@@ -20,6 +20,7 @@ from explainer.explained.passes import model_inputs
 from explainer.explained.pretrained import quiet
 from explainer.explained.weights import Shapes, check_sizes, read_json
 from explainer.explainers import LoraExplainer
+from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 
@@ -122,4 +123,4 @@ class ClassifierTraining(TrainingModule):
         config = read_json(folder / "config.json")
         settings, weights = read_json(folder / adapters.CONFIG), folder / adapters.WEIGHTS
         config[adapters.DIGEST] = adapters.digest_of_adapter(config, settings, weights)
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
