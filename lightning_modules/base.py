@@ -1,7 +1,7 @@
 """The base of every training: an optimizer, checkpoints without the frozen weights, and what the training gives."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -11,10 +11,18 @@ from transformers import get_linear_schedule_with_warmup
 from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel
 from explainer.explained.weights import Shapes, check_finite
+from lightning_modules.processes import gathered, process
+from lightning_modules.random_states import random_states, set_random_states
 
 
 class TrainingModule(pl.LightningModule):
-    """A LightningModule whose checkpoints hold the parameters that are trained, and nothing else.
+    """A LightningModule whose checkpoints hold what is trained, and all that a resumed run needs to be the same run.
+
+    On several devices each has a share of the texts of a batch. Losses and what is logged are means over the texts of
+    all shares, so that the run is the one of a single device.
+
+    Attributes:
+        best_by: the validation metric whose highest value makes `best.ckpt`.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -22,12 +30,16 @@ class TrainingModule(pl.LightningModule):
         warmup: share of the training during which the learning rate rises, before it falls linearly to 0.
     """
 
+    best_by: ClassVar[str | None] = None
+
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
             raise ValueError(f"`warmup` is a share of the training, from 0 to below 1, got {warmup}.")
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.strict_loading = False  # frozen weights are not in the file; `load_state_dict` checks the others
+        self._texts: list[int] = []
+        self._resumed: dict[str, Any] | None = None
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -71,8 +83,58 @@ class TrainingModule(pl.LightningModule):
         # Frozen parameters are not stored in checkpoints, so their absence is expected.
         return torch.nn.modules.module._IncompatibleKeys([], [])
 
+    def share(self, n: int) -> float:
+        """The factor that makes the mean over all processes of a mean over `n` texts the mean over all texts."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        counts = self.trainer.strategy.reduce(torch.tensor(float(n), device=self.device), reduce_op="sum")
+        return n * self.trainer.world_size / float(torch.as_tensor(counts))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._texts = batch.index
+        if self._resumed is not None:
+            # Here, and not earlier: callbacks and loaders draw random numbers when a run starts.
+            set_random_states(self._resumed, self.device)
+            self._resumed = None
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stop at a loss that is no number, before a step is made with it.
+
+        Raises:
+            ValueError: with the step and the texts of the batch.
+        """
+        if not loss.isfinite().all():
+            raise ValueError(
+                f"The loss is {float(loss.detach()):f} at step {self.global_step} (epoch {self.current_epoch}), on the "
+                f"training texts {_listed(self._texts)}. No step is made with it, and the checkpoints of the epochs "
+                "before are kept. Try a lower `learning_rate` or `--trainer.precision 32-true`; look at these texts."
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the module's class and the states of all processes' random generators.
+
+        Raises:
+            ValueError: when a trained weight is no number; the checkpoint is not written then.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and not parameter.isfinite().all():
+                raise ValueError(
+                    f"The trained weights {name!r} hold NaN or infinity at step {self.global_step}, after the texts "
+                    f"{_listed(self._texts)}. They are not saved, and the checkpoints of the epochs before are kept. "
+                    "Try a lower `learning_rate`, or `--trainer.gradient_clip_val 1.0`."
+                )
         checkpoint["amortex_module"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint["random_states"] = gathered(random_states(self.device))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        states, (rank, count) = checkpoint.get("random_states", ()), process()
+        self._resumed = states[rank] if len(states) == count else None
+
+
+def _listed(texts: list[int]) -> str:
+    """The numbers of at most ten texts."""
+    more = f" and {len(texts) - 10} more" if len(texts) > 10 else ""
+    return ", ".join(map(str, texts[:10])) + more
 
 
 def check_predicts_one(explained: ExplainedModel) -> None:

@@ -75,6 +75,8 @@ class BaselineTraining(TrainingModule):
         diffusion: further settings of `AttentionDiffusion` (width, depth, schedule, prediction ...).
     """
 
+    best_by = f"{TAG}/learned"
+
     def __init__(
         self,
         explained: str = "checkpoints/demo-classifier",
@@ -139,7 +141,16 @@ class BaselineTraining(TrainingModule):
         return Learned(self.average.eval(), digest, tokenizer, rpi_settings=self.hparams["reading"] or {}, **sampling)
 
     def setup(self, stage: str) -> None:
-        """Annotate the splits, once, and let the loaders give the annotated texts."""
+        """Annotate the splits, once, and let the loaders give the annotated texts.
+
+        Raises:
+            ValueError: when several devices are to train.
+        """
+        if stage == "fit" and self.trainer.world_size > 1:
+            raise ValueError(
+                "A baseline is trained on one device: its noise is drawn for a whole batch, and its losses are means "
+                "over the attention of a whole batch. Give `--trainer.devices 1`."
+            )
         self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
         data = data_of(self.trainer)
         for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
@@ -236,7 +247,7 @@ class BaselineTraining(TrainingModule):
         values["own_neutrality"] = neutrality(upper.readout, reference.readout)  # of the text's own attention
         for name, value in values.items():
             reduce = "max" if name in ("row_sum_error", "forbidden") else "mean"
-            self.log(f"validation/{name}", value, batch_size=len(batch), reduce_fx=reduce)
+            self.log(f"validation/{name}", value, batch_size=len(batch), reduce_fx=reduce, sync_dist=True)
         if batch_idx == 0:
             self._show(sample, reference, state)
 
@@ -262,11 +273,11 @@ class BaselineTraining(TrainingModule):
         """
         texts = list(self.annotations["validation"].texts[: self.hparams["n_texts"]])
         learned = rpi_faithfulness(self.explained, texts, self.rpi_settings, self.baseline)
-        self.log(f"{TAG}/learned", learned, prog_bar=True)
+        self.log(f"{TAG}/learned", learned, prog_bar=True, sync_dist=True)
         if not self.rivals:
             settings = {**self.rpi_settings, "formula": "gradient"}
             self.rivals = {name: rpi_faithfulness(self.explained, texts, settings, name) for name in RIVALS}
-        self.log_dict({f"{TAG}/{name}": value for name, value in self.rivals.items()})
+        self.log_dict({f"{TAG}/{name}": value for name, value in self.rivals.items()}, sync_dist=True)
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """Nothing: `explainer compare` compares, since the exported baseline is a setting of the method `rpi`."""
@@ -276,6 +287,7 @@ class BaselineTraining(TrainingModule):
         checkpoint["average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.average.load_state_dict(checkpoint["average"])
         self.diffusion.scale.copy_(checkpoint["average"]["scale"])
 

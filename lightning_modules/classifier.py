@@ -40,6 +40,8 @@ class ClassifierTraining(TrainingModule):
         warmup: share of the training during which the learning rate rises.
     """
 
+    best_by = "validation/accuracy"
+
     def __init__(
         self,
         base: str = "sentence-transformers/all-MiniLM-L6-v2",
@@ -97,8 +99,8 @@ class ClassifierTraining(TrainingModule):
         return torch.tensor([index[label] for label in examples.labels], device=self.device)
 
     def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(examples).float(), self._classes(examples))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples))
+        loss = F.cross_entropy(self(examples).float(), self._classes(examples)) * self.share(len(examples))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples), sync_dist=True)
         return loss
 
     def validation_step(self, examples: TextExamples, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin
 from unittest.mock import patch
 
@@ -149,7 +150,9 @@ def _train(arguments: list[str]) -> Any:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
     from lightning_modules.base import TrainingModule
+    from lightning_modules.callbacks.checkpoints import use_checkpoints
     from lightning_modules.callbacks.progress_lines import use_lines
+    from lightning_modules.checkpoint_files import read_checkpoint
     from lightning_modules.data.text import TextData
 
     class Command(LightningCLI):
@@ -161,9 +164,13 @@ def _train(arguments: list[str]) -> Any:
         def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
             use_lines(trainer)
+            use_checkpoints(trainer)
             return trainer
 
         def _parse_ckpt_path(self) -> None:
+            path = self.config[self.config.subcommand].get("ckpt_path")
+            if path and Path(path).is_file():
+                read_checkpoint(path)  # refuses a broken file by name
             given = self._model_arguments()
             super()._parse_ckpt_path()
             used = self._model_arguments()

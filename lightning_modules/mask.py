@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
 from explainer.explained import Attributions, ExplainedModel, Target, TokenBatch
@@ -60,6 +61,8 @@ class MaskTraining(TrainingModule):
         seed: of the choice of the other labels.
     """
 
+    best_by = "validation/faithfulness"
+
     def __init__(
         self,
         explained: str = "checkpoints/demo-classifier",
@@ -99,6 +102,8 @@ class MaskTraining(TrainingModule):
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
         self.faithfulness = ValidationFaithfulness(self.explained.task.link)
+        # Of each teacher: the mean over the texts on which the correlation is defined.
+        self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -142,10 +147,13 @@ class MaskTraining(TrainingModule):
         losses = self.losses(scores, batch, {name for name, weight in weights.items() if weight > 0})
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         agreement = self.teachers.agreement(scores.detach(), batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log_dict({f"train/{name}": value for name, value in losses.items()}, batch_size=len(batch))
-        self.log_dict({f"train/agreement_{name}": value for name, value in agreement.items()}, batch_size=len(batch))
-        return loss
+        share = self.share(len(batch))
+        values = losses | {f"agreement_{name}": value for name, value in agreement.items()}
+        self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log_dict(
+            {f"train/{name}": share * value for name, value in values.items()}, batch_size=len(batch), sync_dist=True
+        )
+        return share * loss
 
     def _weights_now(self) -> dict[str, float]:
         """The weight of every loss at this step.
@@ -182,20 +190,25 @@ class MaskTraining(TrainingModule):
         with torch.autocast(self.device.type, enabled=False):  # an exported explainer runs in full precision
             scores = [row.cpu() for row in batch.tokens.split(self(batch.tokens, batch.target))]
             self.faithfulness.update(self.explained, Attributions(batch.texts, batch.target.to("cpu"), scores))
-        for label, teacher in batch.teachers.items():
+        for metric, teacher in zip(self.spearman, batch.teachers.values(), strict=True):
             rows = zip(batch.texts, scores, batch.tokens.split(teacher), strict=True)
             values = [spearman(row[text.scorable], other.cpu()[text.scorable]) for text, row, other in rows]
-            self.log(f"validation/spearman_{label}", torch.stack(values).nanmean(), batch_size=len(batch))
+            metric.update(torch.stack(values).to(self.device))
 
     def on_validation_epoch_end(self) -> None:
-        for name, value in self.faithfulness.compute().items():
-            self.log(f"validation/{name}", value, prog_bar=name == "faithfulness")
+        values = self.faithfulness.compute()
+        for label, metric in zip(self.teachers.methods, self.spearman, strict=True):
+            values[f"spearman_{label}"] = metric.compute()
+            metric.reset()
+        for name, value in values.items():  # the same in all processes
+            self.log(f"validation/{name}", value, prog_bar=name == "faithfulness", sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["longest_text"] = self.explainer.longest_text
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.explainer.longest_text = checkpoint.get("longest_text")
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:

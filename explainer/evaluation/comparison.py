@@ -41,6 +41,14 @@ class MethodRow:
     def n(self) -> int:
         return len(self.forward_equivalents)
 
+    def add(self, other: "MethodRow") -> None:
+        """Add the measurements on further texts."""
+        for metric, values in other.values.items():
+            self.values.setdefault(metric, []).extend(values)
+        self.forward_equivalents += other.forward_equivalents
+        self.seconds += other.seconds
+        self.scores += other.scores
+
     def estimate(self, metric: str) -> Estimate:
         return bootstrap_mean(self.values[metric])
 
@@ -88,6 +96,12 @@ class Comparison:
         for label in self.methods:
             self.measure(label, explained, texts, target)
 
+    def add(self, rows: Mapping[str, MethodRow]) -> None:
+        """Add what another comparison of the same methods has measured on further texts."""
+        self._records = None
+        for label, row in rows.items():
+            self.rows[label].add(row)
+
     def measure(self, label: str, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> None:
         """Score the texts by one method and add the values.
 
@@ -108,8 +122,7 @@ class Comparison:
 
     def measured(self, label: str, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> bool:
         """Whether the cache holds all that `measure` would compute."""
-        paths = [self.cache.path(texts, **key) for key in self._keys(label, explained, target)]
-        return all(path is not None and path.exists() for path in paths)
+        return all(self.cache.holds(texts, **key) for key in self._keys(label, explained, target))
 
     def _keys(self, label: str, explained: ExplainedModel, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
         """The cache keys of a method's scores, and of the values of the metrics."""

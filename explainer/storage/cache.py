@@ -2,7 +2,8 @@
 
 A file's name is the hash of everything that its content depends on: the explained model's fingerprint, its task, the
 encoded texts, the method's settings, the library versions, and the source of the packages that compute. Any change
-gives a new file name, so entries are never stale.
+gives a new file name, so entries are never stale. A file holds a digest of its tensors: what a damaged file held is
+computed again.
 """
 
 import functools
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel
@@ -60,15 +62,56 @@ class Cache:
     def __call__(
         self, texts: Sequence[EncodedText], compute: Callable[[], dict[str, Tensor]], **key: Any
     ) -> dict[str, Tensor]:
-        """The content of these texts and this key; `compute` gives it where it is not on disk."""
+        """The content of these texts and this key; `compute` gives it where no whole file is on disk.
+
+        Raises:
+            OSError: when the file cannot be written.
+        """
         path = self.path(texts, **key)
         if path is None:
             return compute()
-        if not path.exists():
-            tensors = compute()
-            with replacing(path) as name:
-                save_file(tensors, name)
-        return load_file(path)
+        stored = _read(path)
+        return _write(path, compute()) if stored is None else stored
+
+    def fill(self, texts: Sequence[EncodedText], compute: Callable[[], dict[str, Tensor]], **key: Any) -> None:
+        """Compute the content of these texts and this key where no whole file is on disk."""
+        self(texts, compute, **key)
+
+    def holds(self, texts: Sequence[EncodedText], **key: Any) -> bool:
+        """Whether the content of these texts and this key is on disk."""
+        path = self.path(texts, **key)
+        return path is not None and _read(path) is not None
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file; None where there is no file, or one that is not what was written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        tensors = load(content)
+        digest = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    return tensors if digest == _digest(tensors) else None
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they will be read from the file."""
+    content = save(tensors, {"sha256": _digest(tensors)})  # `save_file` to a full disk raises no OSError
+    try:
+        with replacing(path) as name:
+            Path(name).write_bytes(content)
+    except OSError as error:
+        hint = " (AMORTEX_CACHE names another folder)" if cache_folder() in path.parents else ""
+        raise OSError(error.errno, f"{error.strerror}{hint}", str(path)) from error
+    return load(content)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Of names, types, shapes and values."""
+    return hashlib.sha256(save(tensors)).hexdigest()
 
 
 def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 
 from explainer.attributor import Attributor
@@ -57,11 +58,13 @@ class MethodFaithfulness(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         attributor = attributor_of(pl_module)
         assert attributor is not None
+        self._measured_at = -1
+        if not trainer.is_global_zero:
+            return
         examples = data_of(trainer).first("validation", self.n_texts)
         self.attributor = attributor
         self.texts = attributor.explained.encode(examples.texts, examples.text_pairs)
         self.target = attributor.explained.predicted(self.texts)
-        self._measured_at = -1
         self.fixed = Comparison(self.methods, keep=self.n_shown)
         with evaluating(pl_module):
             self.fixed.update(attributor.explained, self.texts, self.target)
@@ -76,8 +79,8 @@ class MethodFaithfulness(pl.Callback):
             self._measure(trainer, pl_module)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log one point of every line at this step, unless the step has its points already."""
-        if self._measured_at == trainer.global_step:
+        """Log one point of every line at this step, in the first process, unless the step has its points already."""
+        if self._measured_at == trainer.global_step or not trainer.is_global_zero:
             return
         self._measured_at = trainer.global_step
         method = self.attributor.method
@@ -110,11 +113,14 @@ class MethodFaithfulness(pl.Callback):
 
 @contextmanager
 def evaluating(module: pl.LightningModule) -> Iterator[None]:
-    """Full precision and no dropout inside the block; afterwards every part of the module is in its former mode."""
+    """Full precision and no dropout inside the block; every part of the module is in its former mode afterwards.
+
+    Random generators are in their former states, too: a method that draws from them does not change the training.
+    """
     modes: dict[nn.Module, bool] = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.autocast(module.device.type, enabled=False):
+        with isolate_rng(), torch.autocast(module.device.type, enabled=False):
             yield
     finally:
         for part, mode in modes.items():

@@ -15,6 +15,7 @@ from explainer.explainers.losses import SoftTarget, soft_target, standardized
 from explainer.explainers.side import states_of
 from explainer.rendering.progress import track
 from explainer.typing import RaggedScores, Scores
+from lightning_modules.processes import shown
 
 States = Float[Tensor, "tokens layers hidden"]
 
@@ -24,6 +25,7 @@ class AnnotatedBatch:
     """The texts of one training step, right-padded, and everything that the step reads of them.
 
     Attributes:
+        index: each text's place in its split.
         texts: the same texts, one by one.
         tokens: the texts as the models read them.
         target: the label that each text is explained for.
@@ -32,6 +34,7 @@ class AnnotatedBatch:
         states: (batch, seq, layers + 1, hidden) states of the explained model, where they are kept.
     """
 
+    index: list[int]
     texts: Sequence[EncodedText]
     tokens: TokenBatch
     target: Target
@@ -81,6 +84,7 @@ class Annotations:
         """The annotated texts of these places in the split."""
         texts, target = [self.texts[i] for i in index], self.target[index]
         return AnnotatedBatch(
+            index=index,
             texts=texts,
             tokens=self.explained.collate(texts),
             target=target,
@@ -110,7 +114,7 @@ def mixed_targets(readout: Readout, share: float, seed: int) -> Target:
 def kept_states(explained: ExplainedModel, texts: Sequence[EncodedText]) -> list[States]:
     """The states that a side explainer reads of each text, in half precision, on the CPU."""
     kept = [torch.empty(0)] * len(texts)
-    for chunk in track(explained.batches(texts), "states"):
+    for chunk in track(explained.batches(texts), shown("states")):
         batch = explained.collate([texts[i] for i in chunk])
         states = torch.stack(states_of(explained, batch)[1], dim=2).half().cpu()
         for i, padded in zip(chunk, states, strict=True):

@@ -28,6 +28,7 @@ from explainer.methods.subset_regression import SubsetEffects
 from explainer.rendering.progress import track
 from explainer.storage.cache import Cache, cache_folder
 from explainer.typing import TokenMask
+from lightning_modules.processes import own_first, shown
 
 CHUNK = 128
 """Texts per file."""
@@ -78,14 +79,15 @@ class AttentionStore:
         self._link: Link = explained.task.link
         cache = Cache.of(explained, folder or cache_folder(), kind="attention", layers=list(layers))
         key = {"n_variants": n_variants, "seed": seed}
-        self._files: list[Any] = []
-        for start in track(range(0, len(texts), CHUNK), "attention"):
+        starts = range(0, len(texts), CHUNK)
+        files: dict[int, Any] = {}
+        for start in track(own_first(starts), shown("attention")):
             part = texts[start : start + CHUNK]
             path = cache.path(part, **key)
             assert path is not None
-            if not path.exists():
-                cache(part, partial(_collected, explained, part, layers, n_variants, seed), **key)
-            self._files.append(safe_open(path, "pt"))
+            cache.fill(part, partial(_collected, explained, part, layers, n_variants, seed), **key)
+            files[start] = safe_open(path, "pt")
+        self._files = [files[start] for start in starts]
 
     def __call__(self, index: Sequence[int], variant: int) -> ReferenceAttention:
         """One variant of some texts, on the CPU."""

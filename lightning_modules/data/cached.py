@@ -1,6 +1,7 @@
 """Predictions, teachers' scores and subset effects of a split, computed once and kept on disk.
 
-An interrupted computation resumes after the last finished file of `CHUNK` texts.
+An interrupted computation resumes after the last finished file of `CHUNK` texts. The processes of a run on several
+devices share the work by the same files.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from explainer.methods import AbstractMethod
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.rendering.progress import track
 from explainer.storage.cache import Cache, cache_folder, listed, numbered
+from lightning_modules.processes import own_first, shown
 
 CHUNK = 512
 """Texts per file."""
@@ -40,7 +42,7 @@ def cached_scores(
     """
 
     def compute(part: slice) -> list[Tensor]:
-        return list(method.attribute(explained, texts[part], target[part], progress=label).scores)
+        return list(method.attribute(explained, texts[part], target[part], progress=shown(label)).scores)
 
     return _in_chunks(explained, texts, target, method.settings, compute, label)
 
@@ -68,12 +70,13 @@ def _in_chunks(
     description: str,
 ) -> list[Tensor]:
     """One tensor per text; those of a chunk come from its file, or from `compute` where there is none yet."""
-    cache, values = Cache.of(explained, cache_folder()), list[Tensor]()
-    for start in track(range(0, len(texts), CHUNK), description):
+    cache, values = Cache.of(explained, cache_folder()), dict[int, list[Tensor]]()
+    starts = range(0, len(texts), CHUNK)
+    for start in track(own_first(starts), shown(description)):
         part = slice(start, start + CHUNK)
         key = {"settings": settings, "target": None if target is None else target[part].key}
-        values += listed(cache(texts[part], partial(_numbered, compute, part), **key))
-    return values
+        values[start] = listed(cache(texts[part], partial(_numbered, compute, part), **key))
+    return [value for start in starts for value in values[start]]
 
 
 def _numbered(compute: Callable[[slice], list[Tensor]], part: slice) -> dict[str, Tensor]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from explainer.data.catalog import CATALOG, SPLITS, load
 from explainer.data.files import load_files
@@ -53,7 +54,8 @@ class TextData(pl.LightningDataModule):
         text_pair: column of the second text in `files`, if there is one.
         label: column of the label in `files`, if there is one. Only the training of a classifier reads it.
         limit: at most so many texts of a split, such as {train: 1000}; always the same ones.
-        batch_size: texts per batch.
+        batch_size: texts per batch; on several devices each trains on a share of every batch, so that a run is the same
+            on any number of them.
         shuffle_seed: of the order of the training texts. (`seed` is the name of a module's own argument.)
     """
 
@@ -141,9 +143,11 @@ class TextData(pl.LightningDataModule):
         examples = self.examples(split)
         lengths = [len(text) + len(pair or "") for text, pair in zip(examples.texts, examples.text_pairs, strict=True)]
         batch_size, seed = self.hparams["batch_size"], self.hparams["shuffle_seed"]
-        sampler = LengthBuckets(lengths, batch_size, shuffle=shuffle, seed=seed)
-        # The sampler gives one list of indices per batch, so that a batch is one look-up in the table.
-        return DataLoader(_Batches(self, split), sampler=sampler, batch_size=None)
+        processes = {} if self.trainer is None else (self.trainer.distributed_sampler_kwargs or {})
+        sampler = LengthBuckets(lengths, batch_size, shuffle=shuffle, seed=seed, divide=split == "train", **processes)
+        # The sampler gives one list of indices per batch, so that a batch is one look-up in the table. A loader without
+        # a generator of its own draws from torch's each epoch; a resumed run would then go on with other numbers.
+        return DataLoader(_Batches(self, split), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 def data_of(trainer: pl.Trainer) -> TextData:
@@ -168,35 +172,70 @@ class _Batches(torch.utils.data.Dataset[Any]):
         return self._data.batch(self._split, index)
 
 
-class LengthBuckets(Sampler[list[int]]):
+class LengthBuckets(DistributedSampler[list[int]]):
     """Batches of texts of similar length, as lists of indices.
 
     In each epoch the texts are shuffled, every `window` batches of them sorted by length and cut into batches, and the
     batches shuffled. Without shuffling the order is that of the data, sorted within the same windows.
+
+    Several processes get the same number of batches and a part of each (`divide`), as training must have it; or whole
+    batches in turn, so that each text comes once. Lightning would repeat texts to make the shares equal.
+
+    Args:
+        divide: every batch is divided among the processes. In a batch of fewer texts than processes some come twice.
+        num_replicas: how many processes there are.
+        rank: the number of this one.
+
+    Raises:
+        ValueError: when there are fewer texts than processes.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, *, shuffle: bool, seed: int = 0, window: int = 50) -> None:
+    def __init__(
+        self,
+        lengths: list[int],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        window: int = 50,
+        divide: bool = False,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(cast("torch.utils.data.Dataset[Any]", lengths), num_replicas, rank, shuffle, seed)
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        self._lengths, self._batch_size, self._shuffle = lengths, batch_size, shuffle
-        self._seed, self._window, self._epoch = seed, window, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, so that a resumed run continues in its own order."""
-        self._epoch = epoch
+        if 0 < len(lengths) < num_replicas or (divide and batch_size < num_replicas):
+            raise ValueError(
+                f"{len(lengths)} texts in batches of `batch_size` {batch_size} are too few for {num_replicas} devices: "
+                "give fewer `--trainer.devices`."
+            )
+        most = len(lengths) if divide else max(len(lengths) // num_replicas, 1)  # no process is left without a batch
+        self._lengths, self._batch_size, self._window = lengths, min(batch_size, max(most, 1)), window
+        self._divide = divide
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self._batch_size)
+        batches = -(-len(self._lengths) // self._batch_size)
+        return batches if self._divide else len(range(self.rank, batches, self.num_replicas))
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        batches = self._batches()
+        if not self._divide:
+            yield from batches[self.rank :: self.num_replicas]
+            return
+        for batch in batches:
+            yield batch[self.rank :: self.num_replicas] or [batch[self.rank % len(batch)]]
+
+    def _batches(self) -> list[list[int]]:
+        """The batches of all processes."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         n, size = len(self._lengths), self._batch_size
-        order = torch.randperm(n, generator=generator).tolist() if self._shuffle else list(range(n))
+        order = torch.randperm(n, generator=generator).tolist() if self.shuffle else list(range(n))
         span = size * self._window
         batches = []
         for start in range(0, n, span):
             bucket = sorted(order[start : start + span], key=lambda i: self._lengths[i])
             batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
-        if self._shuffle:
+        if self.shuffle:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-        yield from batches
+        return batches

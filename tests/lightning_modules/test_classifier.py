@@ -25,7 +25,7 @@ def test_exported_adapter_predicts_what_the_checkpoint_predicts(
         "init_args": {"base": classifier, "labels": ["bad", "fair", "good"], "rank": 2, "learning_rate": 0.01},
     }
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
-    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all("lora_" in name or "classifier" in name for name in saved)
     main(["export", "--ckpt", str(checkpoint), "--output", str(tmp_path / "out")])

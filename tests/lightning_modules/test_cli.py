@@ -51,7 +51,7 @@ def test_every_configuration_trains_tests_and_exports(
 ) -> None:
     config = write(shrunk(path, classifier, files, tmp_path), tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 2
     main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
     main(["export", "--ckpt", str(checkpoint), "--output", str(tmp_path / "out")])
@@ -67,7 +67,7 @@ def test_test_writes_one_row_a_method_with_intervals(
     ]
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
     records = json.loads((tmp_path / "out" / "comparison.json").read_text())
     names = ["random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig", "explainer"]
@@ -85,7 +85,7 @@ def test_validate_runs(precision: str, configuration: dict[str, Any], tmp_path: 
     configuration["trainer"]["precision"] = precision
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    main(["validate", "--config", config, "--ckpt_path", str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))])
+    main(["validate", "--config", config, "--ckpt_path", str(tmp_path / "run" / "checkpoints" / "last.ckpt")])
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_files_take_the_place_of_a_name(configuration: dict[str, Any], files: di
     configuration["data"] = {"name": "movie_reviews/rotten_tomatoes", "batch_size": 8}
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config, "--data.name", "null", "--data.files", json.dumps(files)])
-    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["datamodule_hyper_parameters"]["files"] == files
 
 
 def test_hyper_parameters_that_a_checkpoint_replaces_are_told(configuration: dict[str, Any], tmp_path: Path) -> None:
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    checkpoint = str(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")))
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
     with pytest.warns(UserWarning, match="replace those given: learning_rate"):
         main(["validate", "--config", config, "--ckpt_path", checkpoint, "--model.init_args.learning_rate", "0.5"])
 

@@ -29,7 +29,7 @@ class StopAfterSecondEpoch(Callback):
 
 
 def checkpoint(tmp_path: Path) -> Path:
-    return next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    return tmp_path / "run" / "checkpoints" / "last.ckpt"
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -79,8 +79,9 @@ def test_a_checkpoint_loads_with_weights_only_and_holds_no_frozen_weight(
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[str, Any], tmp_path: Path) -> None:
-    """Same batches, same learning rates, same optimizer state: equal to the bit."""
+    """Same batches, same learning rates, same optimizer state, same dropout: equal to the bit."""
     configuration["trainer"]["max_epochs"] = 4
+    configuration["model"]["init_args"]["explainer_settings"] = {"rank": 2, "dropout": 0.3}
     whole = write(configuration, tmp_path / "whole.yaml")
     main(["fit", "--config", whole])
     expected = torch.load(checkpoint(tmp_path), weights_only=True)

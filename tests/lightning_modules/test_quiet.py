@@ -82,10 +82,6 @@ def test_a_run_and_its_test_print_none_of_them(
             "init_args": {"methods": {"random": {}}, "output": str(tmp_path / "comparison")},
         },
         {"class_path": "pytorch_lightning.callbacks.LearningRateMonitor"},
-        {
-            "class_path": "pytorch_lightning.callbacks.ModelCheckpoint",
-            "init_args": {"monitor": "validation/faithfulness", "mode": "max", "filename": "best"},
-        },
     ]
     for switch in ("enable_progress_bar", "enable_model_summary"):
         configuration["trainer"][switch] = True

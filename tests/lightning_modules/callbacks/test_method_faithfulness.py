@@ -87,12 +87,12 @@ def test_methods_are_scored_once(
 def test_the_training_is_what_it_is_without_the_callback(configuration: dict[str, Any], tmp_path: Path) -> None:
     configuration["model"]["init_args"]["explainer_settings"] = {"rank": 2, "dropout": 0.3}
     train(configuration, tmp_path, every_n_steps=1)
-    watched = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    watched = tmp_path / "run" / "checkpoints" / "last.ckpt"
     state = torch.load(watched, weights_only=True)["state_dict"]
     watched.unlink()
     configuration["trainer"].pop("callbacks")
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
-    alone = torch.load(next((tmp_path / "run" / "checkpoints").glob("*.ckpt")), weights_only=True)["state_dict"]
+    alone = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(state[name], alone[name]) for name in alone)
 
 

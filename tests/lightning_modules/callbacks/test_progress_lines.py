@@ -63,7 +63,7 @@ def test_a_test_says_how_far_it_is(
 ) -> None:
     config = write(configuration, tmp_path / "config.yaml")
     main(["fit", "--config", config])
-    checkpoint = next((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     options = ["--trainer.enable_progress_bar", "true", "--data.batch_size", "4"]
     main(["test", "--config", config, "--ckpt_path", str(checkpoint), *options])
