@@ -31,7 +31,7 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return super().load_checkpoint(path) if "://" in str(path) else read_checkpoint(path)
+        return super().load_checkpoint(path) if "://" in str(path) else _read(path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -41,13 +41,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is broken, or no checkpoint.
     """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many types, by the place of the damage
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"The checkpoint {str(path)!r} is broken, or no checkpoint: {reason}") from error
+    checkpoint = _read(path)
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{str(path)!r} is no checkpoint: it has no `state_dict`.")
     return checkpoint
+
+
+def _read(path: str | Path) -> Any:
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many types, by the place of the damage
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"The checkpoint {str(path)!r} is broken, or no checkpoint: {reason}") from error

@@ -51,6 +51,7 @@ class MethodComparison(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         everyone = gathered(self._batches)
+        folder = Path(self.output or trainer.log_dir or trainer.default_root_dir)  # all processes ask for `log_dir`
         if not trainer.is_global_zero:
             return
         comparison = self._new()
@@ -58,7 +59,6 @@ class MethodComparison(pl.Callback):
             for rows in filter(None, batches):
                 comparison.add(rows)
         Console().print(table.terminal(comparison))
-        folder = Path(self.output or trainer.log_dir or trainer.default_root_dir)
         table.write(comparison, folder)
         if isinstance(trainer.logger, TensorBoardLogger):
             board = trainer.logger.experiment
