@@ -18,7 +18,9 @@ def batch_of(teachers: dict[str, torch.Tensor]) -> AnnotatedBatch:
     """Two texts of five tokens, all of them scorable."""
     ids: torch.Tensor = torch.ones(2, 5, dtype=torch.long)
     texts = explained("bert").encode(TEXTS[:2])
-    return AnnotatedBatch([0, 1], texts, TokenBatch(ids, ids, ids.bool()), Target.of([0, 0]), torch.zeros(2, 1, 3), teachers)
+    return AnnotatedBatch(
+        [0, 1], texts, TokenBatch(ids, ids, ids.bool()), Target.of([0, 0]), torch.zeros(2, 1, 3), teachers
+    )
 
 
 def test_the_mean_weighs_standardized_teachers() -> None:
