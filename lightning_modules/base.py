@@ -150,6 +150,19 @@ def check_predicts_one(explained: ExplainedModel) -> None:
         )
 
 
+def check_precision(trainer: pl.Trainer) -> None:
+    """Refuse a training whose weights and inputs are not in single precision.
+
+    Raises:
+        ValueError: with the precisions that work.
+    """
+    if trainer.precision in ("16-true", "bf16-true", "64-true"):
+        raise ValueError(
+            f"`--trainer.precision {trainer.precision}` would convert the explained model, and change its predictions: "
+            "use 32-true, or bf16-mixed (16-mixed), which trains in half precision and keeps the weights."
+        )
+
+
 def attributor_of(module: pl.LightningModule) -> Attributor | None:
     """The attributor that a module trains; None where it trains something else."""
     return module.attributor if isinstance(module, TrainingModule) else None

@@ -23,7 +23,7 @@ from explainer.methods.rpi.figure import attention_figure
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.storage.provenance import digest_of
 from explainer.typing import Scores
-from lightning_modules.base import TrainingModule, check_predicts_one
+from lightning_modules.base import TrainingModule, check_precision, check_predicts_one
 from lightning_modules.data.attention import (
     AttentionStore,
     ReferenceAnnotations,
@@ -34,6 +34,7 @@ from lightning_modules.data.attention import (
 from lightning_modules.data.cached import cached_effects
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.sampling import RIVALS, neutrality, rpi_faithfulness, sample_checks
+from lightning_modules.schedule import check_weight
 
 TAG = "validation_faithfulness"
 
@@ -105,8 +106,10 @@ class BaselineTraining(TrainingModule):
         if n_variants < 1 or not 0 <= decay < 1:
             raise ValueError(f"`n_variants` must be at least 1 and `decay` in [0, 1), got {n_variants} and {decay}.")
         self.weights = {"denoising": denoising, "neutrality": neutrality, "additivity": additivity}
-        if min(self.weights.values()) < 0 or not any(self.weights.values()):
-            raise ValueError(f"The losses' weights must be at least 0 and not all 0, got {self.weights}.")
+        for name, weight in self.weights.items():
+            check_weight(name, weight)
+        if not any(self.weights.values()):
+            raise ValueError(f"The losses' weights must not all be 0, got {self.weights}.")
         self.explained = ExplainedModel.from_pretrained(explained)
         check_predicts_one(self.explained)
         if objective == "class" and self.explained.task.link == "identity":
@@ -144,8 +147,9 @@ class BaselineTraining(TrainingModule):
         """Annotate the splits, once, and let the loaders give the annotated texts.
 
         Raises:
-            ValueError: when several devices are to train.
+            ValueError: when several devices are to train, or in half or double precision.
         """
+        check_precision(self.trainer)
         if stage == "fit" and self.trainer.world_size > 1:
             raise ValueError(
                 "A baseline is trained on one device: its noise is drawn for a whole batch, and its losses are means "

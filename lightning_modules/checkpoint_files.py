@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -53,5 +54,6 @@ def _read(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many types, by the place of the damage
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # Of bytes that are no checkpoint torch says that they load without `weights_only`, which would run their code.
+        reason = type(error).__name__ if isinstance(error, UnpicklingError) else str(error).partition("\n")[0]
         raise ValueError(f"The checkpoint {str(path)!r} is broken, or no checkpoint: {reason}") from error

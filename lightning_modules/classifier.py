@@ -56,6 +56,8 @@ class ClassifierTraining(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
+        if len(set(labels)) < max(len(labels), 2):
+            raise ValueError(f"`labels` must name at least two classes, each once, got {labels}.")
         model, tokenizer, fresh = load_base(base, labels, torch.float32)
         settle_padding(model, tokenizer)
         self.text = text_encoder(model, tokenizer, cast(nn.Embedding, model.get_input_embeddings()))

@@ -19,7 +19,7 @@ from explainer.explainers.masking import blend
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
-from lightning_modules.base import TrainingModule, check_predicts_one
+from lightning_modules.base import TrainingModule, check_precision, check_predicts_one
 from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept_states, mixed_targets
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
@@ -116,7 +116,12 @@ class MaskTraining(TrainingModule):
         return Attributor(self.explained, Amortized(self.explainer))
 
     def setup(self, stage: str) -> None:
-        """Annotate the splits, once, and let the loaders give the annotated texts."""
+        """Annotate the splits, once, and let the loaders give the annotated texts.
+
+        Raises:
+            ValueError: when the run is in half or double precision.
+        """
+        check_precision(self.trainer)
         self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
         data = data_of(self.trainer)
         for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
@@ -227,5 +232,7 @@ def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight)
             "`destroyed` needs the target's probability, and `explained` predicts a value (a regression): set its "
             "weight to 0; `kept` works."
         )
+    if not 0 <= other_class <= 1:
+        raise ValueError(f"`other_class` is a share of the texts, from 0 to 1, got {other_class}.")
     if other_class and len(explained.labels) < 2:
         raise ValueError("`other_class` needs a second label, and `explained` has one output: set it to 0.")

@@ -1,5 +1,6 @@
 """A loss weight over the course of training: a constant, or a piecewise linear line."""
 
+import math
 from collections.abc import Sequence
 
 Weight = float | Sequence[Sequence[float]]
@@ -27,12 +28,12 @@ def weight_at(weight: Weight, progress: float) -> float:
 
 
 def check_weight(name: str, weight: Weight) -> None:
-    """Raises `ValueError` when the weight is negative, or its points are not in the order of progress."""
+    """Raises `ValueError` when a weight is no number from 0 up, or its points are not in the order of progress."""
     points = [[0.0, weight]] if isinstance(weight, int | float) else weight
     if not points or any(len(point) != 2 for point in points):
         raise ValueError(f"`{name}` must be a number or a list of [progress, weight] points, got {weight!r}.")
     progress = [point[0] for point in points]
-    if progress != sorted(progress) or progress[0] < 0 or progress[-1] > 1:
+    if progress != sorted(progress) or not all(0 <= one <= 1 for one in progress):
         raise ValueError(f"`{name}` must have progress rising within [0, 1], got {progress}.")
-    if any(point[1] < 0 for point in points):
-        raise ValueError(f"`{name}` must not be negative, got {weight!r}.")
+    if not all(0 <= point[1] < math.inf for point in points):
+        raise ValueError(f"`{name}` must be finite and not negative, got {weight!r}.")

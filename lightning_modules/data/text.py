@@ -108,11 +108,13 @@ class TextData(pl.LightningDataModule):
         """Some texts of a split (all by default) as one batch.
 
         Raises:
-            ValueError: when there is no such split.
+            ValueError: when there is no such split, or nothing in it.
         """
         if split not in self.splits:
             raise ValueError(f"There is no {split} split; there is {', '.join(self.splits)}. Name it in `files`.")
         data = self.splits[split]
+        if len(data) == 0:
+            raise ValueError(f"The {split} split has no texts.")
         index = list(range(len(data))) if index is None else index
         columns, absent = data[index], [None] * len(index)
         return TextExamples(index, columns["text"], columns.get("text_pair", absent), columns.get("label", absent))

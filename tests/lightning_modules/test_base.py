@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from explainer.explained import ExplainedModel
-from lightning_modules.base import TrainingModule, attributor_of, check_predicts_one
+from lightning_modules.base import TrainingModule, attributor_of, check_precision, check_predicts_one
 from tests.families import TASKS, explained
 
 
@@ -50,3 +50,11 @@ def test_a_model_without_one_prediction_is_refused() -> None:
     several: ExplainedModel = explained("bert", labels=3, problem_type="regression")
     with pytest.raises(ValueError, match="`explained` predicts 3 values"):
         check_predicts_one(several)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_precisions_that_convert_the_explained_model_are_refused(precision: str) -> None:
+    for works in ("32-true", "bf16-mixed"):
+        check_precision(pl.Trainer(accelerator="cpu", precision=works, logger=False, enable_checkpointing=False))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"`--trainer.precision {precision}` would convert the explained model"):
+        check_precision(pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False))  # type: ignore[arg-type]

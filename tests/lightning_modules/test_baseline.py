@@ -189,9 +189,10 @@ def test_the_average_moves_slower_than_the_weights(classifier: str, monkeypatch:
 def test_wrong_arguments_are_named(arguments: dict[str, Any], classifier: str) -> None:
     with pytest.raises(ValueError, match="`n_variants` must be at least 1 and `decay` in"):
         BaselineTraining(classifier, **arguments)
-    with pytest.raises(ValueError, match="weights must be at least 0 and not all 0"):
-        BaselineTraining(classifier, neutrality=-1.0)
-    with pytest.raises(ValueError, match="weights must be at least 0 and not all 0"):
+    for weight in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="`neutrality` must be finite and not negative"):
+            BaselineTraining(classifier, neutrality=weight)
+    with pytest.raises(ValueError, match="weights must not all be 0"):
         BaselineTraining(classifier, denoising=0.0, neutrality=0.0)
     with pytest.raises(ValueError, match="`objective` must be"):
         BaselineTraining(classifier, objective="both")  # type: ignore[arg-type]

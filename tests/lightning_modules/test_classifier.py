@@ -62,6 +62,12 @@ def test_an_exported_adapter_that_has_changed_is_refused(tmp_path: Path) -> None
         ExplainedModel.from_pretrained(tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("labels", [[], ["a"], ["a", "b", "a"]])
+def test_labels_are_of_two_classes_or_more(labels: list[str], classifier: str) -> None:
+    with pytest.raises(ValueError, match="`labels` must name at least two classes, each once"):
+        ClassifierTraining(classifier, labels)
+
+
 def test_labels_may_be_numbers_or_names(classifier: str) -> None:
     module = ClassifierTraining(classifier, labels=["bad", "fair", "good"], rank=2)
     texts: list[str] = ["a"] * 3

@@ -239,7 +239,9 @@ def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict
         ({"teacher_weights": {"attn_lrp": 1.0}}, "`teacher_weights` must have one weight for each of"),
         ({"teacher_weights": {"sig": 0.0}}, "`teacher_weights` must be positive"),
         ({"matching": [[0.5, 1], [0, 1]]}, "`matching` must have progress rising"),
-        ({"sparse": -1.0}, "`sparse` must not be negative"),
+        ({"sparse": -1.0}, "`sparse` must be finite and not negative"),
+        ({"other_class": 1.5}, "`other_class` is a share of the texts"),
+        ({"other_class": float("nan")}, "`other_class` is a share of the texts"),
         ({"warmup": 1.5}, "`warmup` is a share"),
     ],
 )

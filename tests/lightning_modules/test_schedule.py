@@ -24,6 +24,9 @@ def test_points_are_joined_by_lines_and_jumps(progress: float, expected: float) 
     ("weight", "message"),
     [
         (-1.0, "negative"),
+        (float("nan"), "finite"),
+        ([[0.0, float("inf")]], "finite"),
+        ([[float("nan"), 1]], "rising"),
         ([], "list of"),
         ([[0.0]], "list of"),
         ([[0.5, 1], [0.2, 1]], "rising"),

@@ -1,5 +1,7 @@
 """The cache: computed once, never stale, whole or not at all."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from explainer.explained import EncodedText
@@ -59,6 +62,76 @@ def test_a_failed_computation_leaves_nothing(tmp_path: Path) -> None:
     model = explained("bert")
     with pytest.raises(RuntimeError, match="out of memory"):
         Cache.of(model, tmp_path)(model.encode(TEXTS), broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:100],
+    "empty": lambda content: b"",
+    "other": lambda content: b"no tensors",
+    "first bit": lambda content: flip(content, 0),
+    "last bit": lambda content: flip(content, len(content) - 1),
+    "without its digest": lambda content: save(load(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_computed_again(damage: Callable[[bytes], bytes], work: Work, tmp_path: Path) -> None:
+    model = explained("bert")
+    texts, cache = model.encode(TEXTS), Cache.of(model, tmp_path)
+    cache(texts, work)
+    path = cache.path(texts)
+    assert path is not None
+    whole = path.read_bytes()
+    assert cache.holds(texts)
+    path.write_bytes(damage(whole))
+    assert not cache.holds(texts)
+    for _ in range(2):
+        stored = listed(cache(texts, work))
+        assert all(torch.equal(a, b) for a, b in zip(stored, work.results, strict=True))
+    assert work.done == 2
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("bit", range(0, 5000, 97))
+def test_no_bit_can_change_unnoticed(bit: int, work: Work, tmp_path: Path) -> None:
+    cache, texts = Cache.of(explained("bert"), tmp_path), explained("bert").encode(TEXTS)
+    cache(texts, work)
+    path = cache.path(texts)
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+    stored = cache(texts, work)
+    assert all(torch.equal(a, b) for a, b in zip(listed(stored), work.results, strict=True))
+    assert stored["seconds"] == 0.5
+
+
+def test_a_file_that_another_process_writes_meanwhile_is_no_obstacle(tmp_path: Path) -> None:
+    """Both find nothing, compute and write; both get what they computed."""
+    model = explained("bert")
+    texts, cache = model.encode(TEXTS), Cache.of(model, tmp_path)
+
+    def other() -> dict[str, Tensor]:
+        return {"x": cache(texts, lambda: {"x": torch.arange(3)})["x"].clone()}
+
+    assert torch.equal(cache(texts, other)["x"], torch.arange(3))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("AMORTEX_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "fsync", full)
+    cache, texts = Cache.of(explained("bert"), tmp_path), explained("bert").encode(TEXTS)
+    with pytest.raises(OSError, match=r"No space left on device \(AMORTEX_CACHE names another folder\): .*safetensors"):
+        cache(texts, work)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,6 +26,49 @@ def test_every_text_comes_once_in_batches_of_the_size(lengths: list[int], size: 
     assert batches == list(sampler)
 
 
+@given(
+    st.lists(st.integers(1, 200), min_size=4, max_size=90),
+    st.integers(4, 9),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_processes_share_the_batches_of_one(lengths: list[int], size: int, processes: int, shuffle: bool) -> None:
+    """In training each batch is divided; otherwise whole batches are dealt out, and every text comes once."""
+
+    def of(rank: int, count: int, divide: bool) -> list[list[int]]:
+        sampler = LengthBuckets(lengths, size, shuffle=shuffle, divide=divide, num_replicas=count, rank=rank)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        return batches
+
+    divided = [of(rank, processes, True) for rank in range(processes)]
+    for whole, *parts in zip(of(0, 1, True), *divided, strict=True):
+        assert all(parts)
+        assert set().union(*parts) == set(whole)
+        assert sum(map(len, parts)) == max(len(whole), processes)
+    dealt = [of(rank, processes, False) for rank in range(processes)]
+    assert all(dealt)
+    assert sorted(i for batches in dealt for batch in batches for i in batch) == list(range(len(lengths)))
+    if len(lengths) >= size * processes:
+        assert [dealt[i % processes][i // processes] for i in range(sum(map(len, dealt)))] == of(0, 1, False)
+
+
+def test_more_processes_than_texts_are_refused() -> None:
+    for options in ({"divide": True}, {"divide": False}):
+        with pytest.raises(ValueError, match=r"2 texts in batches .* too few for 3 devices"):
+            LengthBuckets([1, 1], 8, shuffle=False, num_replicas=3, **options)
+    with pytest.raises(ValueError, match="`batch_size` 2 are too few for 3 devices"):
+        LengthBuckets([1] * 9, 2, shuffle=False, num_replicas=3, divide=True)
+
+
+def test_a_split_without_texts_is_named(files: dict[str, str], tmp_path: Path) -> None:
+    data = TextData(files=files)
+    data.setup()
+    data.splits["train"] = data.splits["train"].select([])
+    with pytest.raises(ValueError, match="The train split has no texts"):
+        data.train_dataloader()
+
+
 def test_epochs_differ_and_batches_hold_similar_lengths() -> None:
     lengths = [i % 50 for i in range(500)]
     sampler = LengthBuckets(lengths, 10, shuffle=True)
