@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,9 @@ def wait(child: int, seconds: float | None = None) -> int | None:
         if found:
             return os.waitstatus_to_exitcode(status)
         if until is not None and time.monotonic() >= until:
-            os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was killed before it had a group
+                os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return None
         time.sleep(0.002)

@@ -182,8 +182,9 @@ def _train(arguments: list[str]) -> Any:
         def _model_arguments(self) -> dict[str, Any]:
             return dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
 
-    # Lightning warns of arguments that its caller hands over: here they are the process's own.
-    with patch.object(sys, "argv", ["explainer", *arguments]):
+    # Lightning warns of arguments that its caller hands over: here they are the process's own. The program stays the same:
+    # Lightning runs it again for each further process of a run on several devices.
+    with patch.object(sys, "argv", [sys.argv[0], *arguments]):
         return Command(
             TrainingModule,
             TextData,

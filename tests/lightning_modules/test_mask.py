@@ -85,14 +85,12 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[
     whole = write(configuration, tmp_path / "whole.yaml")
     main(["fit", "--config", whole])
     expected = torch.load(checkpoint(tmp_path), weights_only=True)
-    checkpoint(tmp_path).unlink()
     stop = ["--trainer.callbacks", "[{class_path: tests.lightning_modules.test_mask.StopAfterSecondEpoch}]"]
     main(["fit", "--config", whole, *stop])
-    half = checkpoint(tmp_path)
+    half = tmp_path / "run" / "checkpoints" / "last-v1.ckpt"  # the folder has a whole run already
     assert torch.load(half, weights_only=True)["epoch"] == 1
     main(["fit", "--config", whole, "--ckpt_path", str(half)])
-    half.unlink()
-    resumed = torch.load(checkpoint(tmp_path), weights_only=True)
+    resumed = torch.load(half, weights_only=True)
     assert resumed["global_step"] == expected["global_step"]
     for name, tensor in expected["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
