@@ -182,8 +182,8 @@ def _train(arguments: list[str]) -> Any:
         def _model_arguments(self) -> dict[str, Any]:
             return dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
 
-    # Lightning warns of arguments that its caller hands over: here they are the process's own. The program stays the same:
-    # Lightning runs it again for each further process of a run on several devices.
+    # Lightning warns of arguments that its caller hands over: here they are the process's own. The program stays the
+    # same, because Lightning runs it again for each further process of a run on several devices.
     with patch.object(sys, "argv", [sys.argv[0], *arguments]):
         return Command(
             TrainingModule,
