@@ -3,10 +3,12 @@
 import functools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from safetensors import SafetensorError
@@ -138,6 +140,30 @@ def test_mistakes_end_in_one_line_and_code_2(arguments: list[str], capsys: pytes
         main(arguments)
     assert stopped.value.code == 2
     assert arguments[-1] in capsys.readouterr().err or "nowhere.ckpt" in arguments
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_a_broken_checkpoint_is_named(
+    command: str, configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 the rest is not there")
+    with pytest.raises(SystemExit) as stopped:
+        config = write(configuration, tmp_path / "config.yaml")
+        main([command, "--config", config, "--ckpt_path", str(tmp_path / "cut.ckpt")])
+    assert stopped.value.code == 2
+    assert f"The checkpoint '{tmp_path / 'cut.ckpt'}' is broken" in capsys.readouterr().err
+
+
+def test_further_processes_run_the_same_program(
+    configuration: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning starts the second process of a run on two devices by `sys.argv`."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr(sys, "argv", ["/a/folder/explainer", "other"])
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: seen.append(list(sys.argv)))
+    arguments = ["fit", "--config", write(configuration, tmp_path / "config.yaml")]
+    main(arguments)
+    assert seen == [["/a/folder/explainer", *arguments]]
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
