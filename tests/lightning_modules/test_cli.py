@@ -147,8 +147,8 @@ def test_a_broken_checkpoint_is_named(
     command: str, configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cut.ckpt").write_bytes(b"PK\x03\x04 the rest is not there")
+    config = write(configuration, tmp_path / "config.yaml")
     with pytest.raises(SystemExit) as stopped:
-        config = write(configuration, tmp_path / "config.yaml")
         main([command, "--config", config, "--ckpt_path", str(tmp_path / "cut.ckpt")])
     assert stopped.value.code == 2
     assert f"The checkpoint '{tmp_path / 'cut.ckpt'}' is broken" in capsys.readouterr().err
