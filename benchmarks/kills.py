@@ -98,9 +98,15 @@ def make_model(folder: Path) -> str:
     ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
     PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=40, **SPECIALS).save_pretrained(folder)
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+    sizes: dict[str, Any] = {
+        "num_labels": 3,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "intermediate_size": 32,
+    }
     torch.manual_seed(0)
-    config = BertConfig(**sizes, vocab_size=len(vocabulary), max_position_embeddings=40, num_labels=3)
+    config = BertConfig(**sizes, vocab_size=len(vocabulary), max_position_embeddings=40)
     BertForSequenceClassification(config).save_pretrained(folder)
     return str(folder)
 

@@ -198,11 +198,13 @@ class MaskTraining(TrainingModule):
         for metric, teacher in zip(self.spearman, batch.teachers.values(), strict=True):
             rows = zip(batch.texts, scores, batch.tokens.split(teacher), strict=True)
             values = [spearman(row[text.scorable], other.cpu()[text.scorable]) for text, row, other in rows]
+            assert isinstance(metric, MeanMetric)
             metric.update(torch.stack(values).to(self.device))
 
     def on_validation_epoch_end(self) -> None:
         values = self.faithfulness.compute()
         for label, metric in zip(self.teachers.methods, self.spearman, strict=True):
+            assert isinstance(metric, MeanMetric)
             values[f"spearman_{label}"] = metric.compute()
             metric.reset()
         for name, value in values.items():  # the same in all processes
