@@ -66,6 +66,18 @@ def test_differences_are_paired_and_to_the_best_other_method(comparison: Compari
     assert difference.n == 4
 
 
+def test_rows_of_others_are_added(comparison: Comparison) -> None:
+    methods = {"random": Random(), "sig": SIG(), "ours": LeaveOneOut()}
+    whole = Comparison(methods, ours="ours", keep=4)
+    for part in (TEXTS[:3], TEXTS[3:]):
+        whole.add(measured(explained("bert"), Comparison(methods, keep=4), part).rows)
+    for label, row in comparison.rows.items():
+        for metric, values in row.values.items():
+            assert whole.rows[label].values[metric] == pytest.approx(values, abs=1e-6)
+        assert whole.rows[label].forward_equivalents == row.forward_equivalents
+        assert len(whole.rows[label].scores) == whole.rows[label].n == 4
+
+
 def test_cost_is_in_forward_passes(comparison: Comparison) -> None:
     tokens = [text.n_scorable for text in explained("bert").encode(TEXTS)]
     records = {record["method"]: record for record in comparison.records()}

@@ -44,6 +44,19 @@ def test_stored_attention_is_the_model_s_on_the_replaced_text(family: str, tmp_p
             assert not stored.valid[row, :, :, n:].any()
 
 
+def test_a_damaged_file_is_collected_again(tmp_path: Path) -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    whole = AttentionStore(model, texts, [1], 2, folder=tmp_path)([0, 3], 1)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    for damaged in (content[:200], content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        again = AttentionStore(model, texts, [1], 2, folder=tmp_path)([0, 3], 1)
+        assert torch.equal(again.logs, whole.logs)
+        assert path.read_bytes() == content
+
+
 def test_a_batch_reads_the_attention_of_its_own_texts(tmp_path: Path) -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
