@@ -110,6 +110,8 @@ TOKENIZERS = {
     "gemma": "gemma",
     "t5": "t5",
 }
+# Families whose tokenizer puts special tokens around a text, so that an empty text is one.
+WITH_SPECIALS = [name for name in FAMILIES if TOKENIZERS.get(name) not in ("gpt2", "qwen2")]
 EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix products know no float64
 
 

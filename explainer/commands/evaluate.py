@@ -1,6 +1,5 @@
 """`explainer evaluate`: the faithfulness of attributions from a file."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,14 @@ from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.progress import Progress
+<<<<<<< HEAD
 from explainer.storage.atomic import write_text
 
 CHUNK = 256
 """The number of texts that are measured at once."""
+=======
+from explainer.storage.strict_json import dumps
+>>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
 
 
 def evaluate(
@@ -71,20 +74,16 @@ def evaluate(
                 values[metric] += per_text.tolist()
             progress.advance(len(texts))
     report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
+<<<<<<< HEAD
     write_text(output, json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
+=======
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(dumps(report, indent=2) + "\n")
+>>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
         estimate = f"{numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}"
         print(f"{metric:28s} {estimate}  ({numbers['operator']})", file=sys.stderr)
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for NaN, which JSON does not have: the metric is not defined on that text."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if value != value else value
 
 
 def _summary(metric: str, values: list[float], operator: Operator | None) -> dict[str, Any]:

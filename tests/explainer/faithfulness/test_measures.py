@@ -30,7 +30,7 @@ from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import MeanOverTexts
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability, taken_out
 from tests.explainer.tools import double, fresh
-from tests.families import FAMILIES, TASKS, TEXTS, explained
+from tests.families import FAMILIES, TASKS, TEXTS, WITH_SPECIALS, explained
 
 OPERATORS = get_args(Operator)
 WHOLE = torch.tensor([0.8, 0.5])
@@ -277,7 +277,7 @@ def test_the_area_changes_sign_with_the_scores(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", WITH_SPECIALS)
 def test_a_text_without_scorable_tokens_is_0_everywhere_and_has_no_normalised_aopc(family: str, task: str) -> None:
     model = explained(family, **TASKS[task])
     given = attributions_of(model, [""], [0])
