@@ -116,11 +116,12 @@ def _with_words(text: EncodedText, *words: Sequence[str]) -> EncodedText:
     starts = [list(accumulate((len(word) + 1 for word in part), initial=0)) for part in words]
     sources = (text.text, text.text_pair or "")
 
-    def number_of(segment: int, offset: tuple[int, int]) -> int:
-        start, end = visible_span(sources[segment], *offset)
+    def number_of(segment: int, start: int, end: int) -> int:
+        start, end = visible_span(sources[segment], start, end)
         # A byte-level tokenizer may count the space before a word to its first token, or make it a token of its own.
         place = end - 1 if sources[segment][start:end].strip() else end
         return bisect_right(starts[segment], place) - 1
 
     places = zip(text.words, text.segments, text.offsets, strict=True)
-    return replace(text, words=tuple(-1 if word < 0 else number_of(*where) for word, *where in places))
+    numbers = [-1 if word < 0 else number_of(segment, *offset) for word, segment, offset in places]
+    return replace(text, words=tuple(numbers))

@@ -131,7 +131,7 @@ class AbstractBatchMethod(AbstractMethod):
         for chunk in chunks:
             batch = explained.collate([texts[i] for i in chunk])
             readout, score = self.predict_and_attribute(explained, batch)
-            readout.check_finite(lambda row, chunk=chunk: f"`texts[{chunk[row]}]` ({texts[chunk[row]].text[:80]!r})")
+            readout.check_finite(partial(_name, texts, chunk))
             wanted = [target[chunk].to(explained.device).resolved(readout) for target in targets]
             for mine, target in zip(scores, wanted, strict=True):
                 for i, row in zip(chunk, batch.split(score(target)), strict=True):
@@ -183,6 +183,11 @@ class AbstractTextMethod(AbstractMethod):
 def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: str | None) -> Any:
     """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
     return track(explained.batches(texts), progress)
+
+
+def _name(texts: Sequence[EncodedText], chunk: Sequence[int], row: int) -> str:
+    """The name, in an error, of the text in a row of the batch."""
+    return f"`texts[{chunk[row]}]` ({texts[chunk[row]].text[:80]!r})"
 
 
 def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:

@@ -34,18 +34,19 @@ class DeepLift(AbstractBatchMethod):
         _refuse_experts(explained)
         forward = CaptumForward(explained)
         embeddings = forward.embeddings(batch)
-        reference = forward.without(batch, embeddings)
+        absent = forward.without(batch, embeddings)
         # One batch, texts in the first half and their references in the second, as the rules expect.
-        pair = torch.cat([embeddings, reference]).requires_grad_()
+        pair = torch.cat([embeddings, absent]).requires_grad_()
         with torch.enable_grad(), deep_lift_rules(explained.model):
             readout = explained(batch.repeat(2), edit=lambda own: pair.to(own.dtype))
             objective = readout.objective(target.repeat(2))
             (multipliers,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
-        parts = (embeddings - reference).double() * multipliers[: len(batch)].double()
+        parts = (embeddings - absent).double() * multipliers[: len(batch)].double()
         logits = readout.logits.detach().abs()
         largest = torch.where(logits.isinf(), 0.0, logits).amax(dim=(1, 2)).view(2, -1).amax(dim=0)
         rounding = 16 * torch.finfo(explained.model.dtype).eps * largest
-        _check_sum(parts, *objective.detach().chunk(2), rounding)
+        text, reference = objective.detach().chunk(2)
+        _check_sum(parts, text, reference, rounding)
         return scorable_only(parts.sum(dim=-1), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:
