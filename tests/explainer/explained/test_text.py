@@ -82,7 +82,7 @@ def test_a_typed_unknown_token_is_scored() -> None:
     assert explained("bert").encode(["the [UNK] film"])[0].n_scorable == 3
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "llama", "qwen2"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama", "qwen2", "t5"])
 def test_pairs_know_their_segments(family: str) -> None:
     model = explained(family)
     text = model.encode(["the film"], ["was good fun"])[0]
