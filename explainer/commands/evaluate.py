@@ -17,14 +17,11 @@ from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.progress import Progress
-<<<<<<< HEAD
 from explainer.storage.atomic import write_text
+from explainer.storage.strict_json import dumps
 
 CHUNK = 256
 """The number of texts that are measured at once."""
-=======
-from explainer.storage.strict_json import dumps
->>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
 
 
 def evaluate(
@@ -74,12 +71,7 @@ def evaluate(
                 values[metric] += per_text.tolist()
             progress.advance(len(texts))
     report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
-<<<<<<< HEAD
-    write_text(output, json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
-=======
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(dumps(report, indent=2) + "\n")
->>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
+    write_text(output, dumps(report, indent=2) + "\n")
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
         estimate = f"{numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}"

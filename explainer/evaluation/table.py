@@ -12,14 +12,11 @@ from rich.table import Table
 from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.faithfulness.measures import HIGHER_IS_BETTER, summary_metrics
 from explainer.faithfulness.perturbation import Operator
-<<<<<<< HEAD
 from explainer.storage.atomic import replacing, write_text
+from explainer.storage.strict_json import dumps
 
 FILES = ("comparison.json", "comparison.md", "comparison.csv")
 """The files that `write` writes."""
-=======
-from explainer.storage.strict_json import dumps
->>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
 
 _SHORT = {
     "comprehensiveness": "comp@20",
@@ -97,16 +94,9 @@ def markdown(comparison: Comparison) -> str:
 
 def write(comparison: Comparison, folder: Path) -> None:
     """comparison.json (means and intervals), comparison.md, and comparison.csv (the values of every text)."""
-<<<<<<< HEAD
-    write_text(folder / "comparison.json", json.dumps(comparison.records(), indent=2) + "\n")
+    write_text(folder / "comparison.json", dumps(comparison.records(), indent=2) + "\n")
     write_text(folder / "comparison.md", markdown(comparison))
     with replacing(folder / "comparison.csv") as name, open(name, "w", newline="", encoding="utf-8") as file:
-=======
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(dumps(comparison.records(), indent=2) + "\n")
-    (folder / "comparison.md").write_text(markdown(comparison))
-    with (folder / "comparison.csv").open("w", newline="") as file:
->>>>>>> 74b3372 (half precision measured; docs; tests with real tokenizers)
         writer = csv.writer(file)
         writer.writerow(["method", "text", *comparison.columns])
         for label, row in comparison.rows.items():
