@@ -125,9 +125,9 @@ def test_a_text_at_the_limit_goes_through_the_model(family: str) -> None:
 
 
 def test_roberta_s_positions_start_after_the_padding_index() -> None:
-    words = tokenizer("encoder")
+    words = tokenizer("roberta")
     words.model_max_length = 10**30
-    assert ExplainedModel(fresh("roberta").model, words).text.max_tokens == 48 - 1
+    assert ExplainedModel(fresh("roberta").model, words).text.max_tokens == 48 - (words.pad_token_id + 1)
 
 
 def test_no_limit_anywhere_is_none() -> None:
