@@ -47,15 +47,32 @@ def answer(logits: np.ndarray, link: str) -> tuple[str, np.ndarray]:
 
 
 def words(text: str, encoding: Encoding, scores: np.ndarray) -> list[tuple[str, float]]:
-    """The text's words in order, each with the sum of its tokens' scores."""
-    tokens_of: dict[int, list[int]] = {}
-    for i, (word, special) in enumerate(zip(encoding.word_ids, encoding.special_tokens_mask, strict=True)):
-        if word is not None and not special:
-            tokens_of.setdefault(word, []).append(i)
-    return [
-        (text[encoding.offsets[tokens[0]][0] : encoding.offsets[tokens[-1]][1]], float(scores[tokens].sum()))
-        for tokens in tokens_of.values()
-    ]
+    """The text's words in order, each with the sum of its tokens' scores.
+
+    A word begins where the tokenizer begins one, and after white space: some tokenizers (Llama, Gemma) number none.
+    """
+    spans: list[tuple[int, int]] = []
+    sums: list[float] = []
+    before, waiting = None, 0.0  # the score of white space goes to the word after it
+    for i, ((start, end), special) in enumerate(zip(encoding.offsets, encoding.special_tokens_mask, strict=True)):
+        if special:
+            continue
+        visible = text[start:end].strip()
+        if not visible:
+            waiting += float(scores[i])
+            continue
+        start = text.index(visible, start)
+        last = spans[-1][1] if spans else 0
+        gap = text[last:start]
+        if not spans or (start >= last and (encoding.word_ids[i] != before or gap != "".join(gap.split()))):
+            spans.append((start, start))
+            sums.append(0.0)
+        spans[-1] = spans[-1][0], max(spans[-1][1], start + len(visible))
+        sums[-1] += waiting + float(scores[i])
+        before, waiting = encoding.word_ids[i], 0.0
+    if spans:
+        sums[-1] += waiting
+    return [(text[start:end], score) for (start, end), score in zip(spans, sums, strict=True)]
 
 
 if __name__ == "__main__":

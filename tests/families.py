@@ -1,4 +1,4 @@
-"""Tiny random classifiers of every model family, with tokenizers of their own: all built here, nothing loaded."""
+"""Tiny random classifiers of every model family, with tokenizers of their class: all built here, nothing loaded."""
 
 from collections.abc import Callable
 from functools import cache
@@ -26,39 +26,35 @@ from transformers import (
 )
 
 from explainer.explained import ExplainedModel
+from tests.real_tokenizers import WORDS as WORDS
+from tests.real_tokenizers import real_tokenizer
 
-WORDS = "the a film movie plot was is good bad great awful not very really fun dull and but of it this one so nothing"
 PIECES = ["##s", "##ly", "##ing", "##ful", ".", ",", "!", *[chr(c) for c in range(97, 123)]]
 PIECES += [f"##{chr(c)}" for c in range(97, 123)]
 
 
 def tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    """`encoder`: [CLS] text [SEP] pair [SEP], pad and mask; `decoder`: <s> text, no mask; `t5`: text </s>."""
-    specials = {
-        "encoder": {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-        | {"mask_token": "[MASK]"},
-        "decoder": {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
-        "t5": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
-    }[kind]
+    """`encoder`: WordPiece, [CLS] text [SEP] pair [SEP]; `decoder`: Llama's; or a kind of `tests.real_tokenizers`."""
+    if kind != "encoder":
+        return real_tokenizer("llama" if kind == "decoder" else kind)
+    specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    specials |= {"mask_token": "[MASK]"}
     vocabulary = {token: i for i, token in enumerate([*specials.values(), *WORDS.split(), *PIECES])}
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token=specials["unk_token"]))
-    backend.normalizer = normalizers.Lowercase()
+    backend.normalizer = normalizers.BertNormalizer(strip_accents=False)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    template = {
-        "encoder": ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"),
-        "decoder": ("<s> $A", "<s> $A $B:1"),
-        "t5": ("$A </s>", "$A $B:1 </s>"),
-    }[kind]
     used = [(token, vocabulary[token]) for token in specials.values()]
-    backend.post_processor = processors.TemplateProcessing(single=template[0], pair=template[1], special_tokens=used)
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if kind == "encoder" else [])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=used
+    )
+    names = ["input_ids", "attention_mask", "token_type_ids"]
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=40, model_input_names=names, padding_side="right", **specials
     )
 
 
 _WIDE = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
-_DECODER = {**_WIDE, "num_key_value_heads": 1, "max_position_embeddings": 40, "eos_token_id": 2, "bos_token_id": 1}
+_DECODER = {**_WIDE, "num_key_value_heads": 1, "max_position_embeddings": 40}
 
 FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
     "bert": ("encoder", lambda **k: BertConfig(**_WIDE, max_position_embeddings=40, **k)),
@@ -105,6 +101,17 @@ FAMILIES: dict[str, tuple[str, Callable[..., object]]] = {
 }
 
 
+# The families whose tokenizer is of transformers' own class; the others have the WordPiece of an encoder.
+TOKENIZERS = {
+    "roberta": "roberta",
+    "gpt2": "gpt2",
+    **dict.fromkeys(("llama", "mistral", "mixtral"), "llama"),
+    **dict.fromkeys(("qwen2", "qwen3", "qwen3_moe"), "qwen2"),
+    "gemma": "gemma",
+    "t5": "t5",
+}
+# Families whose tokenizer puts special tokens around a text, so that an empty text is one.
+WITH_SPECIALS = [name for name in FAMILIES if TOKENIZERS.get(name) not in ("gpt2", "qwen2")]
 EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix products know no float64
 
 
@@ -112,11 +119,12 @@ EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix 
 def explained(family: str, labels: int = 3, problem_type: str | None = None) -> ExplainedModel:
     """A tiny random classifier; shared between tests, which is itself a test that nothing changes it."""
     kind, config = FAMILIES[family]
-    words = tokenizer(kind)
+    words = tokenizer(TOKENIZERS.get(family, kind))
     ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "num_labels": labels}
     ids |= {} if problem_type is None else {"problem_type": problem_type}
+    ids |= {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id}
     if kind == "t5":
-        ids |= {"eos_token_id": words.eos_token_id, "decoder_start_token_id": words.pad_token_id}
+        ids |= {"decoder_start_token_id": words.pad_token_id}
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config(**ids))
     with torch.no_grad():  # random heads are tiny: make the predictions differ

@@ -11,6 +11,7 @@ from itertools import accumulate, repeat
 from typing import Any, Literal, NamedTuple
 
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.scored_text import visible_span
 
 InputKind = Literal["one", "list", "stream"]
 
@@ -111,12 +112,16 @@ def encode(
 
 
 def _with_words(text: EncodedText, *words: Sequence[str]) -> EncodedText:
-    """The text with each token numbered by the given word that its last character lies in."""
+    """The text with each token numbered by the given word that its last visible character lies in."""
     starts = [list(accumulate((len(word) + 1 for word in part), initial=0)) for part in words]
+    sources = (text.text, text.text_pair or "")
+
+    def number_of(segment: int, start: int, end: int) -> int:
+        start, end = visible_span(sources[segment], start, end)
+        # A byte-level tokenizer may count the space before a word to its first token, or make it a token of its own.
+        place = end - 1 if sources[segment][start:end].strip() else end
+        return bisect_right(starts[segment], place) - 1
+
     places = zip(text.words, text.segments, text.offsets, strict=True)
-    # Not by the first character: a byte-level tokenizer may count the space before a word to its first token.
-    numbers = [
-        -1 if word < 0 else bisect_right(starts[segment], max(start, end - 1)) - 1
-        for word, segment, (start, end) in places
-    ]
+    numbers = [-1 if word < 0 else number_of(segment, *offset) for word, segment, offset in places]
     return replace(text, words=tuple(numbers))

@@ -1,6 +1,5 @@
 """`explainer evaluate`: the faithfulness of attributions from a file."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.progress import Progress
 from explainer.storage.atomic import write_text
+from explainer.storage.strict_json import dumps
 
 CHUNK = 256
 """The number of texts that are measured at once."""
@@ -71,20 +71,11 @@ def evaluate(
                 values[metric] += per_text.tolist()
             progress.advance(len(texts))
     report = {metric: _summary(metric, values[metric], operator) for metric in wanted}
-    write_text(output, json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n")
+    write_text(output, dumps(report, indent=2) + "\n")
     for metric, numbers in report.items():
         low, high = numbers["ci95"]
         estimate = f"{numbers['mean']:+.4f}  [{low:+.4f}, {high:+.4f}]  n = {numbers['n']}"
         print(f"{metric:28s} {estimate}  ({numbers['operator']})", file=sys.stderr)
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for NaN, which JSON does not have: the metric is not defined on that text."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if value != value else value
 
 
 def _summary(metric: str, values: list[float], operator: Operator | None) -> dict[str, Any]:

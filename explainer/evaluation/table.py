@@ -1,7 +1,6 @@
 """The table of a comparison: its head and cells, in the terminal, in Markdown, and as files."""
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.faithfulness.measures import HIGHER_IS_BETTER, summary_metrics
 from explainer.faithfulness.perturbation import Operator
 from explainer.storage.atomic import replacing, write_text
+from explainer.storage.strict_json import dumps
 
 FILES = ("comparison.json", "comparison.md", "comparison.csv")
 """The files that `write` writes."""
@@ -94,7 +94,7 @@ def markdown(comparison: Comparison) -> str:
 
 def write(comparison: Comparison, folder: Path) -> None:
     """comparison.json (means and intervals), comparison.md, and comparison.csv (the values of every text)."""
-    write_text(folder / "comparison.json", json.dumps(comparison.records(), indent=2) + "\n")
+    write_text(folder / "comparison.json", dumps(comparison.records(), indent=2) + "\n")
     write_text(folder / "comparison.md", markdown(comparison))
     with replacing(folder / "comparison.csv") as name, open(name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -110,14 +110,19 @@ def _configs(model: nn.Module) -> list[Any]:
 
 
 def _finite(mask: Callable[..., Tensor | None]) -> Callable[..., Tensor | None]:
-    """An eager mask whose lowest number is finite in float32, the precision of eager softmax.
+    """An eager mask whose lowest number stays finite when scores are added and in float32, the precision of softmax.
 
-    The lowest number of float64 is infinite in float32, and a query without any key would then be NaN.
+    The lowest number of float64 is infinite in float32. That of float16 becomes infinite where a score below -16 is
+    added, so half of it is taken; its exponential is 0 all the same. A query without any key would then be NaN.
     """
 
     def finite(*args: Any, **kwargs: Any) -> Tensor | None:
         values = mask(*args, **kwargs)
-        return None if values is None else values.clamp(min=torch.finfo(torch.float32).min)
+        if values is None:
+            return None
+        lowest = torch.finfo(values.dtype).min
+        halved = torch.finfo(values.dtype).bits < 32
+        return values.clamp(min=lowest / 2 if halved else max(lowest, torch.finfo(torch.float32).min))
 
     return finite
 

@@ -18,7 +18,7 @@ class Attributions:
         scores: one tensor (tokens,) per text, on the CPU; higher = more evidence for the target.
 
     Raises:
-        ValueError: when the three do not fit together.
+        ValueError: when the three do not fit together, or a scorable token's score is NaN or infinite.
     """
 
     texts: Sequence[EncodedText]
@@ -34,6 +34,12 @@ class Attributions:
         for i, (text, score) in enumerate(zip(self.texts, self.scores, strict=True)):
             if len(score) != len(text):
                 raise ValueError(f"`scores[{i}]` has {len(score)} entries, the text has {len(text)} tokens.")
+            if not bool(score[text.scorable].isfinite().all()):
+                raise ValueError(
+                    f"`scores[{i}]` (of {text.text[:80]!r}) holds NaN or infinity: the weights are not finite, "
+                    "or a gradient is too large for its precision. Check the weights, or load the model with "
+                    "`dtype=torch.float32`."
+                )
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -64,7 +64,7 @@ class EncodedText:
 
     `scorable` marks the tokens that get a score: not special, not padding.
     `offsets` are `(start, end)` characters of `text` (of `text_pair` where `segments` is 1);
-    `words` numbers the whitespace- or punctuation-separated word a token belongs to, -1 for specials.
+    `words` numbers the word a token belongs to (`explainer.scored_text.word_numbers`), -1 for specials.
     `units` numbers the stretch of text that is scored as one; without it every scorable token is a unit of its own.
     """
 

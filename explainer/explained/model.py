@@ -338,7 +338,11 @@ class ExplainedModel(AbstractExplained):
         return [self.embedding] if decoder is self.embedding else [self.embedding, decoder]
 
     def predict(self, sequences: Sequence[Tokens]) -> Readout:
-        """The answer to any number of token sequences, on the CPU, in their order."""
+        """The answer to any number of token sequences, on the CPU, in their order.
+
+        Raises:
+            ValueError: when a logit is NaN or infinite, naming the sequence.
+        """
         if not len(sequences):
             return Readout(torch.empty(0, 1, len(self.labels)), self.task.link)
         chunks = [(places, readout.logits) for places, readout in self._chunks(sequences)]
@@ -352,6 +356,9 @@ class ExplainedModel(AbstractExplained):
 
         Args:
             target: one row per sequence, without stand-ins (`Target.resolved`).
+
+        Raises:
+            ValueError: when a logit is NaN or infinite, naming the sequence.
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, 1), self.task.link).of(Target.of([]))
@@ -389,8 +396,12 @@ class ExplainedModel(AbstractExplained):
         for chunk in self.batches(unique):
             batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
             readout = self(batch.to(self.device), edit=_zeroing([unique[i] for i in chunk], self.device)).to("cpu")
+            readout.check_finite(lambda row, chunk=chunk: self._shown(places[chunk[row]][0], unique[chunk[row]]))
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]
             yield [place for i in chunk for place in places[i]], readout[rows]
+
+    def _shown(self, place: int, tokens: Tokens) -> str:
+        return f"`sequences[{place}]` ({self.tokenizer.decode(tokens.input_ids)[:80]!r})"
 
     def _nothing(self, tokens: Tokens) -> Tokens:
         ids = torch.tensor([self.baseline_token_id])

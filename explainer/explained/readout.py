@@ -6,7 +6,7 @@ sum of the chosen logits or, by the target's `score`, of their log-probabilities
 foil, the same number of the foil is subtracted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,12 @@ Score = Literal["logit", "log_prob", "log_odds"]
 
 Choices = Int64[Tensor, "batch questions"]
 PerText = Float[Tensor, " batch"]
+
+
+def precise(numbers: Tensor) -> Tensor:
+    """The numbers in float32 at least; what a model of half precision gives is not rounded a second time."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
 
 PREDICTED = -1
 """In place of a choice: the one that the model predicts."""
@@ -166,6 +172,25 @@ class Readout:
 
     def to(self, device: torch.device | str) -> "Readout":
         return Readout(self.logits.to(device), self.link)
+
+    def check_finite(self, name_of: Callable[[int], str]) -> None:
+        """Refuse logits that are no numbers.
+
+        Args:
+            name_of: the name, in the error, of the text of a row.
+
+        Raises:
+            ValueError: when a logit is NaN or positively infinite, or a question has no finite one.
+        """
+        logits = self.logits.detach()
+        broken = logits.isnan().any(dim=-1) | ~logits.amax(dim=-1).isfinite()
+        if bool(broken.any()):
+            row = int(broken.any(dim=1).nonzero()[0])
+            raise ValueError(
+                f"The model's logits of {name_of(row)} are {logits[row, broken[row]][0].tolist()}: its weights are not "
+                "finite, or an activation is too large for its precision. Check the weights, or load it with "
+                "`dtype=torch.float32` (or bfloat16)."
+            )
 
     def value(self, target: Target) -> PerText:
         """The sum of the chosen logits."""

@@ -4,11 +4,13 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, Tokens
+from explainer.scored_text import word_numbers
 
 
 class TextEncoder:
@@ -74,15 +76,29 @@ class TextEncoder:
         input_ids = torch.tensor(encoding["input_ids"])
         special = torch.tensor(encoding["special_tokens_mask"]).bool() | torch.isin(input_ids, self.special_ids)
         types = encoding.get("token_type_ids")
+        offsets = tuple((int(start), int(end)) for start, end in encoding["offset_mapping"])
+        segments = tuple(1 if segment == 1 else 0 for segment in encoding.sequence_ids(0))
         return EncodedText(
             text=text,
             text_pair=pair,
             tokens=Tokens(input_ids, None if types is None else torch.tensor(types)),
             scorable=~special,
-            offsets=tuple((int(start), int(end)) for start, end in encoding["offset_mapping"]),
-            words=tuple(-1 if word is None else word for word in encoding.word_ids(0)),
-            segments=tuple(1 if segment == 1 else 0 for segment in encoding.sequence_ids(0)),
+            offsets=offsets,
+            words=word_numbers(
+                [text] if pair is None else [text, pair],
+                segments,
+                offsets,
+                (~special).tolist(),
+                encoding.word_ids(0),
+                splits_unspaced=self._splits_unspaced,
+            ),
+            segments=segments,
         )
+
+    @cached_property
+    def _splits_unspaced(self) -> bool:
+        """Whether the tokenizer makes several words of Chinese, which is written without spaces."""
+        return len(set(self._tokenize("我喜", None, truncation=False).word_ids(0)) - {None}) > 1
 
     @property
     def _cut_end(self) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from explainer.explained.attention import check_one_per_layer
 from explainer.explained.batch import TokenBatch
 from explainer.explained.model import ExplainedModel
-from explainer.explained.readout import Readout
+from explainer.explained.readout import Readout, precise
 from explainer.typing import Embeddings
 
 
@@ -89,14 +89,14 @@ class LayerAttention:
 
     @property
     def attention(self) -> Float[Tensor, "layers batch heads seq seq"]:
-        """The attention of the last pass that read it; right-padded.
+        """The attention of the last pass that read it, in float32 at least; right-padded.
 
         Raises:
             ValueError: when one of the blocks has none.
         """
         recorded = [self._recorded[place] for place in sorted(self._recorded)]
         check_one_per_layer(self._model, self._n_layers, [weights.shape for weights in recorded])
-        return torch.stack(recorded)
+        return precise(torch.stack(recorded))
 
 
 def layer_index(explained: ExplainedModel, layer: int) -> int:

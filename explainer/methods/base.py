@@ -24,6 +24,7 @@ from explainer.explained import (
     TokenBatch,
     Tokens,
 )
+from explainer.explained.readout import precise
 from explainer.rendering.progress import track
 from explainer.typing import Embeddings, RaggedScores, Scores, TokenMask, TokenScores
 
@@ -59,6 +60,9 @@ class AbstractMethod(ABC):
         Args:
             target: one row per text, without stand-ins (`Target.resolved`).
             progress: the description of a progress bar; no bar when None.
+
+        Raises:
+            ValueError: when a logit or a score is NaN or infinite, naming the text.
         """
 
     @abstractmethod
@@ -127,6 +131,7 @@ class AbstractBatchMethod(AbstractMethod):
         for chunk in chunks:
             batch = explained.collate([texts[i] for i in chunk])
             readout, score = self.predict_and_attribute(explained, batch)
+            readout.check_finite(partial(_name, texts, chunk))
             wanted = [target[chunk].to(explained.device).resolved(readout) for target in targets]
             for mine, target in zip(scores, wanted, strict=True):
                 for i, row in zip(chunk, batch.split(score(target)), strict=True):
@@ -180,6 +185,11 @@ def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: s
     return track(explained.batches(texts), progress)
 
 
+def _name(texts: Sequence[EncodedText], chunk: Sequence[int], row: int) -> str:
+    """The name, in an error, of the text in a row of the batch."""
+    return f"`texts[{chunk[row]}]` ({texts[chunk[row]].text[:80]!r})"
+
+
 def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:
     """The scores in float32 without graph, exactly 0 at special tokens and padding."""
     return scores.detach().float().masked_fill(~batch.scorable, 0.0)
@@ -196,8 +206,7 @@ def gradient_times_input(explained: AbstractExplained, batch: TokenBatch | Image
     with torch.enable_grad():
         value = explained.objective(batch, target, edit=lift).sum()
         (gradient,) = torch.autograd.grad(value, leaves)
-    exact = torch.promote_types(gradient.dtype, torch.float32)
-    return scorable_only((leaves[0].to(exact) * gradient.to(exact)).sum(dim=-1), batch)
+    return scorable_only((precise(leaves[0]) * precise(gradient)).sum(dim=-1), batch)
 
 
 def one_at_a_time(

@@ -25,6 +25,7 @@ OTHER_ACTIVATIONS: Group = (F.elu, F.leaky_relu, F.mish, F.softplus, F.relu6)
 """Activations that the rules of Chefer et al. leave out."""
 LOG_SIGMOIDS: Group = (F.logsigmoid,)
 POWERS: Group = (torch.pow, Tensor.pow, Tensor.__pow__)
+CLAMPS: Group = (torch.clamp, Tensor.clamp)  # T5's, in float16
 RECIPROCAL_ROOTS: Group = (torch.rsqrt, Tensor.rsqrt)
 NEGATIONS: Group = (torch.neg, Tensor.neg)  # the operator is the same object as the method
 DROPOUTS: Group = (F.dropout,)

@@ -8,3 +8,5 @@ from explainer.scored_text.scored_text import check_aggregation as check_aggrega
 from explainer.scored_text.units import UnitLevel as UnitLevel
 from explainer.scored_text.units import Units as Units
 from explainer.scored_text.units import unit_numbers as unit_numbers
+from explainer.scored_text.units import visible_span as visible_span
+from explainer.scored_text.words import word_numbers as word_numbers

@@ -71,7 +71,7 @@ class ScoredText:
         tokens: the tokenizer's pieces, specials included.
         offsets: (start, end) characters of each token in its text; (0, 0) for added specials.
         scorable: which tokens got a score; the scores of the others are 0.
-        words_of_tokens: the number of the word that each token belongs to, -1 for specials.
+        words_of_tokens: the number of the word that each token belongs to (`word_numbers`), -1 for specials.
         segments: 1 for the tokens of `text_pair`, else 0.
         scores: higher = more evidence for the target, negative = evidence against it.
         units_of_tokens: the number of the unit that each token was scored with, None where each was scored alone.
@@ -100,6 +100,8 @@ class ScoredText:
     def words(self, aggregation: Aggregation = "sum") -> list[Word]:
         """The scored words in the text's order: tokens of one word joined, their scores aggregated.
 
+        A word has no white space at its ends, whichever token carries it.
+
         Args:
             aggregation: `sum` (the word's share of an additive attribution), or as transformers'
                 `aggregation_strategy` names them: `average`, `max` (of the largest magnitude, with its sign),
@@ -117,10 +119,7 @@ class ScoredText:
             ]
         return [
             self._stretch(
-                segment,
-                self.offsets[places[0]][0],
-                self.offsets[places[-1]][1],
-                _AGGREGATE[aggregation]([self.scores[i] for i in places]),
+                segment, *self._span(segment, places), _AGGREGATE[aggregation]([self.scores[i] for i in places])
             )
             for (segment, _), places in self._groups(self.words_of_tokens).items()
         ]
@@ -165,12 +164,7 @@ class ScoredText:
             if number >= 0
         }
         return [
-            self._stretch(
-                segment,
-                min(self.offsets[i][0] for i in places),
-                max(self.offsets[i][1] for i in places),
-                sum(self.scores[i] for i in places),
-            )
+            self._stretch(segment, *self._span(segment, places), sum(self.scores[i] for i in places))
             for (segment, _), places in groups.items()
         ]
 
@@ -181,6 +175,11 @@ class ScoredText:
             if scorable:
                 groups.setdefault((self.segments[i], numbers[i]), []).append(i)
         return groups
+
+    def _span(self, segment: int, places: list[int]) -> tuple[int, int]:
+        """The characters of some tokens, without the white space that they begin or end with."""
+        start, end = min(self.offsets[i][0] for i in places), max(self.offsets[i][1] for i in places)
+        return visible_span(self.texts[segment], start, end)
 
     def _stretch(self, segment: int, start: int, end: int, score: float) -> Word:
         text = self.text if segment == 0 else self.text_pair or ""

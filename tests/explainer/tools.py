@@ -50,10 +50,12 @@ def double(family: str) -> ExplainedModel:
 @cache
 def deberta() -> ExplainedModel:
     """A tiny classifier whose attention is not on transformers' attention interface."""
-    words = tokenizer("encoder")
+    words = tokenizer("deberta_v2")
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    config = DebertaV2Config(vocab_size=len(words), num_labels=3, max_position_embeddings=40, **sizes)
+    config = DebertaV2Config(
+        vocab_size=len(words), num_labels=3, max_position_embeddings=40, pad_token_id=words.pad_token_id, **sizes
+    )
     return ExplainedModel(DebertaV2ForSequenceClassification(config), words, name="tiny-deberta")
 
 

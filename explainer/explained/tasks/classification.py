@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from explainer.explained.batch import TokenBatch
-from explainer.explained.readout import Link, Readout
+from explainer.explained.readout import Link, Readout, precise
 from explainer.explained.tasks.base import AbstractTask
-from explainer.explained.tasks.labels import label_names, precise
+from explainer.explained.tasks.labels import label_names
 
 Pooling = Literal["first", "last", "mean", "unknown"]
 

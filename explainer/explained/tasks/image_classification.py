@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from explainer.explained.readout import Readout
+from explainer.explained.readout import Readout, precise
 from explainer.explained.tasks.base import AbstractTask
-from explainer.explained.tasks.labels import label_names, precise
+from explainer.explained.tasks.labels import label_names
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_per_layer
 from explainer.explained.passes import layer_states
+from explainer.explained.readout import precise
 from explainer.methods.attention.weights import as_leaf, record_weights
 from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.typing import Scores
@@ -40,7 +41,10 @@ class AttCAT(AbstractBatchMethod):
         padded, order = batch.right_padded()
         # An encoder-decoder also has the attention of its decoder, which comes last and is left out.
         layers = zip(weights[: len(read)], read, gradients, strict=True)
-        parts = [_received(own.detach(), padded) * (state * slope).sum(dim=-1) for own, state, slope in layers]
+        parts = [
+            _received(precise(own.detach()), padded) * (precise(state) * precise(slope)).sum(dim=-1)
+            for own, state, slope in layers
+        ]
         return scorable_only(batch.original_order(torch.stack(parts).sum(dim=0), order), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:

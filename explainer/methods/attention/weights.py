@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_per_layer, edit_attention_weights
+from explainer.explained.readout import precise
 from explainer.methods.base import scorable_only
 from explainer.typing import Scores
 
@@ -41,21 +42,22 @@ def record_weights(explained: ExplainedModel) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def attention_weights(explained: ExplainedModel, batch: TokenBatch) -> list[Tensor]:
-    """The attention weights of every layer."""
+    """The attention weights of every layer, in float32 at least."""
     with record_weights(explained) as weights:
         explained(batch)
     check_one_per_layer(explained.model, explained.depth, [each.shape for each in weights])
-    return weights
+    return [precise(each) for each in weights]
 
 
 def weights_and_gradients(
     explained: ExplainedModel, batch: TokenBatch, target: Target
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The attention weights of every layer and the gradients of the objective there, from one pass."""
+    """The attention weights of every layer and the gradients of the objective there, in float32 at least; one pass."""
     with torch.enable_grad(), record_weights(explained) as weights:
         value = explained.objective(batch, target, edit=as_leaf).sum()
     check_one_per_layer(explained.model, explained.depth, [each.shape for each in weights])
-    return [each.detach() for each in weights], list(torch.autograd.grad(value, weights))
+    gradients = torch.autograd.grad(value, weights)
+    return [precise(each.detach()) for each in weights], [precise(gradient) for gradient in gradients]
 
 
 def scores_read(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch, Tokens
-from explainer.explained.readout import PerText
+from explainer.explained.readout import PerText, precise
 from explainer.methods.random import generator_of
 from explainer.typing import Embeddings
 
@@ -27,14 +27,14 @@ class CaptumForward:
 
     def __call__(self, embeddings: Tensor, choices: Tensor, foil: Any, score: Any, *tensors: Any) -> PerText:
         target = Target(choices, foil, score)
-        return self.explained.objective(TokenBatch(*tensors), target, edit=lambda _: embeddings)
+        return self.explained.objective(TokenBatch(*tensors), target, edit=lambda own: embeddings.to(own.dtype))
 
     def arguments(self, batch: TokenBatch, target: Target) -> tuple[Any, ...]:
         """The additional forward arguments of a batch and its target."""
         return target.choices, target.foil, target.score, *batch.tensors
 
     def embeddings(self, batch: TokenBatch) -> Embeddings:
-        """The word embeddings that the ids would get."""
+        """The word embeddings that the ids would get, in float32 at least: paths between them are computed there."""
         recorded: list[Tensor] = []
 
         def read(embeddings: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class CaptumForward:
 
         with torch.no_grad():
             self.explained(batch, edit=read)
-        return recorded[0]
+        return precise(recorded[0])
 
     def without(self, batch: TokenBatch, embeddings: Embeddings) -> Embeddings:
         """Those embeddings with the baseline token's at every scorable position."""

@@ -34,14 +34,19 @@ class DeepLift(AbstractBatchMethod):
         _refuse_experts(explained)
         forward = CaptumForward(explained)
         embeddings = forward.embeddings(batch)
-        reference = forward.without(batch, embeddings)
+        absent = forward.without(batch, embeddings)
         # One batch, texts in the first half and their references in the second, as the rules expect.
-        pair = torch.cat([embeddings, reference]).requires_grad_()
+        pair = torch.cat([embeddings, absent]).requires_grad_()
         with torch.enable_grad(), deep_lift_rules(explained.model):
-            objective = explained.objective(batch.repeat(2), target.repeat(2), edit=lambda _: pair)
+            readout = explained(batch.repeat(2), edit=lambda own: pair.to(own.dtype))
+            objective = readout.objective(target.repeat(2))
             (multipliers,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
-        parts = (embeddings - reference).double() * multipliers[: len(batch)].double()
-        _check_sum(parts, *objective.detach().chunk(2))
+        parts = (embeddings - absent).double() * multipliers[: len(batch)].double()
+        logits = readout.logits.detach().abs()
+        largest = torch.where(logits.isinf(), 0.0, logits).amax(dim=(1, 2)).view(2, -1).amax(dim=0)
+        rounding = 16 * torch.finfo(explained.model.dtype).eps * largest
+        text, reference = objective.detach().chunk(2)
+        _check_sum(parts, text, reference, rounding)
         return scorable_only(parts.sum(dim=-1), batch)
 
     def forward_equivalents(self, n_scorable: int) -> float:
@@ -57,13 +62,18 @@ def _refuse_experts(explained: ExplainedModel) -> None:
         )
 
 
-def _check_sum(parts: Embeddings, text: Tensor, reference: Tensor) -> None:
-    """Refuse scores that do not sum to the objective's change: some operation then has no rule, and they are wrong."""
+def _check_sum(parts: Embeddings, text: Tensor, reference: Tensor, rounding: Tensor) -> None:
+    """Refuse scores that do not sum to the objective's change: some operation then has no rule, and they are wrong.
+
+    Args:
+        rounding: how much of the change may come from the model's own rounding of the logits. In half precision it is
+            the larger part of the gap, since the change may be small beside the logits.
+    """
     change, total = (text - reference).double(), parts.sum(dim=(1, 2))
     scale = torch.maximum(change.abs(), parts.sum(dim=2).abs().sum(dim=1))
-    if not bool(((total - change).abs() <= 1e-3 * scale).all()):
+    if not bool(((total - change).abs() <= 1e-3 * scale + rounding).all()):
         raise ValueError(
             f"`deep_lift` gave scores that sum to {total.tolist()}, and the objective changes by {change.tolist()}: "
-            "this model has an operation without a rule (explainer/methods/deep_lift/rules.py), or weights of less "
-            "than float32. Use `integrated_gradients`."
+            "this model has an operation without a rule (explainer/methods/deep_lift/rules.py). Use "
+            "`integrated_gradients`."
         )

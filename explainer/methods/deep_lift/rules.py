@@ -33,6 +33,7 @@ from explainer.methods.modified_backward import Table, intercepted
 from explainer.methods.operations import (
     ACTIVATIONS,
     BATCHED_MATRIX_PRODUCTS,
+    CLAMPS,
     LAYER_NORMS,
     LOG_SIGMOIDS,
     LOG_SOFTMAXES,
@@ -170,7 +171,7 @@ def _linear_log_sum(mean: Tensor, x: Tensor, dim: int) -> Tensor:
 
 # The rule of each operation of a model. An operation without a row is taken for linear.
 RULES: Table = {
-    **dict.fromkeys((*ACTIVATIONS, *OTHER_ACTIVATIONS), _activation),
+    **dict.fromkeys((*ACTIVATIONS, *OTHER_ACTIVATIONS, *CLAMPS), _activation),
     **dict.fromkeys((*PRODUCTS, *MATRIX_PRODUCTS, *BATCHED_MATRIX_PRODUCTS), _product),
     **dict.fromkeys(POWERS, _power),
     **dict.fromkeys(RECIPROCAL_ROOTS, _reciprocal_root),

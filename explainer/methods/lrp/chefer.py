@@ -23,9 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import resolve_name
 
+from explainer.explained.readout import precise
 from explainer.methods.modified_backward import Table, intercepted
 from explainer.methods.operations import (
     ACTIVATIONS,
+    CLAMPS,
     DROPOUTS,
     LAYER_NORMS,
     LINEAR_LAYERS,
@@ -44,6 +46,10 @@ from explainer.methods.operations import (
 )
 
 EPSILON = 1e-9
+
+
+# Relevance is distributed in float32 at least: half precision has no number as small as EPSILON. Autograd then hands it
+# on in the precision of the model.
 
 
 def _divided(a: Tensor, b: Tensor) -> Tensor:
@@ -74,8 +80,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
-        x, weight = ctx.saved_tensors
-        result = torch.zeros_like(x)
+        x, weight = map(precise, ctx.saved_tensors)
+        relevance, result = precise(relevance), torch.zeros_like(x)
         # The others, padding and positions that the head does not read, get nothing: leaving them out saves most work.
         reached = (relevance != 0).any(dim=-1)
         plus, minus = x[reached].clamp(min=0), x[reached].clamp(max=0)
@@ -95,7 +101,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
+        a, b = map(precise, ctx.saved_tensors)
         share = _divided(relevance, a + b)
         parts = a * share, b * share
         dims = tuple(range(1, relevance.ndim))
@@ -115,8 +121,8 @@ class _MatrixProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, y = ctx.saved_tensors
-        share = _divided(relevance, y) / 2
+        a, b, y = map(precise, ctx.saved_tensors)
+        share = _divided(precise(relevance), y) / 2
         return a * (share @ b.mT), b * (a.mT @ share)
 
 
@@ -210,7 +216,7 @@ RULES: Table = {
     **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(QUOTIENTS, _quotient),
     **dict.fromkeys(MATRIX_PRODUCTS, _matrix_product),
-    **dict.fromkeys((*SOFTMAXES, *LAYER_NORMS, *RMS_NORMS, *DROPOUTS, *ACTIVATIONS, *NEGATIONS), _pass),
+    **dict.fromkeys((*SOFTMAXES, *LAYER_NORMS, *RMS_NORMS, *DROPOUTS, *ACTIVATIONS, *CLAMPS, *NEGATIONS), _pass),
     **dict.fromkeys((*RECIPROCAL_ROOTS, *POWERS), _constant),  # in norms that are written out (Llama's)
 }
 _MOVES = frozenset(MOVES)  # the relevance moves along with the values, and that of copies is summed

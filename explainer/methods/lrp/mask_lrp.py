@@ -24,6 +24,7 @@ from torch import Tensor
 
 from explainer.attention_heads import HeadMask
 from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention
+from explainer.explained.readout import precise
 from explainer.methods.attention.weights import as_leaf, identity_part, rollout, scores_read, weights_and_gradients
 from explainer.methods.base import AbstractBatchMethod, gradient_times_input
 from explainer.methods.lrp.chefer import Masked, chefer_rules
@@ -74,7 +75,7 @@ def chefer(explained: ExplainedModel, batch: TokenBatch, target: Target, mask: T
     _, gradients = weights_and_gradients(explained, batch, target)
     relevances = relevance_at_attention(explained, batch, target, mask)
     pairs = zip(gradients, relevances, strict=True)
-    weighted = [(gradient * relevance).clamp(min=0).mean(dim=1) for gradient, relevance in pairs]
+    weighted = [(gradient * precise(relevance)).clamp(min=0).mean(dim=1) for gradient, relevance in pairs]
     depth = explained.depth
     identities = identity_part(weighted, depth)
     rolled, decoder = rollout(weighted, depth)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from explainer.explained import edit_attention
+from explainer.explained.readout import precise
 from explainer.methods.modified_backward import Interception, Table, by_table, intercepted
 from explainer.methods.operations import (
     ACTIVATIONS,
@@ -44,8 +45,8 @@ class _Identity(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, y = ctx.saved_tensors
-        return gradient * y / stabilized(x), None
+        x, y = map(precise, ctx.saved_tensors)
+        return (gradient * (y / stabilized(x))).to(gradient.dtype), None
 
 
 class _Scaled(torch.autograd.Function):

@@ -188,8 +188,7 @@ class RPI(AbstractBatchMethod):
 
         The runs of all samples, texts and points go through the model together, in passes under the token budget.
         """
-        exact = torch.promote_types(state.attention.dtype, torch.float32)
-        points_P, weights_P = (values.to(state.attention.device, exact) for values in self._points())
+        points_P, weights_P = (values.to(state.attention) for values in self._points())
         n_texts, seq = state.batch.input_ids.shape
         runs_per_pass = max(state.explained.batch_tokens // seq, 1)
         # No more samples are kept in memory at once than one pass takes.

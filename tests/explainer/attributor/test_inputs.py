@@ -85,7 +85,7 @@ def test_words_given_read_as_the_text_joined_by_spaces(family: str) -> None:
     assert torch.equal(given.scorable, joined.scorable)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+@pytest.mark.parametrize("family", ["bert", "t5"])  # byte-level tokenizers treat a word after a space differently
 def test_tokens_and_words_are_those_of_the_tokenizer_given_words(family: str) -> None:
     words = [word for word in WORDS if " " not in word]
     encoding = explained(family).tokenizer(words, is_split_into_words=True)

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from explainer.explained import ExplainedModel, edit_attention, edit_attention_weights
-from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh, logits_of
+from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, fresh, logits_of, relative_error
 from tests.families import FAMILIES, explained
 
 SIZES = {"hidden_size": 16, "vocab_size": 50}
@@ -214,3 +214,15 @@ def test_gradients_reach_the_maps_that_are_read(family: str) -> None:
         logits = logits_of(model, batch_of(model), edit=lambda embeddings: embeddings.detach().requires_grad_())
     gradients = torch.autograd.grad(logits[:, 0].sum(), maps[: len(model.layers)])
     assert all((gradient != 0).any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_maps_in_half_precision_are_finite_on_padding_and_change_nothing(family: str, dtype: torch.dtype) -> None:
+    model, maps = fresh(family).to(dtype), []
+    batch = batch_of(model)
+    expected = logits_of(model, batch)
+    with edit_attention_weights(model.model, lambda module, weights: maps.append(weights) or weights):
+        found = logits_of(model, batch)
+    assert all(weights.isfinite().all() for weights in maps)
+    assert relative_error(found, expected) < 32 * torch.finfo(dtype).eps

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel, TokenBatch, Tokens
 from tests.explainer.tools import batch_of, bit_equal_logits, double, fresh, logits_of, predictions, relative_error
-from tests.families import FAMILIES, TEXTS, explained
+from tests.families import FAMILIES, TEXTS, TOKENIZERS, explained
 
 LABELS = ["negative", "neutral", "Positive"]
 
@@ -173,9 +173,9 @@ def test_an_exception_in_an_edit_restores_the_model(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_baseline_is_never_the_padding_of_a_model_that_pools_at_the_last_token(family: str) -> None:
     model = explained(family)
-    kind = FAMILIES[family][0]
-    expected = {"encoder": "[MASK]", "decoder": "<unk>", "t5": "<unk>"}[kind]
-    assert model.tokenizer.convert_ids_to_tokens(model.baseline_token_id) == expected
+    expected = {"encoder": "[MASK]", "roberta": "<mask>", "gemma": "<mask>", "llama": "<unk>", "t5": "<unk>"}
+    expected |= {"gpt2": "Ġ", "qwen2": "Ġ"}  # their only special token pads
+    assert model.tokenizer.convert_ids_to_tokens(model.baseline_token_id) == expected[TOKENIZERS.get(family, "encoder")]
     ids = torch.tensor([model.baseline_token_id])
     assert torch.equal(model.baseline_embedding(), model.embedding(ids)[0])
 

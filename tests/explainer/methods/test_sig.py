@@ -58,13 +58,13 @@ def assert_geometric(model: ExplainedModel, points: tuple[int, ...], baseline: s
 @pytest.mark.parametrize("family", FAMILIES)
 def test_quadrature_converges_to_the_exact_scores_faster_than_any_fixed_order(family: str) -> None:
     sharp = family in ("t5", "qwen3", "qwen3_moe")  # unscaled attention, or a norm of queries and keys: sharp bends
-    assert_geometric(double(family), (16, 32, 64, 128, 256) if sharp else (2, 4, 8, 16, 32))
+    assert_geometric(double(family), (8, 32, 64, 128, 256) if sharp else (2, 4, 8, 16, 32))
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize("baseline", ["mask", "pad", "unk", "zero", "fun"])
 def test_it_converges_at_that_order_from_every_baseline(family: str, baseline: str) -> None:
-    if family == "gpt2" and baseline in ("mask", "pad"):
+    if family == "gpt2" and baseline in ("mask", "pad", "unk"):
         pytest.skip("refused: see below")
     assert_geometric(double(family), (2, 4, 8, 16, 32), baseline)
 
@@ -76,10 +76,14 @@ def test_exact_scores_start_from_the_baseline_s_embedding(family: str, baseline:
     model = double(family)
     batch = model.collate(encoded(model, TEXTS[:1]))
     words = model.tokenizer
-    ids = torch.tensor([words.unk_token_id, words.convert_tokens_to_ids("fun")])
+    if baseline == "unk" and words.unk_token == words.pad_token:
+        pytest.skip("refused: see below")
+    (piece,) = words.tokenize("fun")
+    ids = torch.tensor([words.unk_token_id, words.convert_tokens_to_ids(piece)])
     unk, fun = model.embedding(ids)
     start = {"zero": torch.zeros_like(unk), "unk": unk, "fun": fun}
-    exact = scores(SIG(baseline=baseline), model, TEXTS[:1], Target.of([1]))[0]
+    named = piece if baseline == "fun" else baseline
+    exact = scores(SIG(baseline=named), model, TEXTS[:1], Target.of([1]))[0]
     for j in batch.scorable[0].nonzero()[:, 0].tolist():
         here = (torch.arange(len(exact)) == j)[None, :, None]
         other = model(batch, edit=lambda e, here=here: torch.where(here, start[baseline].to(e.dtype), e))
@@ -97,10 +101,11 @@ def test_no_baseline_is_the_explained_model_s_own(family: str) -> None:
 
 
 def test_padding_as_baseline_is_refused_where_it_would_move_something() -> None:
-    for family, reason in (("llama", "pools at the last token"), ("roberta", "counts positions past it")):
+    pools, counts = "pools at the last token", "counts positions past it"
+    for family, baseline, reason in (("llama", "pad", pools), ("gpt2", "unk", pools), ("roberta", "pad", counts)):
         for settings in ({}, {"n_steps": 2}):
-            with pytest.raises(ValueError, match=rf"`baseline` 'pad'.*{reason}"):
-                scores(SIG(baseline="pad", **settings), explained(family), TEXTS[:1], Target.of([0]))
+            with pytest.raises(ValueError, match=rf"`baseline` '{baseline}'.*{reason}"):
+                scores(SIG(baseline=baseline, **settings), explained(family), TEXTS[:1], Target.of([0]))
 
 
 def test_a_baseline_that_the_tokenizer_lacks_is_refused() -> None:
@@ -211,7 +216,7 @@ def test_the_cost_counts_one_forward_per_token_or_three_per_point() -> None:
 
 
 def test_a_token_that_is_the_baseline_already_scores_0() -> None:
-    model = explained("llama")
+    model = explained("t5")
     text = encoded(model, ["the zebra 漢 film"])[0]
     unknown = text.tokens.input_ids == model.tokenizer.unk_token_id
     exact = SIG().attribute(model, [text], Target.of([0])).scores[0]

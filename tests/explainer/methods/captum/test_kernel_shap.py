@@ -49,7 +49,7 @@ def test_enough_samples_give_the_shapley_values(family: str) -> None:
     errors = [
         relative_error(scores(KernelShap(n_samples=n), model, [SHORT], Target.of([1]))[0], expected) for n in (12, 4000)
     ]
-    assert errors[1] < 0.03
+    assert errors[1] < 0.06
     assert errors[1] < errors[0]
 
 

@@ -13,7 +13,7 @@ from explainer.explained.readout import Score
 from explainer.methods import DeepLift, IntegratedGradients
 from explainer.methods.deep_lift.rules import RULES, chords
 from explainer.methods.modified_backward import Interception
-from tests.explainer.tools import batch_of, deberta, double, encoded, relative_error
+from tests.explainer.tools import batch_of, deberta, double, encoded, fresh, relative_error
 from tests.families import EXPERTS, FAMILIES, TASKS, explained
 
 TARGET = Target.of([0, 1, 2, 0])
@@ -152,12 +152,15 @@ def test_attention_off_the_interface_is_refused() -> None:
         DeepLift().scores(deberta(), batch, TARGET)
 
 
-def test_an_operation_without_a_rule_is_refused_rather_than_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_an_operation_without_a_rule_is_refused_rather_than_wrong(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
     for function in (torch.mul, Tensor.mul, Tensor.__mul__):
         monkeypatch.delitem(RULES, function)
-    batch = batch_of(explained("llama"))
+    model = fresh("llama").to(dtype)
     with pytest.raises(ValueError, match=r"`deep_lift` gave scores that sum to .* operation without a rule"):
-        DeepLift().scores(explained("llama"), batch, TARGET)
+        DeepLift().scores(model, batch_of(model), TARGET)
 
 
 def test_the_cost_is_a_forward_and_a_backward_pass_of_text_and_reference() -> None:
