@@ -32,7 +32,7 @@ def main(
     """
     exact = ExplainedModel.from_pretrained(model)
     halves = [ExplainedModel.from_pretrained(model, dtype=dtype) for dtype in HALVES]
-    chosen, _, shown = texts_of(data, split, n, None, "text", None)
+    chosen, _, _, shown = texts_of(data, split, n, None, "text", None)
     texts = exact.encode(chosen)
     target = exact.predicted(texts)
     changed = [int((half.predicted(texts).classes != target.classes).sum()) for half in halves]
