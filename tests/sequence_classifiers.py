@@ -14,6 +14,14 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 MODEL_TYPES = tuple(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+REFUSED = {
+    **dict.fromkeys(("canine", "ibert", "perceiver"), "has no `torch.nn.Embedding` for its words"),
+    "reformer": "has reversible layers",
+}
+
+NOT_BUILT = {"layoutlmv2"}
+"""Families that need a package that is not on the package index."""
+
 WORDS = "the a film plot was is good bad great awful not very fun dull and but of it this"
 
 

@@ -18,7 +18,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from explainer.explained import conventions, loading
 from explainer.explained.base import AbstractExplained
 from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate, padded_masks
-from explainer.explained.passes import EmbeddingEdit, edit_output, in_order, model_inputs, token_budgeted, within
+from explainer.explained.passes import (
+    EmbeddingEdit,
+    edit_output,
+    in_order,
+    model_inputs,
+    no_leaf,
+    token_budgeted,
+    within,
+)
 from explainer.explained.readout import Readout, Target, TargetValues
 from explainer.explained.tasks import AbstractTask, TextClassification
 from explainer.explained.tasks.classification import Pooling
@@ -319,7 +327,7 @@ class ExplainedModel(AbstractExplained):
         edited: list[Tensor] = []
 
         def read(embeddings: Tensor) -> Tensor:
-            edited.append(edit(embeddings))
+            edited.append(no_leaf(edit(embeddings)))  # what both read is one tensor, and so is its gradient
             return edited[0]
 
         def reread(embeddings: Tensor) -> Tensor:

@@ -76,17 +76,18 @@ def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) ->
     calls = itertools.count()
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        if next(calls) != call:
-            return None
-        edited = edit(output)
-        # A leaf of the graph may not be changed in place, as CTRL does with its embeddings.
-        return edited.clone() if edited.is_leaf and edited.requires_grad else edited
+        return no_leaf(edit(output)) if next(calls) == call else None
 
     handle = module.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def no_leaf(embeddings: Tensor) -> Tensor:
+    """The embeddings, copied where they are a leaf of the graph: CTRL changes them in place, which a leaf forbids."""
+    return embeddings.clone() if embeddings.is_leaf and embeddings.requires_grad else embeddings
 
 
 def token_budgeted(lengths: Sequence[int], batch_tokens: int, kinds: Sequence[Hashable]) -> list[list[int]]:

@@ -28,7 +28,9 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         # A special token that the user typed is not scored; the unknown token stands for text and is.
-        self.special_ids = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}))
+        self.special_ids = torch.tensor(
+            sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), dtype=torch.int64
+        )
 
     @property
     def fingerprint(self) -> str:

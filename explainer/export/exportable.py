@@ -59,7 +59,9 @@ class ExportableAttributor(nn.Module):
     ) -> tuple[Logits, Scores]:
         """Logits, and scores for the label `target` of each text; NaN where -1 is no label (`has_prediction`)."""
         real = attention_mask.bool()
-        special = (input_ids[..., None] == self.special_ids).any(dim=-1)
+        special = torch.zeros_like(real)  # one comparison per id: a dimension of no ids is wrong in ONNX Runtime
+        for special_id in self.special_ids:
+            special = special | (input_ids == special_id)
         batch = TokenBatch(
             # RoBERTa's positions and a decoder's pooling are read off the padding id.
             input_ids=input_ids.masked_fill(~real, self.explained.tokenizer.pad_token_id),

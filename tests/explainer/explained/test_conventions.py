@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from explainer.explained import ExplainedModel, conventions
 from tests.explainer.tools import fresh, predictions
 from tests.families import FAMILIES, TEXTS, explained, tokenizer
-from tests.sequence_classifiers import MODEL_TYPES, build
+from tests.sequence_classifiers import MODEL_TYPES, NOT_BUILT, REFUSED, build
 
 SHORT_TO_LONG = [
     "bad film",
@@ -23,14 +23,6 @@ EQUAL_LENGTHS = {
     *("xlnet", "yoso"),
 }
 """Families whose answer depends on padding, so that they are served in batches of equal lengths."""
-
-REFUSED = {
-    **dict.fromkeys(("canine", "ibert", "perceiver"), "has no `torch.nn.Embedding` for its words"),
-    "reformer": "has reversible layers",
-}
-
-NOT_BUILT = {"layoutlmv2"}
-"""Families that need a package that is not on the package index."""
 
 FLOAT32_ONLY = {"fnet", "mra"}
 """Families of which some operation knows no bfloat16."""

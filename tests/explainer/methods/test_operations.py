@@ -26,6 +26,7 @@ def functions(names: str) -> set[Callable[..., object]]:
 
 ACTIVATIONS = """F.gelu F.silu F.relu F.tanh F.sigmoid torch.relu torch.tanh torch.sigmoid Tensor.relu Tensor.tanh
     Tensor.sigmoid"""
+CLAMPS = "torch.clamp Tensor.clamp"
 RARER = "F.elu F.leaky_relu F.mish F.softplus F.relu6"
 PRODUCTS = "torch.mul Tensor.mul Tensor.__mul__ Tensor.__rmul__"
 MATRIX_PRODUCTS = "torch.matmul Tensor.matmul Tensor.__matmul__"
@@ -66,14 +67,15 @@ TABLES: dict[str, tuple[Table, dict[str, str]]] = {
             "_product": PRODUCTS,
             "_quotient": "torch.div Tensor.div Tensor.__truediv__",
             "_matrix_product": MATRIX_PRODUCTS,
-            "_pass": f"{SOFTMAXES} {ACTIVATIONS} F.layer_norm F.rms_norm F.dropout torch.neg Tensor.neg Tensor.__neg__",
+            "_pass": f"{SOFTMAXES} {ACTIVATIONS} {CLAMPS} F.layer_norm F.rms_norm F.dropout torch.neg Tensor.neg "
+            "Tensor.__neg__",
             "_constant": f"{ROOTS} {POWERS}",
         },
     ),
     "deep_lift": (
         deep_lift.RULES,
         {
-            "_activation": f"{ACTIVATIONS} {RARER}",
+            "_activation": f"{ACTIVATIONS} {RARER} {CLAMPS}",
             "_product": f"{PRODUCTS} {MATRIX_PRODUCTS} torch.bmm Tensor.bmm",
             "_power": POWERS,
             "_reciprocal_root": ROOTS,
