@@ -9,6 +9,7 @@ from explainer.explained import EncodedText as EncodedText
 from explainer.explained import ExplainedImageModel as ExplainedImageModel
 from explainer.explained import ExplainedModel as ExplainedModel
 from explainer.explained import ImageClassification as ImageClassification
+from explainer.explained import PromptedClassification as PromptedClassification
 from explainer.explained import Readout as Readout
 from explainer.explained import Target as Target
 from explainer.explained import TextClassification as TextClassification

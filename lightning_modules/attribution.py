@@ -20,7 +20,7 @@ from explainer.attributor import Attributor
 from explainer.commands.attribute import load
 from explainer.commands.encoding import encode_all
 from explainer.data.texts import name_of_row, rows_of
-from explainer.explained import AbstractTask
+from explainer.explained import AbstractTask, PromptedClassification
 from explainer.explained.readout import Score
 from explainer.explanation import Explanation
 from explainer.scored_text import UnitLevel
@@ -62,12 +62,14 @@ class AttributorSpec:
 
     Attributes:
         settings: of the method, as JSON.
+        prompt: what a language model is asked, as JSON.
     """
 
     method: str
     model: str | None
     batch_tokens: int
     settings: str = "{}"
+    prompt: str | None = None
 
     def load(self) -> Attributor:
         """The attributor, which one process loads once."""
@@ -81,7 +83,8 @@ class AttributorSpec:
 
 @lru_cache(maxsize=1)
 def _loaded(spec: AttributorSpec) -> Attributor:
-    return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings))
+    task = None if spec.prompt is None else PromptedClassification.of(json.loads(spec.prompt))
+    return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings), task)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedModel, PromptedClassification
 from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
 from explainer.explained.weights import Shapes, check_sizes
 from explainer.explainers.losses import additivity, prediction_destroyed
@@ -73,6 +73,8 @@ class BaselineTraining(TrainingModule):
         weight_decay: of AdamW.
         warmup: share of the training during which the learning rate rises.
         seed: of subsets, noise and t.
+        prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
+            shots and calibration.
         diffusion: further settings of `AttentionDiffusion` (width, depth, schedule, prediction ...).
     """
 
@@ -97,6 +99,7 @@ class BaselineTraining(TrainingModule):
         weight_decay: float = 0.01,
         warmup: float = 0.06,
         seed: int = 0,
+        prompt: dict[str, Any] | None = None,
         **diffusion: Any,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
@@ -110,7 +113,8 @@ class BaselineTraining(TrainingModule):
             check_weight(name, weight)
         if not any(self.weights.values()):
             raise ValueError(f"The losses' weights must not all be 0, got {self.weights}.")
-        self.explained = ExplainedModel.from_pretrained(explained)
+        task = None if prompt is None else PromptedClassification.of(prompt)
+        self.explained = ExplainedModel.from_pretrained(explained, task=task)
         check_predicts_one(self.explained)
         if objective == "class" and self.explained.task.link == "identity":
             raise ValueError(

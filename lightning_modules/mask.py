@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
-from explainer.explained import Attributions, ExplainedModel, Target, TokenBatch
+from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
 from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.base import defaults_of
@@ -59,6 +59,8 @@ class MaskTraining(TrainingModule):
         weight_decay: of AdamW.
         warmup: share of the training during which the learning rate rises.
         seed: of the choice of the other labels.
+        prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
+            shots and calibration.
     """
 
     best_by = "validation/faithfulness"
@@ -82,6 +84,7 @@ class MaskTraining(TrainingModule):
         weight_decay: float = 0.01,
         warmup: float = 0.06,
         seed: int = 0,
+        prompt: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -94,7 +97,8 @@ class MaskTraining(TrainingModule):
             raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
         if not teachers and matching != 0:
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
-        self.explained = ExplainedModel.from_pretrained(explained)
+        task = None if prompt is None else PromptedClassification.of(prompt)
+        self.explained = ExplainedModel.from_pretrained(explained, task=task)
         check_task(self.explained, other_class, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
         self.teachers = Teachers(self.explained, teachers or {}, teacher_weights, mixing)

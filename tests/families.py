@@ -25,7 +25,7 @@ from transformers import (
     T5Config,
 )
 
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedModel, PromptedClassification
 from tests.real_tokenizers import WORDS as WORDS
 from tests.real_tokenizers import real_tokenizer
 
@@ -116,8 +116,12 @@ EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix 
 
 
 @cache
-def explained(family: str, labels: int = 3, problem_type: str | None = None) -> ExplainedModel:
-    """A tiny random classifier; shared between tests, which is itself a test that nothing changes it."""
+def explained(family: str, labels: int = 3, problem_type: str | None = None, prompted: bool = False) -> ExplainedModel:
+    """A tiny random classifier; shared between tests, which is itself a test that nothing changes it.
+
+    Args:
+        prompted: a language model that is asked by `PROMPT`, instead of a model with a classification head.
+    """
     kind, config = FAMILIES[family]
     words = tokenizer(TOKENIZERS.get(family, kind))
     ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "num_labels": labels}
@@ -125,13 +129,15 @@ def explained(family: str, labels: int = 3, problem_type: str | None = None) -> 
     ids |= {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id}
     if kind == "t5":
         ids |= {"decoder_start_token_id": words.pad_token_id}
+    task = PromptedClassification.of(PROMPT) if prompted else None
+    made = config(**ids)
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config(**ids))
+    model = (task.auto_model_of(made.to_dict()) if task else AutoModelForSequenceClassification).from_config(made)
     with torch.no_grad():  # random heads are tiny: make the predictions differ
         for parameter in model.parameters():
             if parameter.ndim > 1 and kind != "t5":
                 parameter.mul_(4)
-    return ExplainedModel(model, words, name=f"tiny-{family}")
+    return ExplainedModel(model, words, task=task, name=f"tiny-{family}")
 
 
 # What a classifier's output may mean; the families above are tried under each.
@@ -139,6 +145,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "classification": {},
     "multi_label": {"problem_type": "multi_label_classification"},
     "regression": {"labels": 1},
+}
+
+# The same of language models.
+LANGUAGE_TASKS: dict[str, dict[str, Any]] = {"prompted": {"prompted": True}}
+PROMPT = {
+    "template": "the movie was: {text} so it is",
+    "labels": {"negative": " bad", "neutral": " a", "positive": " good"},
 }
 
 TEXTS = [

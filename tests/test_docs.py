@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from explainer.explained import PromptedClassification
 from explainer.explainers.config import ExportConfig
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import METRIC_SPECS, METRICS
@@ -245,7 +246,11 @@ def test_configurations_shown_are_those_of_a_module() -> None:
     shown = [block for page in DOCS for block in blocks(page, "yaml")]
     assert shown
     for block in shown:
-        model = yaml.safe_load(block.code)["model"]
+        values = yaml.safe_load(block.code)
+        if "model" not in values:
+            assert PromptedClassification.of(values).labels
+            continue
+        model = values["model"]
         assert model["class_path"] == f"{MaskTraining.__module__}.{MaskTraining.__name__}"
         assert set(model["init_args"]) <= set(inspect.signature(MaskTraining).parameters)
 

@@ -11,6 +11,7 @@ from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
 from explainer.commands.outputs import check_apart, json_lines
+from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_texts
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import EncodedText, ExplainedModel
@@ -59,6 +60,8 @@ def attribute(
     min_faithfulness: float | None = None,
     aggregation_strategy: str | None = None,
     html: Path | None = None,
+    task: TaskName | None = None,
+    prompt: Path | None = None,
 ) -> None:
     """Explain texts: one JSON object per line in, one per line out, in the same order; or one text in the terminal.
 
@@ -83,6 +86,8 @@ def attribute(
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
         html: with text: a page to write as well, which opens offline.
+        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        prompt: YAML with template or messages, labels, and optionally shots and calibration.
     """
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
@@ -94,7 +99,8 @@ def attribute(
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
-    job = _Job(load(method, model, batch_tokens, method_args or {}), target, options, aggregation_strategy)
+    asked = task_of_options(task, prompt)
+    job = _Job(load(method, model, batch_tokens, method_args or {}, asked), target, options, aggregation_strategy)
     job.check(target)
     if text is not None:
         request = Request("`--text`", encode_one(job.attributor.explained, text, None, "`--text`"))
@@ -105,15 +111,19 @@ def attribute(
     job.run(input, output)
 
 
-def load(method: str, model: str | None, batch_tokens: int, settings: dict[str, Any]) -> Attributor:
+def load(
+    method: str, model: str | None, batch_tokens: int, settings: dict[str, Any], task: AbstractTask | None = None
+) -> Attributor:
     """An attributor from a method's name and a model, or from an exported folder or hub id; on the command's device."""
     if method not in METHODS and is_exported(method):
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
+        if task is not None:
+            raise ValueError("`--prompt` is for named methods; an exported attributor has the prompt of its training.")
         return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens).to(device())
     if model is None:
         raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
-    explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens)
     return Attributor.of(explained, method, **settings).to(device())
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_all
 from explainer.commands.outputs import check_apart
+from explainer.commands.task import TaskName, task_of_options
 from explainer.data.texts import name_of_row, texts_of
 from explainer.evaluation import table
 from explainer.evaluation.comparison import SUMMARY, Comparison
@@ -58,6 +59,8 @@ def compare(
     cost: Cost = "milliseconds",
     n_shown: int = 12,
     batch_tokens: int = 4096,
+    task: TaskName | None = None,
+    prompt: Path | None = None,
 ) -> None:
     """Compare methods on the same texts: table, values per text, faithfulness against cost, report.html.
 
@@ -88,6 +91,8 @@ def compare(
         cost: of the picture: measured milliseconds, or forward_passes (a backward pass counts as two).
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
+        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        prompt: YAML with template or messages, labels, and optionally shots and calibration.
     """
     command = command_line(compare, {**locals()})
     check_metrics(metrics or ())
@@ -95,7 +100,7 @@ def compare(
     for name in WRITTEN:
         check_apart({"data": Path(data)}, {"output": output / name})
     texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
-    explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
     explained.to(device())
     check_metrics(metrics or (), explained.task.link)
     loaded = load_methods(settings, explained)
@@ -110,6 +115,7 @@ def compare(
     run = {
         "texts": f"{source}, explained for {_of_what(target, foil, score)}",
         "model": f"{model}\nfingerprint {explained.fingerprint}",
+        **({} if prompt is None else {"task": json.dumps(explained.task.settings, ensure_ascii=False)}),
         "methods": "\n".join(f"{label}: {json.dumps(m.settings)}" for label, m in comparison.methods.items()),
         "operators": "\n".join(f"{metric}: {name}" for metric, name in comparison.operators.items()),
         "command": command,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explainer.commands.device import device
 from explainer.commands.outputs import check_apart
+from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
@@ -32,6 +33,8 @@ def evaluate(
     operator: Operator | None = None,
     beam_width: int = 5,
     batch_tokens: int = 4096,
+    task: TaskName | None = None,
+    prompt: Path | None = None,
 ) -> None:
     """Measure the faithfulness of attributions from anywhere, ours or another tool's.
 
@@ -49,10 +52,12 @@ def evaluate(
             token), blank (zero embedding) or hide (from attention).
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
+        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        prompt: YAML with template or messages, labels, and optionally shots and calibration.
     """
     check_metrics(metrics or ())
     check_apart({"attributions": attributions}, {"output": output})
-    explained = ExplainedModel.from_pretrained(model, batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
     explained.to(device())
     wanted = default_metrics(explained.task.link) if metrics is None else metrics
     check_metrics(wanted, explained.task.link)

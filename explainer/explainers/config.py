@@ -220,7 +220,7 @@ def settings_digest(values: Mapping[str, Any]) -> str:
 def probe_scores(explained: ExplainedModel, explainer: AbstractMaskExplainer) -> list[float]:
     """The scores of the probe's tokens for the first label."""
     training = explainer.training
-    batch = explained.collate(explained.encode([_PROBE]))
+    batch = explained.collate(explained.encode_probes([_PROBE]))
     scores = explainer.eval()(explained, batch, Target.of([0]).to(explained.device))[0].tolist()
     explainer.train(training)
     return scores
@@ -284,9 +284,13 @@ def _reference(explained: ExplainedModel, folder: Path) -> str:
 
 
 def _probe(explained: ExplainedModel) -> list[float]:
-    return explained.predict([explained.encode([_PROBE])[0].tokens]).logits[0].flatten().tolist()
+    return explained.predict([explained.encode_probes([_PROBE])[0].tokens]).logits[0].flatten().tolist()
 
 
 def _without_names(task: dict[str, Any]) -> dict[str, Any]:
-    """A task's settings without its labels' names: a label that was renamed is still the same one."""
-    return {name: value for name, value in task.items() if name != "labels"}
+    """A task's settings without its labels' names: a label that was renamed is still the same one.
+
+    The constants of a calibration are left out too: where they are measured again, they are so up to rounding, and the
+    logits of the probe tell any other difference.
+    """
+    return {name: value for name, value in task.items() if name not in ("labels", "constants")}

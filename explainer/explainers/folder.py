@@ -12,6 +12,7 @@ from torch import Tensor
 from explainer.explained import ExplainedModel
 from explainer.explained.loading import own_state_dict
 from explainer.explained.pretrained import quiet
+from explainer.explained.tasks import task_from
 from explainer.explained.weights import load_tensors, shapes_of
 from explainer.explainers import AbstractMaskExplainer
 from explainer.explainers.config import CONFIG, MERGED, ExportConfig, probe_scores
@@ -66,7 +67,8 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
     config = ExportConfig.read(folder)
     weights = _weights(folder, config)
     reference = config.model_of(folder) if model is None else model
-    explained = ExplainedModel.from_pretrained(reference, **{"baseline_token": config.baseline_token, **options})
+    known = {"baseline_token": config.baseline_token, "task": task_from(config.task)}
+    explained = ExplainedModel.from_pretrained(reference, **{**known, **options})
     config.check(explained)
     explainer = config.build(explained)
     _load(config, weights, explained, explainer)

@@ -37,6 +37,11 @@ class ExportableAttributor(nn.Module):
                 f"The task {explained.task.name!r} has no closed list of labels, and a program needs one: its logits "
                 "are (batch, labels). Serve this model by PyTorch."
             )
+        if explained.task.frames_text:
+            raise ValueError(
+                f"The task {explained.task.name!r} has a prompt around the text, and a program reads ids, of which "
+                "it does not know which are the text's: serve this model by PyTorch."
+            )
         if not explained.pads:
             raise ValueError(
                 f"Padding changes what {type(explained.model).__name__} answers, and a program reads padded batches: "

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from explainer.explained import ExplainedModel
-from explainer.explained.tasks import FoilLike
+from explainer.explained.tasks import FoilLike, task_from
 from explainer.explainers.folder import is_exported as is_exported
 from explainer.methods import METHODS
 from explainer.methods.base import AbstractMethod
@@ -120,7 +120,10 @@ def _exported(name: str, explained: ExplainedModel | None) -> Amortized:
     """An exported explainer on a copy of the model that it is to explain, on the same device."""
     if explained is None:
         return Amortized.load(name)
-    return Amortized.load(name, explained.name, batch_tokens=explained.batch_tokens).to(explained.device)
+    options: dict[str, Any] = {"batch_tokens": explained.batch_tokens}
+    if (task := task_from(explained.task.settings)) is not None:  # a prompt, which has to be that of the training
+        options["task"] = task
+    return Amortized.load(name, explained.name, **options).to(explained.device)
 
 
 def _built(kind: type[AbstractMethod], name: str, settings: Mapping[str, Any]) -> AbstractMethod:

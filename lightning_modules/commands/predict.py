@@ -11,6 +11,7 @@ from datasets import Dataset
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
+from explainer.commands.task import TaskName, task_of_options
 from explainer.explained.readout import Score
 from explainer.methods.trained.amortized import Amortized
 from explainer.scored_text import UnitLevel
@@ -44,6 +45,8 @@ def predict(
     devices: int = 1,
     accelerator: str = "auto",
     strategy: Strategy = "ddp",
+    task: TaskName | None = None,
+    prompt: Path | None = None,
 ) -> None:
     """Explain a whole data set into OUTPUT/part-00000.parquet and so on, with a manifest in _manifest.json.
 
@@ -74,6 +77,8 @@ def predict(
         devices: processes, each with a device of its own.
         accelerator: the kind of device: auto, cpu, gpu ...
         strategy: how Lightning starts the processes, where there are several.
+        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        prompt: YAML with template or messages, labels, and optionally shots and calibration.
     """
     command = command_line(predict, {**locals()})
     for name, value in (("rows_per_shard", rows_per_shard), ("devices", devices), ("n", 1 if n is None else n)):
@@ -82,7 +87,10 @@ def predict(
     if Path(data).is_file() and Path(data).resolve().parent == output.resolve():
         raise ValueError(f"`--output {output}` is the folder of `--data`: give another one for the parts.")
     source = Source(data, split, text, text_pair, id, n)
-    spec = AttributorSpec(method, model, batch_tokens, json.dumps(method_args or {}))
+    asked = task_of_options(task, prompt)
+    spec = AttributorSpec(
+        method, model, batch_tokens, json.dumps(method_args or {}), None if asked is None else json.dumps(asked.prompt)
+    )
     question = Question(target, foil, score, units)
     shards = Shards(output, len(source.rows()), rows_per_shard)
     if _is_first():  # processes that Lightning starts come through here too
@@ -137,6 +145,7 @@ def settings_of(source: Source, spec: AttributorSpec, question: Question) -> dic
         "method": method.settings,
         "model": attributor.explained.fingerprint,
         **question.settings(attributor.explained.task),
+        **({"task": attributor.explained.task.settings} if attributor.explained.task.frames_text else {}),
         "data": source.data,
         "split": source.split,
         "texts": rows_digest(source.rows()),

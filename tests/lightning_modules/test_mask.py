@@ -17,7 +17,8 @@ from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
 from lightning_modules.data.annotations import kept_states
 from lightning_modules.mask import MaskTraining
-from tests.families import TASKS
+from tests.explainer.tools import saved
+from tests.families import PROMPT, TASKS, explained
 from tests.lightning_modules.conftest import write
 
 
@@ -56,13 +57,13 @@ def test_every_recipe_trains_the_explainer_and_nothing_else(
     arguments = configuration["model"]["init_args"]
     arguments |= recipe | {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
-    module, saved = load_training(checkpoint(tmp_path))
+    module, stored = load_training(checkpoint(tmp_path))
     assert isinstance(module, MaskTraining)
     untrained = MaskTraining(**{k: v for k, v in module.hparams.items() if not k.startswith("_")})
     trained = module.explainer.trained(module.explained)
     before = untrained.explainer.trained(untrained.explained)
-    assert set(saved["state_dict"]) == set(module.state_dict())
-    assert len(saved["state_dict"]) == len(trained)
+    assert set(stored["state_dict"]) == set(module.state_dict())
+    assert len(stored["state_dict"]) == len(trained)
     moved = [name for name in trained if not torch.equal(trained[name], before[name])]
     assert len(moved) > len(trained) / 2
     batch = module.explained.collate(module.explained.encode(["the film was great fun"]))
@@ -307,3 +308,21 @@ def test_training_starts_from_an_exported_explainer(configuration: dict[str, Any
     again = MaskTraining(**arguments | {"pretrained": str(tmp_path / "exported")})
     for name, tensor in module.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_an_explainer_of_a_prompted_language_model_is_trained_exported_and_loaded(
+    configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = configuration["model"]["init_args"]
+    arguments |= {"explained": saved(explained("llama", prompted=True), tmp_path / "model"), "prompt": PROMPT}
+    arguments |= {"explainer": "side", "explainer_settings": SETTINGS["side"]}
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "export")])
+    trained, _ = load_training(checkpoint(tmp_path))
+    assert isinstance(trained, MaskTraining)
+    loaded = Attributor.from_pretrained(tmp_path / "export")
+    assert loaded.explained.task == trained.explained.task
+    assert loaded("the film was great fun").scores == trained.attributor("the film was great fun").scores
+    with pytest.raises(SystemExit):
+        main(["export", "--ckpt", str(checkpoint(tmp_path)), "--onnx", str(tmp_path / "model.onnx")])
+    assert "has a prompt around the text" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 A task is one file: a subclass of `AbstractTask`, and a row in `TASKS`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -12,6 +13,7 @@ from explainer.explained.tasks.base import FoilLike as FoilLike
 from explainer.explained.tasks.base import TargetLike as TargetLike
 from explainer.explained.tasks.classification import TextClassification as TextClassification
 from explainer.explained.tasks.image_classification import ImageClassification as ImageClassification
+from explainer.explained.tasks.prompted import PromptedClassification as PromptedClassification
 
 TASKS: dict[str, Any] = {"ForSequenceClassification": TextClassification, "ForImageClassification": ImageClassification}
 """The task of each architecture, by the end of its class name; `task.of(model)` makes it from a loaded model."""
@@ -29,5 +31,15 @@ def task_of(model: PreTrainedModel) -> AbstractTask:
             return task.of(model)
     raise ValueError(
         f"`model` is a {name}, and no task reads its output. Models that end in {' or '.join(TASKS)} are explained as "
-        "they are; for another one, pass `task`, an `AbstractTask` that says where its answer stands."
+        "they are; a language model is asked by `task=PromptedClassification.of(prompt)` (`--task prompted --prompt "
+        "PROMPT.yaml`); for another one, pass `task`, an `AbstractTask` that says where its answer stands."
     )
+
+
+def task_from(settings: Mapping[str, Any]) -> AbstractTask | None:
+    """The task of an export's settings; None where the model's architecture tells it.
+
+    Raises:
+        ValueError: when the settings are of no such task.
+    """
+    return PromptedClassification.from_settings(settings) if settings.get("task") == "prompted" else None

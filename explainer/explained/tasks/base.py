@@ -1,14 +1,16 @@
 """The contract of a task: how a model is asked, where its answer stands, and what the answers are called."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any, ClassVar, SupportsInt, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, TokenBatch
 from explainer.explained.readout import PREDICTED, RUNNER_UP, Link, Readout, Target
@@ -33,12 +35,35 @@ class AbstractTask(ABC):
         auto_model: the `transformers.Auto...` class that loads models of this task.
         link: how logits become probabilities.
         decoder_reads_text: whether the decoder of an encoder-decoder reads the whole text once more.
+        frames_text: whether there are tokens of the task's own around the text.
+        wants_pair: whether every text comes with a second one.
     """
 
     name: ClassVar[str]
     auto_model: ClassVar[Any]
     link: Link = "softmax"
     decoder_reads_text: bool = False
+    frames_text: ClassVar[bool] = False
+
+    @property
+    def wants_pair(self) -> bool:
+        return False
+
+    def auto_model_of(self, config: Mapping[str, Any]) -> Any:
+        """The `transformers.Auto...` class for a model, or for a PEFT adapter, with this configuration."""
+        return self.auto_model
+
+    def bound(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "AbstractTask":
+        """The task as this model is asked, before the model has read anything.
+
+        Raises:
+            ValueError: when this model or tokenizer cannot be asked so.
+        """
+        return self
+
+    def measured(self, ask: Callable[[str], Readout]) -> "AbstractTask":
+        """The task with the numbers that it measures at the loaded model; `ask` gives the answer to one text."""
+        return self
 
     @property
     @abstractmethod
@@ -65,6 +90,10 @@ class AbstractTask(ABC):
     def inputs(self, batch: Any) -> dict[str, Any]:
         """Further keyword arguments of the model's forward pass."""
         return {}
+
+    def reading(self, model: nn.Module, batch: Any) -> AbstractContextManager[None]:
+        """Around a pass: may keep the model from computing what `read` does not need."""
+        return nullcontext()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """No code of strangers runs, whatever is loaded; and models that are not all there are refused."""
 
 import builtins
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from explainer.attributor import Attributor
 from explainer.attributor.pipeline import PipelineModel
-from explainer.explained import ExplainedModel, TextClassification, loading
+from explainer.explained import ExplainedModel, TextClassification, loading, pretrained
 from explainer.explained.image import ExplainedImageModel
 from explainer.explainers.folder import save_folder
 from tests.explainer.tools import moved, saved
@@ -195,3 +196,10 @@ def test_a_pipe_is_not_waited_for(model: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(ValueError, match=r"config\.json' is missing"):
         Attributor.from_pretrained(path.parent)
+
+
+def test_a_gguf_file_needs_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"is a GGUF file, and reading it needs the package `gguf`: .*extra `llm`"):
+        pretrained.config_of(str(tmp_path / "model.gguf"))

@@ -43,6 +43,17 @@ def test_other_weights_than_the_published_are_refused(package: Path, monkeypatch
         locate("hub/model")
 
 
+def test_a_model_in_one_gguf_file_is_at_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.Q4_1.gguf").write_bytes(b"weights")
+    assert locate(str(tmp_path)) == str(tmp_path / "one.Q4_1.gguf")
+    assert locate(str(tmp_path / "one.Q4_1.gguf")) == str(tmp_path / "one.Q4_1.gguf")
+    (tmp_path / "two.gguf").write_bytes(b"weights")
+    with pytest.raises(ValueError, match=r"holds 2 GGUF files, one.Q4_1.gguf, two.gguf: name one of them"):
+        locate(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert locate(str(tmp_path)) == str(tmp_path)
+
+
 def test_without_the_package_the_name_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     know(monkeypatch, "0" * 64, package="no_such_package_at_all")
     assert locate("hub/model") == "hub/model"

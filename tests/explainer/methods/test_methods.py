@@ -31,7 +31,7 @@ from explainer.methods.best_of import BestOf
 from explainer.methods.contrast import Contrast
 from explainer.methods.loading import load_method
 from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, fresh, relative_error
-from tests.families import EXPERTS, FAMILIES, TASKS, TEXTS, explained
+from tests.families import EXPERTS, FAMILIES, LANGUAGE_TASKS, TASKS, TEXTS, explained
 
 CASES: dict[str, AbstractMethod] = {
     **{name: kind() for name, kind in METHODS.items()},
@@ -58,7 +58,12 @@ every_method = pytest.mark.parametrize("name", CASES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 some_families = pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
 every_task = pytest.mark.parametrize(
-    ("task", "family"), [*(("classification", family) for family in FAMILIES), *OTHER_TASKS]
+    ("task", "family"),
+    [
+        *(("classification", family) for family in FAMILIES),
+        *OTHER_TASKS,
+        *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5")),
+    ],
 )
 
 
@@ -83,7 +88,11 @@ def in_double(family: str, **settings: Any) -> ExplainedModel:
 
 
 def model_of(task: str, family: str) -> ExplainedModel:
-    return explained(family, **TASKS[task])
+    return explained(family, **settings_of(task))
+
+
+def settings_of(task: str) -> dict[str, Any]:
+    return {**TASKS, **LANGUAGE_TASKS}[task]
 
 
 def scores_of(name: str, model: ExplainedModel, texts: Sequence[str | EncodedText], target: Target) -> list[Tensor]:
@@ -115,7 +124,7 @@ def test_every_method_is_a_case() -> None:
 @every_method
 @every_task
 def test_scores_do_not_depend_on_padding_side_or_company(task: str, family: str, name: str) -> None:
-    model, method = in_double(family, **TASKS[task]), CASES[name]
+    model, method = in_double(family, **settings_of(task)), CASES[name]
     target = model.predicted(encoded(model, SHORT))
     alone = torch.cat([scores_of(name, model, [text], target[i : i + 1])[0] for i, text in enumerate(SHORT)])
     assert relative_error(joined(name, model, target), alone) < 1e-5
