@@ -48,17 +48,16 @@ def main(only: str | None = None, sample: int | None = None, seed: int = 0, time
         sample: mutants per target; all of them by default.
         timeout: seconds after which a mutant counts as noticed, since it hangs.
     """
-    import hypothesis  # noqa: F401 - imported once here, so that each run of the tests starts warm
+    # Imported once, here, so that each run of the tests starts warm.
+    import hypothesis  # noqa: F401
     import pytest
     import torch
-    import transformers
+    from transformers import AutoModelForSequenceClassification  # noqa: F401
 
     torch.set_num_threads(1)
-    assert transformers.AutoModelForSequenceClassification
     with tempfile.TemporaryDirectory() as folder:
         for name in ("explainer", "lightning_modules", "tests", "checkpoints", "pyproject.toml"):
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder) / name)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, Path(folder) / name)
         os.chdir(folder)
         sys.path.insert(0, folder)
         lines = ["| target | mutants | noticed | share |", "|---|---|---|---|"]
@@ -103,7 +102,7 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
         to = SWAPS[type(node.ops[0])]
         yield f"{type(node.ops[0]).__name__} -> {to.__name__}", lambda n: setattr(n, "ops", [to(), *n.ops[1:]])
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         yield f"{node.value} -> {node.value + 1}", lambda n: setattr(n, "value", n.value + 1)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield "minus dropped", lambda n: setattr(n, "op", ast.UAdd())

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -437,7 +437,8 @@ class ExplainedModel(AbstractExplained):
         prefix = self._prefix(unique) if self.shares_prefix else None
         for chunk in self.batches(unique):
             readout = self._answer([unique[i] for i in chunk], prefix).to("cpu")
-            readout.check_finite(lambda row, chunk=chunk: self._shown(places[chunk[row]][0], unique[chunk[row]]))
+            shown = [(places[i][0], unique[i]) for i in chunk]
+            readout.check_finite(partial(self._shown, shown))
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]
             yield [place for i in chunk for place in places[i]], readout[rows]
 
@@ -459,7 +460,8 @@ class ExplainedModel(AbstractExplained):
             output = self.model(**prefix.inputs(self.model, batch), **self.task.inputs(batch))
         return self.task.read(output, batch)
 
-    def _shown(self, place: int, tokens: Tokens) -> str:
+    def _shown(self, sequences: Sequence[tuple[int, Tokens]], row: int) -> str:
+        place, tokens = sequences[row]
         return f"`sequences[{place}]` ({self.tokenizer.decode(tokens.input_ids)[:80]!r})"
 
     def _nothing(self, tokens: Tokens) -> Tokens:
