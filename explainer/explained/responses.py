@@ -167,7 +167,9 @@ def explain_response(
     if foil is None:
         return item
     if score != "log_prob":
-        raise ValueError("`score` must be log_prob where there is a `foil`: logits of two continuations have no common scale.")
+        raise ValueError(
+            "`score` must be log_prob where there is a `foil`: logits of two continuations have no common scale."
+        )
     other = rendered.ids_of(foil, "foil")
     if not other:
         raise ValueError("`foil` is empty: give another response.")
@@ -231,7 +233,9 @@ class _Rendered:
             tuple(added[:n]),
         )
 
-    def generated(self, settings: Mapping[str, Any], after: Sequence[int] = (), keep_end: bool = False) -> tuple[int, ...]:
+    def generated(
+        self, settings: Mapping[str, Any], after: Sequence[int] = (), keep_end: bool = False
+    ) -> tuple[int, ...]:
         """The tokens that the model says after the prompt, without its end token."""
         model, limit = self.explained.model, self.explained.text.max_tokens
         context = [*self.ids, *after]
@@ -318,7 +322,9 @@ class _Answered:
         if isinstance(token, int):
             if not -n <= token < n:
                 pieces = self.rendered.explained.tokenizer.convert_ids_to_tokens(list(self.ids))
-                raise ValueError(f"`token` must be below {n}, the number of the response's tokens {pieces}, got {token}.")
+                raise ValueError(
+                    f"`token` must be below {n}, the number of the response's tokens {pieces}, got {token}."
+                )
             return token % n, token % n + 1
         if span is None:
             return 0, n
@@ -447,7 +453,8 @@ def _found(
         text = _written(tokenizer, marked)
         if all(text.count(mark) == 1 for mark in _MARKS) and _without_marks(text) == whole:
             start, end = text.index(_MARKS[0]), text.index(_MARKS[1]) - 1
-            return start - content.index(candidate), (start, end)
+            if whole[start:end] == candidate:
+                return start - content.index(candidate), (start, end)
     raise ValueError(
         f"The chat template of the tokenizer does not write the content of `messages[{i}]` as it is, once: "
         f"{content!r:.80} in {whole!r:.400}. Give a `prompt` string instead."
@@ -470,9 +477,7 @@ def _owner(rendered: _Rendered, token: tuple[int, int]) -> int | None:
     return None
 
 
-def _sources(
-    rendered: _Rendered, owners: Sequence[int | None], level: SourceLevel
-) -> tuple[list[int], list[Source]]:
+def _sources(rendered: _Rendered, owners: Sequence[int | None], level: SourceLevel) -> tuple[list[int], list[Source]]:
     """The number of each prompt token's source, -1 for those that are of none; and the sources in their order."""
     numbers, sources = [-1] * len(owners), []
     for message, content in enumerate(rendered.contents):
@@ -535,9 +540,7 @@ def _tokenized(tokenizer: PreTrainedTokenizerBase, text: str, specials: bool) ->
     )
 
 
-def _decoded(
-    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]
-) -> tuple[str, tuple[tuple[int, int], ...]]:
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """The text of some tokens, and the characters of each; a piece of a character has that character."""
     texts = [_text(tokenizer, ids[:n]) for n in range(len(ids) + 1)]
     whole = texts[-1]
