@@ -36,7 +36,6 @@ from explainer.explained.tasks.classification import Pooling
 from explainer.explained.weights import add_tensors
 from explainer.typing import Embeddings
 
-
 CHOICES_PER_TOKEN = 4096
 """Logits that weigh as much as one token in the budget of a pass: those of a vocabulary are wider than any state."""
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.explained.model import ExplainedModel
-from explainer.explained.readout import NO_QUESTION, Score, Target
+from explainer.explained.readout import Score, Target
 from explainer.explained.tasks.response import Response
 from explainer.scored_text import word_numbers
 from explainer.scored_text.units import unit_numbers, visible_span

@@ -33,7 +33,8 @@ def task_of(model: PreTrainedModel) -> AbstractTask:
     raise ValueError(
         f"`model` is a {name}, and no task reads its output. Models that end in {' or '.join(TASKS)} are explained as "
         "they are; a language model is asked by `task=PromptedClassification.of(prompt)` (`--task prompted --prompt "
-        "PROMPT.yaml`), or explained in what it answers by `task=Response()` (`--task response`); for another one, pass `task`, an `AbstractTask` that says where its answer stands."
+        "PROMPT.yaml`), or explained in what it answers by `task=Response()` (`--task response`); for another one, "
+        "pass `task`, an `AbstractTask` that says where its answer stands."
     )
 
 

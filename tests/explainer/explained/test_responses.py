@@ -1,6 +1,7 @@
 """Responses: what is read and when, spans and sources, every method on them, and what bad input gets."""
 
 import copy
+import itertools
 from functools import cache
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_sources_are_the_contents_own_tokens(family: str) -> None:
             visible = {p for p, sign in enumerate(message["content"]) if not sign.isspace()}
             assert visible <= covered
             ranges = sorted((s.start, s.end) for s in one.sources if s.message == i)
-            assert all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+            assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges))
         mine = torch.zeros(len(one.text), dtype=torch.bool)
         for mask in one.source_masks:
             assert not (mask & mine).any()
