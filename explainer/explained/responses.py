@@ -19,6 +19,9 @@ from explainer.typing import TokenMask, TokenScores
 SourceLevel = Literal["token", "word", "sentence", "paragraph", "message"]
 """What is scored, and taken away, as one."""
 
+Sources = SourceLevel | Sequence[tuple[int, int, int]]
+"""A level, or ranges of messages: (message, start, end) in characters of its content."""
+
 Prompt = str | Sequence[Mapping[str, str]]
 """A string that the model continues, or messages (`role`, `content`) for the tokenizer's chat template."""
 
@@ -121,10 +124,10 @@ def explain_response(
     response: str | Sequence[int] | None = None,
     *,
     span: tuple[int, int] | str | None = None,
-    token: int | Literal["next"] | None = None,
+    token: int | tuple[int, int] | Literal["next"] | None = None,
     foil: str | Sequence[int] | None = None,
     score: Score | None = None,
-    sources: SourceLevel = "token",
+    sources: Sources = "token",
     generate: Mapping[str, Any] | None = None,
 ) -> ExplainedResponse:
     """What is explained of a response to a prompt, as a text and a target for any method.
@@ -134,11 +137,11 @@ def explain_response(
         prompt: a string that the model continues, or messages for its chat template.
         response: the response's text, or its token ids as generated; None: the model generates it.
         span: the part of the response that is explained: characters (start, end), or a substring that occurs once.
-        token: instead of a span: the number of one token of the response (negative ones count from its end), or "next":
-            the token that the model would say next.
+        token: instead of a span: the number of one token of the response (negative ones count from its end), a range
+            (first, last + 1) of them, or "next": the token that the model would say next.
         foil: another whole response; the explained number is the target's less the foil's.
         score: `logit` or `log_prob` of the target's tokens, summed; by default `logit`, with a foil `log_prob`.
-        sources: what is scored as one: token, word, sentence, paragraph or message.
+        sources: what is scored as one: token, word, sentence, paragraph or message, or ranges (message, start, end).
         generate: settings of transformers' `generate`; by default it is greedy, of 128 tokens at most.
 
     Raises:
@@ -147,7 +150,7 @@ def explain_response(
     """
     if not isinstance(explained.task, Response):
         raise ValueError(f"`explained` must have the task `Response`, got {type(explained.task).__name__}.")
-    if sources not in get_args(SourceLevel):
+    if isinstance(sources, str) and sources not in get_args(SourceLevel):
         raise ValueError(f"`sources` must be one of {', '.join(get_args(SourceLevel))}, got {sources!r}.")
     if span is not None and token is not None:
         raise ValueError("Give a `span` or a `token` of the response, not both.")
@@ -316,16 +319,19 @@ class _Answered:
     response: str
     offsets: tuple[tuple[int, int], ...]
 
-    def chosen(self, span: tuple[int, int] | str | None, token: int | str | None) -> tuple[int, int]:
+    def chosen(self, span: tuple[int, int] | str | None, token: int | tuple[int, int] | str | None) -> tuple[int, int]:
         """The tokens (first, last + 1) that a span has characters of; all of them without one."""
         n, shown = len(self.ids), f"{self.response!r:.200}"
-        if isinstance(token, int):
-            if not -n <= token < n:
+        if token is not None and not isinstance(token, str):
+            first, last = (token % n, token % n + 1) if isinstance(token, int) and -n <= token < n else (-1, -1)
+            first, last = token if isinstance(token, tuple) else (first, last)
+            if not 0 <= first < last <= n:
                 pieces = self.rendered.explained.tokenizer.convert_ids_to_tokens(list(self.ids))
                 raise ValueError(
-                    f"`token` must be below {n}, the number of the response's tokens {pieces}, got {token}."
+                    f"`token` must be below {n}, the number of the response's tokens {pieces}, or a range of them, got "
+                    f"{token}."
                 )
-            return token % n, token % n + 1
+            return first, last
         if span is None:
             return 0, n
         if isinstance(span, str):
@@ -350,7 +356,7 @@ class _Answered:
             raise ValueError(f"`span` {(start, end)} holds no token of the response: {self.response[start:end]!r}.")
         return inside[0], inside[-1] + 1
 
-    def explained(self, span: tuple[int, int], level: SourceLevel, score: Score) -> ExplainedResponse:
+    def explained(self, span: tuple[int, int], level: Sources, score: Score) -> ExplainedResponse:
         """The text with the target marked and the prompt's tokens grouped to sources."""
         rendered = self.rendered
         encoder = rendered.explained.text
@@ -477,29 +483,53 @@ def _owner(rendered: _Rendered, token: tuple[int, int]) -> int | None:
     return None
 
 
-def _sources(rendered: _Rendered, owners: Sequence[int | None], level: SourceLevel) -> tuple[list[int], list[Source]]:
+def _sources(rendered: _Rendered, owners: Sequence[int | None], wanted: Sources) -> tuple[list[int], list[Source]]:
     """The number of each prompt token's source, -1 for those that are of none; and the sources in their order."""
-    numbers, sources = [-1] * len(owners), []
+    numbers = [-1] * len(owners)
+    sources = [] if isinstance(wanted, str) else [_given(rendered, i, one) for i, one in enumerate(wanted)]
     for message, content in enumerate(rendered.contents):
         own = [i for i, owner in enumerate(owners) if owner == message]
-        start = rendered.starts[message]
-        low, high = rendered.spans[message]
-        places = [
-            (min(max(rendered.offsets[i][0], low), high) - start, min(max(rendered.offsets[i][1], low), high) - start)
-            for i in own
-        ]
+        places = [_within(rendered, message, rendered.offsets[i]) for i in own]
         groups: dict[int, list[int]] = {}
-        of_own = _groups(rendered, content, places, [rendered.words[i] for i in own], level)
-        for k, group in enumerate(of_own):
-            groups.setdefault(group, []).append(k)
-        for members in groups.values():
-            for k in members:
-                numbers[own[k]] = len(sources)
-            # Trimmed, but never past a token of white space: each token has characters of its source.
-            first = visible_span(content, *places[members[0]])[0]
-            last = visible_span(content, *places[members[-1]])[1]
-            sources.append(Source(content[first:last], message, first, last, tuple(own[k] for k in members)))
+        if isinstance(wanted, str):
+            for k, group in enumerate(_groups(rendered, content, places, [rendered.words[i] for i in own], wanted)):
+                groups.setdefault(group, []).append(k)
+            for members in groups.values():
+                for k in members:
+                    numbers[own[k]] = len(sources)
+                # Trimmed, but never past a token of white space: each token has characters of its source.
+                first = visible_span(content, *places[members[0]])[0]
+                last = visible_span(content, *places[members[-1]])[1]
+                sources.append(Source(content[first:last], message, first, last, tuple(own[k] for k in members)))
+            continue
+        mine = [k for k, source in enumerate(sources) if source.message == message]
+        ranges = [(sources[k].start, sources[k].end) for k in mine]
+        for i, group in zip(own, unit_numbers(content, places, [True] * len(own), [0] * len(own), ranges), strict=True):
+            numbers[i] = mine[group] if group >= 0 else -1
+    if not isinstance(wanted, str):
+        of_each: list[list[int]] = [[] for _ in sources]
+        for i, number in enumerate(numbers):
+            if number >= 0:
+                of_each[number].append(i)
+        sources = [replace(source, tokens=tuple(own)) for source, own in zip(sources, of_each, strict=True)]
     return numbers, sources
+
+
+def _within(rendered: _Rendered, message: int, token: tuple[int, int]) -> tuple[int, int]:
+    """The token's characters of a message, counted in its content."""
+    (low, high), start = rendered.spans[message], rendered.starts[message]
+    first, last = (min(max(place, low), high) - start for place in token)
+    return first, last
+
+
+def _given(rendered: _Rendered, place: int, wanted: tuple[int, int, int]) -> Source:
+    message, start, end = wanted
+    if not 0 <= message < len(rendered.contents) or not 0 <= start < end <= len(rendered.contents[message]):
+        sizes = [len(content) for content in rendered.contents]
+        raise ValueError(
+            f"`sources[{place}]` must be (message, start, end) of messages that have {sizes} characters, got {wanted}."
+        )
+    return Source(rendered.contents[message][start:end], message, start, end, ())
 
 
 def _groups(

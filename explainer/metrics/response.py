@@ -46,7 +46,7 @@ def lds(
         A number between -1 and 1; NaN where there are fewer than two masks.
 
     >>> kept = torch.tensor([[True, False], [False, True]])
-    >>> lds(kept, torch.tensor([-1.0, -2.0]), torch.tensor([3.0, 1.0]))
+    >>> round(lds(kept, torch.tensor([-1.0, -2.0]), torch.tensor([3.0, 1.0])), 4)
     1.0
     """
     if len(values) < 2:

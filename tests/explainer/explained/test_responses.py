@@ -175,6 +175,14 @@ def test_spans_are_the_tokens_that_have_their_characters(family: str, response: 
         assert given.response[a:b].strip() == response[c:d].strip() or family in ("llama", "gemma")
 
 
+def test_a_range_of_tokens_and_one_token_are_targets_too() -> None:
+    one = asked("gpt2")
+    assert asked("gpt2", token=(1, 3)).target_ids == one.response_ids[1:3]
+    assert asked("gpt2", token=-1).target_ids == one.response_ids[-1:]
+    with pytest.raises(ValueError, match=r"or a range of them, got \(2, 2\)"):
+        asked("gpt2", token=(2, 2))
+
+
 def test_a_span_is_a_substring_that_occurs_once() -> None:
     one = asked("gpt2", span="fun and")
     assert model("gpt2").tokenizer.convert_ids_to_tokens(list(one.target_ids)) == ["Ġfun", "Ġand"]
@@ -218,6 +226,20 @@ def test_sources_are_the_contents_own_tokens(family: str) -> None:
     ]
     assert [text.strip() for text in texts["paragraph"]] == ["be good", "a film. it is fun", "really"]
     assert texts["message"] == ["be good", "a film. it is fun\n\nreally"]
+
+
+@every_family
+@pytest.mark.parametrize("level", ["token", "word", "sentence", "paragraph", "message"])
+def test_ranges_of_messages_give_the_same_sources_again(family: str, level: Any) -> None:
+    messages = [*MESSAGES, {"role": "user", "content": "  这 🎬 film 👩‍👩‍👧.\n\n\tso  good  "}]
+    one = asked(family, messages, sources=level)
+    again = asked(family, messages, sources=[(s.message, s.start, s.end) for s in one.sources])
+    assert again.sources == one.sources
+    assert torch.equal(again.text.scorable, one.text.scorable)
+    with pytest.raises(
+        ValueError, match=r"`sources\[0\]` must be \(message, start, end\) of messages that have \[9, 25"
+    ):
+        asked(family, messages, sources=[(0, 3, 99)])
 
 
 def test_a_source_that_is_a_whole_message_is_taken_away_whole() -> None:
@@ -319,7 +341,12 @@ ALONE: dict[str, Any] = {}
             r"occurs 2 times \(at the characters \[1, 6\]\) in .* ' good good'",
         ),
         ("the film", " good fun", {"span": "bad"}, "`span` 'bad' occurs 0 times in the response ' good fun'"),
-        ("the film", " good fun", {"token": 2}, r"`token` must be below 2, .* \['Ġgood', 'Ġfun'\], got 2"),
+        (
+            "the film",
+            " good fun",
+            {"token": 2},
+            r"`token` must be below 2, .* \['Ġgood', 'Ġfun'\], or a range of them, got 2",
+        ),
         ("the film", " good", {"token": 0, "span": "good"}, "not both"),
         ("the film", " good", {"foil": " good"}, r"`foil` is the response itself, the tokens \['Ġgood'\]"),
         ("the film", " good", {"foil": ""}, "`foil` is empty"),
