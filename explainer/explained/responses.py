@@ -202,8 +202,11 @@ class _Rendered:
     @classmethod
     def of(cls, explained: ExplainedModel, prompt: Prompt) -> "_Rendered":
         tokenizer = explained.tokenizer
+        contents: tuple[str, ...] = (prompt,) if isinstance(prompt, str) else ()
+        starts: tuple[int, ...] = (0,)
+        spans: tuple[tuple[int, int], ...] = ((0, len(prompt)),)
         if isinstance(prompt, str):
-            whole, contents, starts, spans = prompt, (prompt,), (0,), ((0, len(prompt)),)
+            whole = prompt
         else:
             messages = _checked(prompt)
             whole = _written(tokenizer, messages)
