@@ -40,7 +40,7 @@ class Tokens:
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
         return Tokens(*(None if part is None else part[mask] for part in self._parts))  # type: ignore[arg-type]
 
-    def after(self, token_id: int) -> "Tokens":
+    def preceded_by(self, token_id: int) -> "Tokens":
         """The tokens after one more."""
         first = F.pad(self.input_ids, (1, 0), value=token_id)
         return Tokens(first, *(None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]))

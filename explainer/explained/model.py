@@ -145,7 +145,8 @@ class ExplainedModel(AbstractExplained):
     @torch.no_grad()
     def _prefix_agrees(self) -> bool:
         """Whether the model answers the same when it reads the prompt from a cache."""
-        sequences = [text.tokens for text in self.encode_probes(conventions.PROBES)]
+        whole = max(self.encode_probes(conventions.PROBES), key=len).tokens
+        sequences = [whole, whole.select(torch.arange(len(whole)) < len(whole) - 1)]
         prefix = self._prefix(sequences)
         if prefix is None:
             return False
@@ -259,17 +260,13 @@ class ExplainedModel(AbstractExplained):
     def batches(self, sequences: Sequence[Tokens | EncodedText]) -> list[list[int]]:
         """Indices of the sequences in batches of similar length under the token budget, of what may share a batch."""
         own = [sequence.tokens if isinstance(sequence, EncodedText) else sequence for sequence in sequences]
+        n_choices = len(self.labels)
         return token_budgeted(
-            [max(len(tokens), self._read_cost(tokens)) for tokens in own],
+            # The logits of a whole vocabulary weigh in the budget too.
+            [max(len(tokens), math.ceil(tokens.n_questions * n_choices / CHOICES_PER_TOKEN)) for tokens in own],
             self.batch_tokens,
             [self._kind(tokens) for tokens in own],
         )
-
-    def _read_cost(self, tokens: Tokens) -> int:
-        """What the logits of all choices weigh in the budget, in tokens; those of few choices weigh nothing."""
-        if tokens.anchors is None:
-            return 0
-        return math.ceil(tokens.n_questions * len(self.labels) / CHOICES_PER_TOKEN)
 
     def _kind(self, tokens: Tokens) -> tuple[int, ...]:
         """Equal for sequences that may share a batch."""
@@ -482,7 +479,7 @@ class ExplainedModel(AbstractExplained):
             return Tokens(ids, None if tokens.token_type_ids is None else torch.zeros_like(ids))
         if tokens.anchors is None or not int(tokens.anchors[0]):
             return tokens
-        return tokens.after(self.baseline_token_id)
+        return tokens.preceded_by(self.baseline_token_id)
 
     def baseline_embedding(self) -> Float[Tensor, " hidden"]:
         """The word embedding of the baseline token."""

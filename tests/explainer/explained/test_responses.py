@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response, responses_target
 from explainer.explained.batch import collate
-from explainer.faithfulness.perturbation import remove
+from explainer.explained.prefix import SHORTEST, shared_prefix
+from explainer.faithfulness.perturbation import Operator, perturb, remove
 from explainer.methods import METHODS
 from explainer.methods.base import gradient_times_input
 from explainer.methods.loading import load_method
@@ -135,6 +136,28 @@ def test_the_response_survives_every_perturbation(family: str) -> None:
     logits = lm(input_ids=torch.tensor([start])).logits[0, :-1]
     expected = logits[range(len(kept)), kept].sum()
     assert torch.allclose(model(family).evaluate([nothing], one.target).value, expected, atol=1e-4)
+
+
+@every_family
+@pytest.mark.parametrize("operator", ["delete", "replace", "blank", "hide"])
+def test_the_prefix_that_perturbed_prompts_share_changes_nothing(family: str, operator: Operator) -> None:
+    explained = copy.deepcopy(model(family))
+    assert explained.shares_prefix
+    one = explain_response(explained, MESSAGES, " good fun and so", foil=" bad", sources="word", score="log_prob")
+    assert one.foil is not None
+    variants = [perturb(one.text, mask, operator, explained.baseline_token_id) for mask in one.source_masks[-3:]]
+    sequences = [*variants, one.text.tokens, one.foil.text.tokens]
+    target = responses_target([one, one, one, one, one.foil])
+    shared = shared_prefix(sequences)
+    assert len(one.text) - len(one.response_ids) > shared >= SHORTEST
+    with_prefix = explained.evaluate(sequences, target).objective
+    whole = shared_prefix(sequences[-2:])  # all of the prompt but its last token, at which the first one is asked for
+    assert whole == len(one.text) - len(one.response_ids) - 1
+    both = explained.evaluate(sequences[-2:], target[-2:]).objective
+    explained.shares_prefix = False
+    without = explained.evaluate(sequences, target).objective
+    assert torch.allclose(with_prefix, without, atol=1e-5 * float(without.abs().max()))
+    assert torch.allclose(both, without[-2:], atol=1e-5 * float(without.abs().max()))
 
 
 # Generated and given responses
