@@ -18,6 +18,7 @@ from tests.explainer.commands.files import lines, written
 from tests.explainer.explained.test_responses import MESSAGES
 from tests.explainer.explained.test_responses import model as tiny
 from tests.explainer.tools import saved
+from tests.pages import ROOT, blocks, commands
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "messages": MESSAGES, "response": " good fun and so", "span": "fun and"},
@@ -105,7 +106,7 @@ def test_the_scores_of_another_tool_are_measured_too(model: str, loaded: Explain
     }
     evaluate(model, written(tmp_path / "a.jsonl", [row]), tmp_path / "m.json", ["drop_at_1"], task="response")
     one = explain_response(loaded, "the film was", " good fun", span="fun", sources=[(0, 4, 8), (0, 0, 3)])
-    expected = response_faithfulness(loaded, one, [2, 1.5])["drop_at_1"]
+    expected = response_faithfulness(loaded, one, [2.0, 1.5])["drop_at_1"]
     assert json.loads((tmp_path / "m.json").read_text())["drop_at_1"]["values"] == pytest.approx([expected], abs=1e-5)
 
 
@@ -156,6 +157,22 @@ def test_a_line_that_is_no_attribution_of_a_response_is_named(
     source = written(tmp_path / "a.jsonl", [row])
     with pytest.raises(ValueError, match=f"a.jsonl, line 1: {message}"):
         evaluate(model, source, tmp_path / "m.json", task="response")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_guide_runs_on_a_small_model(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands and its Python, with a tiny model in place of the package's."""
+    guide, named = ROOT / "docs/guides/explain-a-response.md", "HuggingFaceTB/SmolLM2-135M-Instruct"
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "prompts.jsonl", ROWS)
+    names: dict[str, Any] = {}
+    for block in blocks(guide, "python"):
+        exec(block.code.replace(named, model), names)
+    assert names["against"].foil is not None
+    for words in commands(guide):
+        if words[0] == "explainer":
+            main([model if word == named else word for word in words[1:]])
+    assert list(json.loads((tmp_path / "response-metrics.json").read_text())) == METRICS
 
 
 def test_options_that_a_response_does_not_read_are_refused(model: str, tmp_path: Path) -> None:
