@@ -11,11 +11,13 @@ from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
 from explainer.commands.outputs import check_apart, json_lines
+from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_texts
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explained.readout import Score
+from explainer.explained.responses import SourceLevel
 from explainer.explained.tasks import AbstractTask
 from explainer.explanation import Explanation
 from explainer.methods import METHODS
@@ -62,6 +64,8 @@ def attribute(
     html: Path | None = None,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    sources: SourceLevel | None = None,
+    max_new_tokens: int = 128,
 ) -> None:
     """Explain texts: one JSON object per line in, one per line out, in the same order; or one text in the terminal.
 
@@ -86,9 +90,38 @@ def attribute(
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
         html: with text: a page to write as well, which opens offline.
-        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
+            then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `foil`,
+            `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract, method. By
+            default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
+        max_new_tokens: of responses: the longest one that is generated.
     """
+    if task == "response":
+        refuse_options(
+            {"text": text, "foil": foil, "units": units, "trust": trust, "fallback": fallback, "html": html}
+            | {"target": None if target == "predicted" else target, "prompt": prompt}
+            | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
+            task,
+        )
+        if input is None or output is None or model is None:
+            raise ValueError("`--task response` needs `--model MODEL --input IN.jsonl --output OUT.jsonl`.")
+        check_apart({"input": input}, {"output": output})
+        attribute_file(
+            method,
+            model,
+            input,
+            output,
+            sources=sources or "token",
+            score=score,
+            max_new_tokens=max_new_tokens,
+            batch_tokens=batch_tokens,
+            settings=method_args or {},
+        )
+        return
+    if sources is not None:
+        raise ValueError("`--sources` is of `--task response`; the units of a text are `--units`.")
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from explainer.commands.device import device
 from explainer.commands.outputs import check_apart
+from explainer.commands.response import evaluate_file, refuse_options
 from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
@@ -52,11 +53,17 @@ def evaluate(
             token), blank (zero embedding) or hide (from attention).
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
-        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        task: prompted, for a language model that is asked by `prompt`; response, for attributions of responses, as
+            `explainer attribute --task response` writes them: drop_at_1, drop_at_3, drop_at_5, lds, rise and mas, also
+            gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
     """
-    check_metrics(metrics or ())
     check_apart({"attributions": attributions}, {"output": output})
+    if task == "response":
+        refuse_options({"prompt": prompt}, task)
+        evaluate_file(model, attributions, output, metrics=metrics, operator=operator, batch_tokens=batch_tokens)
+        return
+    check_metrics(metrics or ())
     explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
     explained.to(device())
     wanted = default_metrics(explained.task.link) if metrics is None else metrics

@@ -5,7 +5,7 @@ from typing import Literal
 
 from explainer.explained import PromptedClassification
 
-TaskName = Literal["prompted"]
+TaskName = Literal["prompted", "response"]
 """The tasks that a model's architecture does not tell."""
 
 
@@ -15,8 +15,10 @@ def task_of_options(task: TaskName | None, prompt: Path | None) -> PromptedClass
     Raises:
         ValueError: when there is no such task, one option is given without the other, or the prompt is none.
     """
+    if task == "response":
+        raise ValueError("`--task response` is of `explainer attribute` and `explainer evaluate` alone.")
     if task not in (None, "prompted"):
-        raise ValueError(f"`--task` must be prompted, or be left out for a classifier, got {task!r}.")
+        raise ValueError(f"`--task` must be prompted or response, or be left out for a classifier, got {task!r}.")
     if (task is None) != (prompt is None):
         raise ValueError("`--task prompted` and `--prompt PROMPT.yaml` belong together: give both, or none of them.")
     return None if prompt is None else PromptedClassification.of(prompt)

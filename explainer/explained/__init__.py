@@ -16,7 +16,12 @@ from explainer.explained.readout import RUNNER_UP as RUNNER_UP
 from explainer.explained.readout import Readout as Readout
 from explainer.explained.readout import Target as Target
 from explainer.explained.readout import TargetValues as TargetValues
+from explainer.explained.responses import ExplainedResponse as ExplainedResponse
+from explainer.explained.responses import Source as Source
+from explainer.explained.responses import explain_response as explain_response
+from explainer.explained.responses import responses_target as responses_target
 from explainer.explained.tasks import AbstractTask as AbstractTask
 from explainer.explained.tasks import ImageClassification as ImageClassification
 from explainer.explained.tasks import PromptedClassification as PromptedClassification
+from explainer.explained.tasks import Response as Response
 from explainer.explained.tasks import TextClassification as TextClassification

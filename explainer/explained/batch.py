@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -22,12 +23,15 @@ class Tokens:
     Attributes:
         zeroed: where it is true, the word embedding is the zero vector instead of the id's.
         hidden: where it is true, no token attends to this one; it keeps its position.
+        anchors: the number, from 1, of the question whose answer this token is: the model is asked for it at the token
+            before. 0 elsewhere; None where a task reads the same place of every text.
     """
 
     input_ids: TokenIds
     token_type_ids: TokenIds | None = None
     zeroed: TokenMask | None = None
     hidden: TokenMask | None = None
+    anchors: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -35,6 +39,11 @@ class Tokens:
     def select(self, mask: TokenMask) -> "Tokens":
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
         return Tokens(*(None if part is None else part[mask] for part in self._parts))  # type: ignore[arg-type]
+
+    def preceded_by(self, token_id: int) -> "Tokens":
+        """The tokens after one more."""
+        first = F.pad(self.input_ids, (1, 0), value=token_id)
+        return Tokens(first, *(None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]))
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
         """All tokens, those where `mask` is true with the id `token_id`."""
@@ -55,7 +64,12 @@ class Tokens:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden
+        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors
+
+    @property
+    def n_questions(self) -> int:
+        """The number of places at which the answer is read."""
+        return 1 if self.anchors is None else int(self.anchors.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +118,7 @@ class TokenBatch:
     scorable: Bool[Tensor, "batch seq"]
     token_type_ids: Int64[Tensor, "batch seq"] | None = None
     hidden: Bool[Tensor, "batch seq"] | None = None
+    anchors: Int64[Tensor, "batch seq"] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -155,7 +170,11 @@ class TokenBatch:
     def sequences(self) -> list[Tokens]:
         """Each text's tokens without padding."""
         return [
-            Tokens(ids[mask], None if self.token_type_ids is None else self.token_type_ids[i][mask])
+            Tokens(
+                ids[mask],
+                None if self.token_type_ids is None else self.token_type_ids[i][mask],
+                anchors=None if self.anchors is None else self.anchors[i][mask],
+            )
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
         ]
 
@@ -175,7 +194,7 @@ class TokenBatch:
     @property
     def tensors(self) -> tuple[Any, ...]:
         """The batch as its tensors, in the order of the constructor's arguments."""
-        return self.input_ids, self.attention_mask, self.scorable, self.token_type_ids, self.hidden
+        return self.input_ids, self.attention_mask, self.scorable, self.token_type_ids, self.hidden, self.anchors
 
 
 def _row_alone(i: int, real: Tensor, tensor: Tensor) -> Tensor:
@@ -198,12 +217,14 @@ def collate(
     ids = [row.input_ids for row in tokens]
     masks = [torch.zeros_like(row, dtype=torch.bool) for row in ids] if scorable is None else list(scorable)
     types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
+    anchors = [row.anchors for row in tokens if row.anchors is not None]
     return TokenBatch(
         input_ids=pad(ids, pad_token_id, side),
         attention_mask=pad([torch.ones_like(row) for row in ids], 0, side),
         scorable=pad(masks, False, side),
         token_type_ids=pad(types, 0, side) if types else None,
         hidden=padded_masks([row.hidden for row in tokens], ids, side),
+        anchors=pad(anchors, 0, side) if anchors else None,
     )
 
 

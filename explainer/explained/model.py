@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,6 +35,9 @@ from explainer.explained.tasks import AbstractTask, TextClassification
 from explainer.explained.tasks.classification import Pooling
 from explainer.explained.weights import add_tensors
 from explainer.typing import Embeddings
+
+CHOICES_PER_TOKEN = 4096
+"""Logits that weigh as much as one token in the budget of a pass: those of a vocabulary are wider than any state."""
 
 
 class ExplainedModel(AbstractExplained):
@@ -141,7 +145,8 @@ class ExplainedModel(AbstractExplained):
     @torch.no_grad()
     def _prefix_agrees(self) -> bool:
         """Whether the model answers the same when it reads the prompt from a cache."""
-        sequences = [text.tokens for text in self.encode_probes(conventions.PROBES)]
+        whole = max(self.encode_probes(conventions.PROBES), key=len).tokens
+        sequences = [whole, whole.select(torch.arange(len(whole)) < len(whole) - 1)]
         prefix = self._prefix(sequences)
         if prefix is None:
             return False
@@ -254,10 +259,13 @@ class ExplainedModel(AbstractExplained):
 
     def batches(self, sequences: Sequence[Tokens | EncodedText]) -> list[list[int]]:
         """Indices of the sequences in batches of similar length under the token budget, of what may share a batch."""
+        own = [sequence.tokens if isinstance(sequence, EncodedText) else sequence for sequence in sequences]
+        n_choices = len(self.labels)
         return token_budgeted(
-            [len(sequence) for sequence in sequences],
+            # The logits of a whole vocabulary weigh in the budget too.
+            [max(len(tokens), math.ceil(tokens.n_questions * n_choices / CHOICES_PER_TOKEN)) for tokens in own],
             self.batch_tokens,
-            [self._kind(sequence.tokens if isinstance(sequence, EncodedText) else sequence) for sequence in sequences],
+            [self._kind(tokens) for tokens in own],
         )
 
     def _kind(self, tokens: Tokens) -> tuple[int, ...]:
@@ -265,7 +273,7 @@ class ExplainedModel(AbstractExplained):
         kind: tuple[int, ...] = () if self.pads else (len(tokens),)
         if self.task.decoder_reads_text:  # read at the last end token, of which each text must have as many
             kind += (int((tokens.input_ids == self.model.config.eos_token_id).sum()),)
-        return kind
+        return (*kind, tokens.anchors is None)
 
     def collate(self, encoded: Sequence[EncodedText], side: PaddingSide = "right") -> TokenBatch:
         """Encoded texts as one padded batch on the model's device.
@@ -424,12 +432,13 @@ class ExplainedModel(AbstractExplained):
         """The places of some sequences and the answers to them, until all had their turn; on the CPU.
 
         The one place that batches perturbed inputs: equal sequences are computed once, and the rest goes through in
-        batches of similar length under the token budget. A sequence of which nothing is left is the baseline token.
+        batches of similar length under the token budget. Where nothing is left, or nothing before an answer, the
+        baseline token stands there.
         """
         members: dict[bytes, list[int]] = {}
         unique: list[Tokens] = []
         for place, tokens in enumerate(sequences):
-            tokens = tokens if len(tokens) else self._nothing(tokens)
+            tokens = self._readable(tokens)
             if (key := tokens.key) not in members:
                 unique.append(tokens)
             members.setdefault(key, []).append(place)
@@ -464,9 +473,13 @@ class ExplainedModel(AbstractExplained):
         place, tokens = sequences[row]
         return f"`sequences[{place}]` ({self.tokenizer.decode(tokens.input_ids)[:80]!r})"
 
-    def _nothing(self, tokens: Tokens) -> Tokens:
-        ids = torch.tensor([self.baseline_token_id])
-        return Tokens(ids, None if tokens.token_type_ids is None else torch.zeros_like(ids))
+    def _readable(self, tokens: Tokens) -> Tokens:
+        if not len(tokens):
+            ids = torch.tensor([self.baseline_token_id])
+            return Tokens(ids, None if tokens.token_type_ids is None else torch.zeros_like(ids))
+        if tokens.anchors is None or not int(tokens.anchors[0]):
+            return tokens
+        return tokens.preceded_by(self.baseline_token_id)
 
     def baseline_embedding(self) -> Float[Tensor, " hidden"]:
         """The word embedding of the baseline token."""

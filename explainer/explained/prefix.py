@@ -29,17 +29,25 @@ def may_share(model: PreTrainedModel) -> bool:
 
 
 def shared_prefix(sequences: Sequence[Tokens]) -> int:
-    """How many tokens all sequences begin with; each has at least one more. 0 where it is not worth it."""
+    """How many tokens all sequences begin with; 0 where it is not worth it.
+
+    Each sequence has at least one more, at which it is asked: the one before its first anchored token, else the last.
+    """
     if len(sequences) < 2 or any(tokens.token_type_ids is not None for tokens in sequences):
         return 0
     first = sequences[0].input_ids
-    shared = min(map(len, sequences)) - 1
+    shared = min(map(_first_asked, sequences))
     for tokens in sequences:
         same = tokens.input_ids[:shared] == first[:shared]
         for changed in (tokens.zeroed, tokens.hidden):
             same = same if changed is None else same & ~changed[:shared]
         shared = int(same.cumprod(dim=0).sum())
     return shared if shared >= SHORTEST else 0
+
+
+def _first_asked(tokens: Tokens) -> int:
+    """The first position at which the model is asked for something."""
+    return len(tokens) - 1 if tokens.anchors is None else int(tokens.anchors.nonzero()[0]) - 1
 
 
 class Prefix:

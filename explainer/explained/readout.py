@@ -36,12 +36,17 @@ RUNNER_UP = -2
 """In place of a foil's choice: the one with the highest logit beside the target's."""
 
 
+NO_QUESTION = -3
+"""In place of a choice: the text has no such question; others of the batch have. It adds nothing to the score."""
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What is explained of each text: one choice per question, and what it is compared with.
 
     Attributes:
-        choices: (batch, questions) indices. `PREDICTED` stands for the predicted choice until `resolved`.
+        choices: (batch, questions) indices. `PREDICTED` stands for the predicted choice until `resolved`;
+            `NO_QUESTION` fills the rows of texts with fewer questions than others.
         foil: (batch, questions) the choices to contrast with ("why A rather than B"); `RUNNER_UP` until `resolved`.
         score: `logit`, `log_prob` or `log_odds` of the choices; of several questions their sum.
 
@@ -75,7 +80,8 @@ class Target:
     def joined(cls, targets: "Sequence[Target]") -> "Target":
         """The targets of several groups of texts as one; all have a foil or none has, and they share a score."""
         foils = [target.foil for target in targets if target.foil is not None]
-        return cls(torch.cat([t.choices for t in targets]), torch.cat(foils) if foils else None, targets[0].score)
+        choices = _as_wide([target.choices for target in targets])
+        return cls(choices, _as_wide(foils) if foils else None, targets[0].score)
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -216,15 +222,16 @@ class Readout:
         if probabilities is None:
             self._with_probabilities("probability")
         assert probabilities is not None
-        return self._chosen(probabilities, target).prod(dim=1)
+        return self._chosen(probabilities, target, 1.0).prod(dim=1)
 
     def log_odds(self, target: Target) -> PerText:
         """ln p / (1 - p), summed over the questions; the value itself where there are no probabilities."""
         if self.link != "softmax":
             return self.value(target)
-        chosen = torch.nn.functional.one_hot(target.choices, self.logits.shape[-1]).bool()
-        others = self.logits.masked_fill(chosen, -torch.inf).logsumexp(dim=-1)
-        return (self._chosen(self.logits, target) - others).sum(dim=1)
+        chosen, asked = self._places(target.choices)
+        others = self.logits.scatter(-1, chosen, -torch.inf).logsumexp(dim=-1)
+        of_each = self._chosen(self.logits, target) - others.where(asked, torch.zeros_like(others))
+        return of_each.sum(dim=1)
 
     def objective(self, target: Target) -> PerText:
         """What is explained: the target's score, less its foil's."""
@@ -273,8 +280,17 @@ class Readout:
             raise ValueError("This model has one output only, so there is no other to contrast it with.")
         return self.logits.scatter(-1, target.choices[..., None], -torch.inf).argmax(dim=-1)
 
-    def _chosen(self, numbers: Tensor, target: Target) -> Float[Tensor, "batch questions"]:
-        return numbers.gather(-1, target.choices[..., None])[..., 0]
+    def _chosen(self, numbers: Tensor, target: Target, otherwise: float = 0.0) -> Float[Tensor, "batch questions"]:
+        """The number of each choice; `otherwise` where a text has no such question."""
+        places, asked = self._places(target.choices)
+        return numbers.gather(-1, places)[..., 0].masked_fill(~asked, otherwise)
+
+    def _places(self, choices: Choices) -> tuple[Tensor, Tensor]:
+        """The choices as indices (batch, questions, 1) of this readout, and whether a text has the question."""
+        n_questions = self.logits.shape[1]
+        choices = choices[:, :n_questions]  # further ones are those of longer texts in other batches
+        asked = choices != NO_QUESTION
+        return choices.where(asked, torch.zeros_like(choices))[..., None], asked
 
     def _with_probabilities(self, wanted: str) -> Tensor:
         if self.link == "identity":
@@ -283,3 +299,10 @@ class Readout:
                 "is the value itself."
             )
         return self.logits
+
+
+def _as_wide(choices: Sequence[Tensor]) -> Tensor:
+    """Choices of several groups of texts in one tensor, as wide as the widest."""
+    width = max(one.shape[1] for one in choices)
+    fill = torch.nn.functional.pad
+    return torch.cat([fill(one, (0, width - one.shape[1]), value=NO_QUESTION) for one in choices])

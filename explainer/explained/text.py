@@ -127,7 +127,7 @@ class TextEncoder:
                 offsets,
                 scorable.tolist(),
                 [words[i] for i in kept],
-                splits_unspaced=self._splits_unspaced,
+                splits_unspaced=self.splits_unspaced,
             ),
             segments=segments,
         )
@@ -194,13 +194,13 @@ class TextEncoder:
                 offsets,
                 (~special).tolist(),
                 encoding.word_ids(0),
-                splits_unspaced=self._splits_unspaced,
+                splits_unspaced=self.splits_unspaced,
             ),
             segments=segments,
         )
 
     @cached_property
-    def _splits_unspaced(self) -> bool:
+    def splits_unspaced(self) -> bool:
         """Whether the tokenizer makes several words of Chinese, which is written without spaces."""
         return len(set(self._tokenize("我喜", None, truncation=False).word_ids(0)) - {None}) > 1
 

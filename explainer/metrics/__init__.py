@@ -26,3 +26,8 @@ from explainer.metrics.morf_lerf import MoRFLeRFArea as MoRFLeRFArea
 from explainer.metrics.morf_lerf import morf_lerf_area as morf_lerf_area
 from explainer.metrics.normalised import NormalisedAOPC as NormalisedAOPC
 from explainer.metrics.normalised import normalised_aopc as normalised_aopc
+from explainer.metrics.response import drop as drop
+from explainer.metrics.response import gain as gain
+from explainer.metrics.response import lds as lds
+from explainer.metrics.response import mas as mas
+from explainer.metrics.response import rise as rise

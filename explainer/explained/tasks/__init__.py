@@ -14,6 +14,7 @@ from explainer.explained.tasks.base import TargetLike as TargetLike
 from explainer.explained.tasks.classification import TextClassification as TextClassification
 from explainer.explained.tasks.image_classification import ImageClassification as ImageClassification
 from explainer.explained.tasks.prompted import PromptedClassification as PromptedClassification
+from explainer.explained.tasks.response import Response as Response
 
 TASKS: dict[str, Any] = {"ForSequenceClassification": TextClassification, "ForImageClassification": ImageClassification}
 """The task of each architecture, by the end of its class name; `task.of(model)` makes it from a loaded model."""
@@ -32,7 +33,8 @@ def task_of(model: PreTrainedModel) -> AbstractTask:
     raise ValueError(
         f"`model` is a {name}, and no task reads its output. Models that end in {' or '.join(TASKS)} are explained as "
         "they are; a language model is asked by `task=PromptedClassification.of(prompt)` (`--task prompted --prompt "
-        "PROMPT.yaml`); for another one, pass `task`, an `AbstractTask` that says where its answer stands."
+        "PROMPT.yaml`), or explained in what it answers by `task=Response()` (`--task response`); for another one, "
+        "pass `task`, an `AbstractTask` that says where its answer stands."
     )
 
 

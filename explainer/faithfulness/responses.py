@@ -1,0 +1,191 @@
+"""Faithfulness of the sources' scores of a response: sources are taken away, the response is read again.
+
+    l(v) = ln p(target | the sources where v is 1), less that of the foil where there is one
+
+The tokens of the response stay, under every operator.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from explainer.explained import ExplainedModel, ExplainedResponse, Tokens, responses_target
+from explainer.faithfulness.measures import check_operator
+from explainer.faithfulness.perturbation import Operator, perturb
+from explainer.metrics.response import drop, gain, lds, mas, rise
+
+KS = (1, 3, 5)
+"""The numbers of sources that drop@k and gain@k take."""
+
+N_MASKS = 32
+"""The masks of the linear datamodelling score."""
+
+MAX_GROUPS = 20
+"""The groups of sources of RISE and MAS."""
+
+RESPONSE_METRICS = (
+    *(f"drop_at_{k}" for k in KS),
+    *(f"gain_at_{k}" for k in KS),
+    "lds",
+    "lds_bernoulli",
+    "rise",
+    "mas",
+)
+"""Every metric of a response, by its name."""
+
+
+def log_probabilities(
+    explained: ExplainedModel,
+    response: ExplainedResponse,
+    kept: Bool[Tensor, "masks sources"],
+    operator: Operator = "delete",
+    token_id: int | None = None,
+) -> Float[Tensor, " masks"]:
+    """l(v) of each mask, in nats.
+
+    Args:
+        kept: the sources that stay.
+        operator: what is done to the tokens of the others.
+        token_id: what `replace` puts in their place; by default the baseline token.
+
+    Raises:
+        ValueError: when a logit is NaN or infinite.
+    """
+    token_id = explained.baseline_token_id if token_id is None else token_id
+    total: Tensor = torch.zeros(len(kept), dtype=torch.float64)
+    for side, sign in ((response, 1.0), (response.foil, -1.0)):
+        if side is None or not len(kept):
+            continue
+        away = _away(side, kept)
+        variants: list[Tokens] = [perturb(side.text, mask, operator, token_id) for mask in away]
+        values = explained.evaluate(variants, responses_target([side]).repeat(len(variants))).log_probability
+        assert values is not None
+        total += sign * values.double()
+    return total
+
+
+def _away(response: ExplainedResponse, kept: Bool[Tensor, "masks sources"]) -> Bool[Tensor, "masks tokens"]:
+    """The tokens of the sources that each mask takes away."""
+    if not response.sources:
+        return torch.zeros(len(kept), len(response.text), dtype=torch.bool)
+    return (~kept).double() @ torch.stack(response.source_masks).double() > 0
+
+
+def equal_size_masks(n_sources: int, n_masks: int = N_MASKS, seed: int = 0) -> Bool[Tensor, "masks sources"]:
+    """Masks that keep half of the sources (rounded down): all of them where there are no more than `n_masks`.
+
+    >>> equal_size_masks(2)
+    tensor([[ True, False],
+            [False,  True]])
+    """
+    half = n_sources // 2
+    if half == 0:
+        return torch.zeros(0, n_sources, dtype=torch.bool)
+    if math.comb(n_sources, half) <= n_masks:
+        chosen = [list(one) for one in itertools.combinations(range(n_sources), half)]
+    else:
+        generator = np.random.default_rng(seed)
+        drawn: dict[tuple[int, ...], None] = {}
+        while len(drawn) < n_masks:  # different ones
+            drawn[tuple(sorted(generator.permutation(n_sources)[:half].tolist()))] = None
+        chosen = [list(one) for one in drawn]
+    masks = torch.zeros(len(chosen), n_sources, dtype=torch.bool)
+    for mask, places in zip(masks, chosen, strict=True):
+        mask[places] = True
+    return masks
+
+
+def bernoulli_masks(n_sources: int, n_masks: int = N_MASKS, seed: int = 0) -> Bool[Tensor, "masks sources"]:
+    """Masks that keep each source with the probability 1/2, by itself."""
+    return torch.from_numpy(np.random.default_rng(seed).random((n_masks, n_sources)) < 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """The masks that every metric of one response wants, in one list."""
+
+    order: list[int]
+    groups: list[list[int]]
+    half: Bool[Tensor, "half sources"]
+    free: Bool[Tensor, "free sources"]
+
+    @classmethod
+    def of(cls, scores: Float[Tensor, " sources"], n_masks: int, seed: int) -> "_Plan":
+        n = len(scores)
+        order = scores.argsort(descending=True, stable=True).tolist()
+        groups = [part.tolist() for part in np.array_split(np.array(order), min(MAX_GROUPS, n))]
+        return cls(order, groups, equal_size_masks(n, n_masks, seed), bernoulli_masks(n, n_masks, seed))
+
+    @property
+    def ablations(self) -> Bool[Tensor, "masks sources"]:
+        """For drop and gain: all, none, all without the k highest, only these."""
+        n = len(self.order)
+        rows = [torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)]
+        for k in KS:
+            only = torch.zeros(n, dtype=torch.bool)
+            only[self.order[:k]] = True
+            rows += [~only, only]
+        return torch.stack(rows)
+
+    @property
+    def curve(self) -> Bool[Tensor, "points sources"]:
+        """For RISE and MAS: all, then without one more group at each point."""
+        rows = [torch.ones(len(self.order), dtype=torch.bool)]
+        for group in self.groups:
+            rows.append(rows[-1].clone())
+            rows[-1][group] = False
+        return torch.stack(rows)
+
+
+def response_faithfulness(
+    explained: ExplainedModel,
+    response: ExplainedResponse,
+    scores: Sequence[float],
+    *,
+    operator: Operator = "delete",
+    n_masks: int = N_MASKS,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Every metric of one response, by its name.
+
+    drop and gain are in nats; where there are fewer than k sources, all are taken. RISE and MAS put the end-of-text
+    token in the sources' places, as their authors do; the others use `operator`.
+
+    Args:
+        scores: of the sources, in their order.
+        operator: `delete`, `replace`, `blank` or `hide`.
+        n_masks: of each linear datamodelling score, at most.
+        seed: of the masks.
+
+    Raises:
+        ValueError: when there are not as many scores as sources, one is not finite, or there is no source.
+    """
+    check_operator(operator)
+    if len(scores) != len(response.sources):
+        raise ValueError(f"`scores` must be one per source ({len(response.sources)}), got {len(scores)}.")
+    of_sources: Tensor = torch.tensor(list(scores), dtype=torch.float64)
+    if not len(scores) or not bool(of_sources.isfinite().all()):
+        raise ValueError("`scores` must be finite numbers, one at least.")
+    plan = _Plan.of(of_sources, n_masks, seed)
+    ablations = plan.ablations
+    masks = torch.cat([ablations, plan.half, plan.free])
+    values = log_probabilities(explained, response, masks, operator)
+    whole, nothing, *pairs = values[: len(ablations), None]
+    half, free = values[len(ablations) :].split([len(plan.half), len(plan.free)])
+    end = explained.tokenizer.eos_token_id
+    curve = log_probabilities(explained, response, plan.curve, "replace", end)
+    shares = torch.stack([of_sources[group].clamp(min=0).sum() for group in plan.groups])
+    measured = {f"drop_at_{k}": float(drop(whole, without)) for k, without in zip(KS, pairs[::2], strict=True)}
+    measured |= {f"gain_at_{k}": float(gain(nothing, only)) for k, only in zip(KS, pairs[1::2], strict=True)}
+    return measured | {
+        "lds": lds(plan.half, half, of_sources),
+        "lds_bernoulli": lds(plan.free, free, of_sources),
+        "rise": rise(curve),
+        "mas": mas(curve, shares),
+    }

@@ -1,0 +1,109 @@
+"""Metrics of a language model's response, from its log-probability while sources of the prompt are taken away.
+
+l(v) = sum over the target's tokens of ln p(token | the prompt's sources where v is 1, the response before it)
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from explainer.metrics.agreement import spearman
+
+
+def drop(whole: Float[Tensor, " n"], without_top: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """drop@k = l(all) - l(all without the k highest sources), in nats; higher is better.
+
+    >>> drop(torch.tensor([-1.0]), torch.tensor([-3.5]))
+    tensor([2.5000])
+    """
+    return whole - without_top
+
+
+def gain(nothing: Float[Tensor, " n"], only_top: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """gain@k = l(only the k highest sources) - l(none), in nats; higher is better.
+
+    >>> gain(torch.tensor([-6.0]), torch.tensor([-2.0]))
+    tensor([4.])
+    """
+    return only_top - nothing
+
+
+def lds(
+    kept: Bool[Tensor, "masks sources"], values: Float[Tensor, " masks"], scores: Float[Tensor, " sources"]
+) -> float:
+    """The linear datamodelling score: Spearman's correlation over masks of l(v) with sum_i v_i score_i.
+
+    With masks of equal size a constant map predicts the same of each: it counts 0. So does a response whose
+    log-probability no mask changes.
+
+    Args:
+        kept: the sources that each mask keeps.
+        values: l of each mask.
+
+    Returns:
+        A number between -1 and 1; NaN where there are fewer than two masks.
+
+    >>> kept = torch.tensor([[True, False], [False, True]])
+    >>> round(lds(kept, torch.tensor([-1.0, -2.0]), torch.tensor([3.0, 1.0])), 4)
+    1.0
+    """
+    if len(values) < 2:
+        return math.nan
+    predicted = kept.double() @ scores.double()
+    # Sums that differ by rounding only are tied.
+    steps = (predicted * (1e7 / predicted.abs().max().clamp(min=1e-300))).round()
+    return float(spearman(values.double(), steps).nan_to_num(0.0))
+
+
+def rise(values: Float[Tensor, " points"]) -> float:
+    """The area under the normalised fall of l while groups of sources are taken away, the highest first.
+
+        n_i = clip((l_i - l_last) / |l_0 - l_last|, 0, 1), its running minimum, by the trapezoid rule over [0, 1].
+
+    Args:
+        values: l of the whole prompt, then after each group.
+
+    Returns:
+        Between 0 and 1, lower is better; NaN where taking everything away changes nothing.
+
+    >>> rise(torch.tensor([0.0, -4.0, -4.0]))
+    0.25
+    """
+    return float(_area(_fall(values)))
+
+
+def mas(values: Float[Tensor, " points"], shares: Float[Tensor, " groups"]) -> float:
+    """The area of `rise`, with a penalty |n_i - d_i| where the scores promise another fall than the model shows.
+
+    d_i = 1 - the share of the positive scores that the groups up to i hold; 1 throughout where no score is positive.
+
+    Args:
+        values: l of the whole prompt, then after each group.
+        shares: the sum of the positive scores in each group.
+
+    Returns:
+        Between 0 and 2, lower is better; NaN where taking everything away changes nothing.
+
+    >>> mas(torch.tensor([0.0, -4.0, -4.0]), torch.tensor([1.0, 1.0]))
+    0.5
+    """
+    total = shares.double().sum()
+    held = shares.double().cumsum(0) / total if total > 0 else torch.zeros(len(shares), dtype=torch.float64)
+    promised = 1 - torch.cat([torch.zeros(1, dtype=torch.float64), held])
+    fall = _fall(values)
+    return float(_area(fall + (fall - promised).abs()))
+
+
+def _fall(values: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+    values = values.double()
+    span = (values[0] - values[-1]).abs()
+    if not span > 0:
+        return torch.full_like(values, math.nan)
+    return ((values - values[-1]) / span).clamp(0, 1).cummin(dim=0).values
+
+
+def _area(curve: Float[Tensor, " points"]) -> Tensor:
+    """By the trapezoid rule over [0, 1]."""
+    return (curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1)

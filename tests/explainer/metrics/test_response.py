@@ -1,0 +1,50 @@
+"""Metrics of responses against numbers computed by hand."""
+
+import math
+
+import pytest
+import torch
+
+from explainer.metrics.response import drop, gain, lds, mas, rise
+
+
+def test_drop_and_gain_are_differences_in_nats() -> None:
+    whole, without = torch.tensor([-1.0, -2.0]), torch.tensor([-4.0, -1.5])
+    assert drop(whole, without).tolist() == [3.0, -0.5]
+    assert gain(without, whole).tolist() == [3.0, -0.5]
+
+
+def test_lds_ranks_masks_by_the_sum_of_the_scores_they_keep() -> None:
+    kept = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]]).bool()
+    scores = torch.tensor([4.0, 2.0, 1.0, 0.0])  # sums 6, 5, 2, 1
+    assert lds(kept, torch.tensor([-1.0, -2.0, -3.0, -4.0]), scores) == pytest.approx(1, abs=1e-4)
+    assert lds(kept, torch.tensor([-2.0, -1.0, -3.0, -4.0]), scores) == pytest.approx(1 - 6 * 2 / (4 * 15), abs=1e-4)
+    assert lds(kept, torch.tensor([-4.0, -3.0, -2.0, -1.0]), scores) == pytest.approx(-1, abs=1e-4)
+
+
+def test_a_constant_map_counts_zero_over_masks_of_equal_size_and_not_over_others() -> None:
+    half = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1]]).bool()
+    values, constant = torch.tensor([-1.0, -2.0, -3.0]), torch.full((3,), 0.1)
+    assert lds(half, values, constant) == 0
+    free = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0]]).bool()
+    assert lds(free, values, constant) == pytest.approx(1, abs=1e-4)
+    assert lds(half, torch.full((3,), -2.0), torch.tensor([1.0, 2.0, 3.0])) == 0
+    assert math.isnan(lds(half[:1], values[:1], constant))
+
+
+def test_rise_is_the_area_under_the_normalised_running_minimum() -> None:
+    # (l - l_last) / |l_0 - l_last|: 1, 1.5 -> clipped to 1, 0.25, 0.5 -> its minimum 0.25, 0
+    values = torch.tensor([-2.0, 0.0, -5.0, -4.0, -6.0])
+    assert rise(values) == pytest.approx((1 / 2 + 1 + 0.25 + 0.25 + 0 / 2) / 4)
+    assert math.isnan(rise(torch.tensor([-1.0, -3.0, -1.0])))
+    # Where taking all away raises l, everything falls to 0 at once.
+    assert rise(torch.tensor([-4.0, -4.0, -2.0])) == 0
+
+
+def test_mas_adds_what_the_scores_promise_otherwise() -> None:
+    values = torch.tensor([-2.0, -3.0, -6.0])  # 1, 0.75, 0
+    shares = torch.tensor([3.0, 1.0])  # promised: 1, 0.25, 0
+    assert rise(values) == pytest.approx((0.5 + 0.75) / 2)
+    assert mas(values, shares) == pytest.approx((0.5 + 0.75 + 0.5) / 2)
+    assert mas(values, torch.tensor([1.0, 3.0])) == pytest.approx(rise(values))
+    assert mas(values, torch.zeros(2)) == pytest.approx(rise(values) + (0.25 + 1 / 2) / 2)
