@@ -33,7 +33,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
-        if not explained.labels:
+        if not (explained.labels and explained.task.closed):
             raise ValueError(
                 f"`explained` has no closed list of labels (its task is {explained.task.name!r}), and an explainer is "
                 "trained for each label: take a method without training, such as `attn_lrp` or `sig`."

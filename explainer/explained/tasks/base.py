@@ -35,6 +35,7 @@ class AbstractTask(ABC):
         auto_model: the `transformers.Auto...` class that loads models of this task.
         link: how logits become probabilities.
         decoder_reads_text: whether the decoder of an encoder-decoder reads the whole text once more.
+        closed: whether the list of choices is short and closed, so that one explainer is trained for all of them.
         frames_text: whether there are tokens of the task's own around the text.
         wants_pair: whether every text comes with a second one.
     """
@@ -43,6 +44,7 @@ class AbstractTask(ABC):
     auto_model: ClassVar[Any]
     link: Link = "softmax"
     decoder_reads_text: bool = False
+    closed: ClassVar[bool] = True
     frames_text: ClassVar[bool] = False
 
     @property

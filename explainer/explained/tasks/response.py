@@ -32,6 +32,7 @@ class Response(AbstractTask):
 
     name: ClassVar[str] = "response"
     auto_model: ClassVar[Any] = AutoModelForCausalLM
+    closed: ClassVar[bool] = False
     frames_text: ClassVar[bool] = True
     names: tuple[str, ...] = ()
 

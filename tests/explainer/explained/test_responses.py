@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response, responses_target
 from explainer.explained.batch import collate
 from explainer.explained.prefix import SHORTEST, shared_prefix
+from explainer.explainers import SideExplainer
 from explainer.faithfulness.perturbation import Operator, perturb, remove
 from explainer.methods import METHODS
 from explainer.methods.base import gradient_times_input
@@ -417,3 +418,8 @@ def test_an_empty_answer_is_refused_with_its_tokens() -> None:
 def test_a_classifier_s_task_is_refused() -> None:
     with pytest.raises(ValueError, match="`explained` must have the task `Response`, got TextClassification"):
         explain_response(classifier("bert"), "the film", " good")
+
+
+def test_no_explainer_is_trained_for_a_whole_vocabulary() -> None:
+    with pytest.raises(ValueError, match="`explained` has no closed list of labels"):
+        SideExplainer(model("llama"))
