@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 
 from explainer import ExplainedModel, load_method
 from explainer.explained import ExplainedResponse, Response, explain_response
+from explainer.explained.readout import Score
 from explainer.faithfulness.responses import response_faithfulness
 from explainer.methods.responses import attribute_responses
 from explainer.metrics import bootstrap_mean
@@ -97,8 +98,8 @@ def main(
     cost(explained, max(responses, key=lambda one: len(one.response_ids)))
     print(f"\n| method | {' | '.join(SHOWN)} | s per response |\n|---|{'---|' * (len(SHOWN) + 1)}", flush=True)
     for name in methods.split(","):
-        score = "log_prob" if name in PERTURBATIONS else "logit"
-        asked = [replace(one, score=score) for one in responses]  # type: ignore[arg-type]
+        score: Score = "log_prob" if name in PERTURBATIONS else "logit"
+        asked = [replace(one, score=score) for one in responses]
         start = time.perf_counter()
         scores = attribute_responses(load_method(name), explained, asked)
         spent = (time.perf_counter() - start) / n
