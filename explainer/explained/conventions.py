@@ -204,12 +204,12 @@ def read_positions(block: nn.Module, answer: Callable[[], Tensor]) -> list[int]:
     return (size > 1e-6 * size.max()).nonzero()[:, 0].tolist()
 
 
-def close(values: Tensor, expected: Tensor) -> bool:
-    """Whether two answers of one model differ by rounding only."""
+def close(values: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two answers of a model in this precision differ by rounding only."""
     if not bool(expected.isfinite().all()):
         return False
-    half = values.dtype in (torch.float16, torch.bfloat16)
-    return bool((values - expected).abs().max() <= (0.1 if half else 1e-3) * expected.abs().max() + 1e-5)
+    share = 0.05 if dtype in (torch.float16, torch.bfloat16) else 1e-3
+    return bool((values - expected).abs().max() <= share * expected.abs().max() + 1e-5)
 
 
 class AttentionTypes:

@@ -114,9 +114,9 @@ class ExplainedModel(AbstractExplained):
             )
         if conventions.accepts(self.model, "position_ids"):
             self.explicit_positions = True
-            self.explicit_positions = conventions.close(self(self.collate([longest])).logits, own.logits)
+            self.explicit_positions = self._close(self(self.collate([longest])).logits, own.logits)
         self._settle_pooling(longest)
-        if not conventions.close(self(self.collate([longest])).logits, own.logits):
+        if not self._close(self(self.collate([longest])).logits, own.logits):
             raise ValueError(
                 f"`model` {type(self.model).__name__} answers otherwise when it reads the same text a second time, so "
                 "that no explanation of it means anything. Does it sample, hash or drop anything in eval mode?"
@@ -125,7 +125,10 @@ class ExplainedModel(AbstractExplained):
             n_words = min(self.text.max_tokens or conventions.LONG_PROBE, conventions.LONG_PROBE)
             probes += self.encode_probes([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
         own_logits = torch.cat([self._by_itself(probe).logits for probe in probes])
-        self.pads = not self._attention_types and conventions.close(self(self.collate(probes)).logits, own_logits)
+        self.pads = not self._attention_types and self._close(self(self.collate(probes)).logits, own_logits)
+
+    def _close(self, values: Tensor, expected: Tensor) -> bool:
+        return conventions.close(values, expected, self.model.dtype)
 
     def _settle_pooling(self, text: EncodedText) -> None:
         """Let the task read where the model reads; only methods that follow attention ask for it."""
@@ -150,7 +153,7 @@ class ExplainedModel(AbstractExplained):
         prefix = self._prefix(sequences)
         if prefix is None:
             return False
-        return conventions.close(self._answer(sequences, prefix).logits, self._answer(sequences, None).logits)
+        return self._close(self._answer(sequences, prefix).logits, self._answer(sequences, None).logits)
 
     @cached_property
     def padding_moves_positions(self) -> bool:
@@ -343,7 +346,7 @@ class ExplainedModel(AbstractExplained):
         if not self.pads:
             return True
         padded = self.reading_both_ways(self.backbone, self.collate([long, short]))[1:, : len(short)]
-        return conventions.close(padded, states[2][:, : len(short)])
+        return self._close(padded, states[2][:, : len(short)])
 
     @contextmanager
     def _edited(self, edit: EmbeddingEdit | None) -> Iterator[None]:

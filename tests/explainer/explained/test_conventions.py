@@ -245,3 +245,12 @@ def test_pairs_and_single_texts_of_an_encoder_decoder_go_together(model_type: st
     torch.testing.assert_close(predictions(served, [text.tokens for text in encoded]), torch.stack(own))
     with pytest.raises(ValueError, match="by different numbers of end tokens"):
         served.collate(encoded)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_of_half_precision_is_no_reason_for_equal_lengths(dtype: torch.dtype) -> None:
+    for model_type in ("bert", "llama", "deberta-v2"):
+        model, words = build(model_type)
+        assert ExplainedModel(model.to(dtype), words).pads
+    model, words = build("convbert")
+    assert not ExplainedModel(model.to(dtype), words).pads
