@@ -123,6 +123,11 @@ def test_sparsity_is_the_mean_of_each_text_s_mean() -> None:
     assert sparsity(SCORES, SCORABLE).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_sparsity_of_a_text_of_one_token_is_that_token_s() -> None:
+    scores, scorable = torch.tensor([[1.5, 9.0]]), torch.tensor([[True, False]])
+    assert sparsity(scores, scorable).item() == pytest.approx(math.log1p(math.exp(1.5)))
+
+
 def test_sparsity_does_not_overflow_and_ignores_texts_without_tokens() -> None:
     assert sparsity(torch.full((1, 2), 1e4), torch.ones(1, 2, dtype=torch.bool)).item() == pytest.approx(1e4)
     assert sparsity(SCORES, torch.zeros_like(SCORABLE)).item() == 0
