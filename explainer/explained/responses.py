@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.explained.model import ExplainedModel
 from explainer.explained.readout import Score, Target
+from explainer.explained.tasks.language_model import MARKS, checked_messages
 from explainer.explained.tasks.response import Response
 from explainer.scored_text import word_numbers
 from explainer.scored_text.units import unit_numbers, visible_span
@@ -25,7 +26,6 @@ Sources = SourceLevel | Sequence[tuple[int, int, int]]
 Prompt = str | Sequence[Mapping[str, str]]
 """A string that the model continues, or messages (`role`, `content`) for the tokenizer's chat template."""
 
-_MARKS = ("\ue000", "\ue001")  # private characters, which no template knows
 
 NEW_TOKENS = 128
 """The longest response that is generated, unless the caller says otherwise."""
@@ -419,15 +419,10 @@ def _anchored(text: EncodedText, n_response: int, span: tuple[int, int]) -> Enco
 
 
 def _checked(messages: Any) -> list[dict[str, str]]:
-    if not isinstance(messages, Sequence) or not messages:
-        raise ValueError(f"`messages` must be a list of mappings with role and content, got {messages!r:.80}.")
-    for message in messages:
-        texts = isinstance(message, Mapping) and all(isinstance(value, str) for value in message.values())
-        if not texts or set(message) != {"role", "content"}:
-            raise ValueError(f"Each of `messages` must have `role` and `content`, two strings, got {message!r:.120}.")
-        if any(mark in message["content"] for mark in _MARKS):
-            raise ValueError("`messages` hold a private character (U+E000 or U+E001), which marks where a content is.")
-    return [dict(message) for message in messages]
+    checked = checked_messages(list(messages) if isinstance(messages, Sequence) else messages)
+    if any(mark in message["content"] for message in checked for mark in MARKS):
+        raise ValueError("`messages` hold a private character (U+E000 or U+E001), which marks where a content is.")
+    return checked
 
 
 def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
@@ -458,10 +453,10 @@ def _found(
     content = messages[i]["content"]
     for candidate in dict.fromkeys((content, content.strip(), content.rstrip(), content.lstrip())):
         marked = list(messages)
-        marked[i] = {**messages[i], "content": f"{_MARKS[0]}{candidate}{_MARKS[1]}"}
+        marked[i] = {**messages[i], "content": f"{MARKS[0]}{candidate}{MARKS[1]}"}
         text = _written(tokenizer, marked)
-        if all(text.count(mark) == 1 for mark in _MARKS) and _without_marks(text) == whole:
-            start, end = text.index(_MARKS[0]), text.index(_MARKS[1]) - 1
+        if all(text.count(mark) == 1 for mark in MARKS) and _without_marks(text) == whole:
+            start, end = text.index(MARKS[0]), text.index(MARKS[1]) - 1
             if whole[start:end] == candidate:
                 return start - content.index(candidate), (start, end)
     raise ValueError(
@@ -471,7 +466,7 @@ def _found(
 
 
 def _without_marks(text: str) -> str:
-    return text.replace(_MARKS[0], "").replace(_MARKS[1], "")
+    return text.replace(MARKS[0], "").replace(MARKS[1], "")
 
 
 # Sources

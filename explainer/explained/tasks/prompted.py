@@ -24,13 +24,14 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 import yaml
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, TokenBatch
 from explainer.explained.readout import Readout, precise
 from explainer.explained.tasks.base import AbstractTask
+from explainer.explained.tasks.language_model import MARKS, checked_messages, gathered, head_at, last_position
 from explainer.explained.text import TextEncoder
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -40,7 +41,6 @@ Frame = tuple[str | int, ...]
 """The prompt as strings, and 0 and 1 where the text and the second text stand."""
 
 _PLACES = ("{text}", "{text_pair}")
-_MARKS = ("\ue000", "\ue001")  # private characters, which no template knows
 _KEYS = ("template", "messages", "labels", "shots", "calibration")
 
 
@@ -175,12 +175,12 @@ class PromptedClassification(AbstractTask):
             raise ValueError(
                 f"The chat template of the tokenizer refuses the `messages`, whose roles are {roles}: {error}"
             ) from error
-        for place, mark in enumerate(_MARKS):
+        for place, mark in enumerate(MARKS):
             if text.count(mark) != self._places.count(place):
                 raise ValueError(
                     f"The chat template of the tokenizer writes `{_PLACES[place]}` {text.count(mark)} times: {text!r}"
                 )
-        return _parts(re.split(f"({'|'.join(_MARKS)})", text), _MARKS)
+        return _parts(re.split(f"({'|'.join(MARKS)})", text), MARKS)
 
     def _conversation(self) -> list[dict[str, str]]:
         """The messages: what comes before the text's own once, then each shot with its answer, then the question."""
@@ -194,7 +194,7 @@ class PromptedClassification(AbstractTask):
                 shown += [*filled, {**last, "content": last["content"] + self._word(shot)}]
             else:
                 shown += [*filled, last, {"role": "assistant", "content": self._word(shot)}]
-        marked = dict(zip(("text", "text_pair"), _MARKS, strict=True))
+        marked = dict(zip(("text", "text_pair"), MARKS, strict=True))
         return [*shown, *({**turn, "content": _filled(turn["content"], marked)} for turn in turns)]
 
     def _word(self, shot: Mapping[str, str]) -> str:
@@ -285,23 +285,13 @@ class PromptedClassification(AbstractTask):
         if self.decoder_start is not None:
             yield
             return
-        last = _last(batch)
-
-        def at_answer(head: nn.Module, inputs: tuple[Any, ...]) -> Any:
-            states, *more = inputs
-            return (states[torch.arange(len(last), device=states.device), last.to(states.device)][:, None], *more)
-
-        hook = model.get_output_embeddings().register_forward_pre_hook(at_answer)  # type: ignore[operator]
-        try:
+        with head_at(model, last_position(batch)):
             yield
-        finally:
-            hook.remove()
 
     def read(self, output: Any, batch: TokenBatch) -> Readout:
         logits = output.logits
         if logits.shape[1] > 1:  # of a pass outside of `reading`
-            last = _last(batch).to(logits.device)
-            logits = logits[torch.arange(len(last), device=logits.device), last][:, None]
+            logits = gathered(logits, last_position(batch))
         words = precise(logits[:, 0, list(self.ids)])
         if self.constants:
             words = words - words.new_tensor([self.constants[label] for label in self.labels])
@@ -310,12 +300,7 @@ class PromptedClassification(AbstractTask):
     def read_share(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
         if self.decoder_start is not None:
             return torch.ones_like(batch.input_ids[:, :1], dtype=torch.float32)
-        return F.one_hot(_last(batch), batch.input_ids.shape[1]).float()
-
-
-def _last(batch: TokenBatch) -> Int64[Tensor, " batch"]:
-    """The last real position of each right-padded text."""
-    return batch.attention_mask.sum(dim=1) - 1
+        return F.one_hot(last_position(batch)[:, 0], batch.input_ids.shape[1]).float()
 
 
 def _parts(pieces: Sequence[str], places: Sequence[str]) -> Frame:
@@ -350,7 +335,7 @@ def _checked(prompt: Any) -> dict[str, Any]:
     if (template is None) == (messages is None):
         raise ValueError("`prompt` needs a `template` or `messages`, one of the two.")
     if messages is not None:
-        messages = _messages(messages)
+        messages = checked_messages(messages)
     elif not isinstance(template, str):
         raise ValueError(f"`template` must be a string, got {template!r:.80}.")
     whole = str(template) if messages is None else "".join(message["content"] for message in messages)
@@ -360,7 +345,7 @@ def _checked(prompt: Any) -> dict[str, Any]:
             f"`{name}` must have the place of the text, `{{text}}`, once (and `{{text_pair}}` once at most), got "
             f"{whole!r:.200}."
         )
-    if any(mark in whole for mark in _MARKS):
+    if any(mark in whole for mark in MARKS):
         raise ValueError(f"`{name}` holds a private character (U+E000 or U+E001), which marks the text's place.")
     labels = _labels(prompt.get("labels"))
     return {
@@ -370,16 +355,6 @@ def _checked(prompt: Any) -> dict[str, Any]:
         "shots": _shots(prompt.get("shots"), labels, "{text_pair}" in whole),
         "calibration": _calibration(prompt.get("calibration"), list(labels)),
     }
-
-
-def _messages(messages: Any) -> list[dict[str, str]]:
-    if not isinstance(messages, list) or not messages:
-        raise ValueError(f"`messages` must be a list of mappings with role and content, got {messages!r:.80}.")
-    for message in messages:
-        texts = isinstance(message, Mapping) and all(isinstance(value, str) for value in message.values())
-        if not texts or set(message) != {"role", "content"}:
-            raise ValueError(f"Each of `messages` must have `role` and `content`, two strings, got {message!r:.120}.")
-    return [dict(message) for message in messages]
 
 
 def _labels(labels: Any) -> dict[str, str]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from explainer.explained.batch import EncodedText, TokenBatch
 from explainer.explained.readout import Readout, precise
 from explainer.explained.tasks.base import AbstractTask
+from explainer.explained.tasks.language_model import gathered, head_at, last_position
 from explainer.explained.text import TextEncoder
 
 
@@ -70,22 +70,13 @@ class Response(AbstractTask):
     @contextmanager
     def reading(self, model: nn.Module, batch: TokenBatch) -> Iterator[None]:
         """Give the head the states of the positions that are read, and no others."""
-        places = _read_places(batch)
-
-        def at_places(head: nn.Module, inputs: tuple[Any, ...]) -> Any:
-            states, *more = inputs
-            return (_gathered(states, places), *more)
-
-        hook = model.get_output_embeddings().register_forward_pre_hook(at_places)  # type: ignore[operator]
-        try:
+        with head_at(model, _read_places(batch)):
             yield
-        finally:
-            hook.remove()
 
     def read(self, output: Any, batch: TokenBatch) -> Readout:
         logits, places = output.logits, _read_places(batch)
         if logits.shape[1] != places.shape[1]:  # of a pass outside of `reading`
-            logits = _gathered(logits, places)
+            logits = gathered(logits, places)
         return Readout(precise(logits), self.link)
 
     def read_share(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
@@ -99,7 +90,7 @@ class Response(AbstractTask):
 
 def _read_places(batch: TokenBatch) -> Int64[Tensor, "batch questions"]:
     """The position at which each question is read, of right-padded texts; the last one where a text has no such one."""
-    last = batch.attention_mask.sum(dim=1, keepdim=True) - 1
+    last = last_position(batch)
     if batch.anchors is None:
         return last
     n_questions = int(batch.anchors.max())
@@ -107,8 +98,3 @@ def _read_places(batch: TokenBatch) -> Int64[Tensor, "batch questions"]:
     rows, columns = batch.anchors.nonzero(as_tuple=True)
     places[rows, batch.anchors[rows, columns] - 1] = columns - 1
     return places
-
-
-def _gathered(states: Float[Tensor, "batch seq width"], places: Tensor) -> Float[Tensor, "batch questions width"]:
-    places = places.to(states.device)
-    return states[torch.arange(len(places), device=places.device)[:, None], places]
