@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
-from explainer.commands.outputs import check_apart, json_lines
+from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_texts
@@ -188,21 +187,11 @@ class _Job:
         """Explain a file. The lines before one that cannot be used are written; then that line is named."""
         requests = self._requests(source)
         with Progress(self.attributor.method.name, count_lines(source)) as progress, json_lines(output) as write:
-            unusable: ValueError | None = None
-            while unusable is None:
-                chunk: list[Request] = []
-                try:
-                    for request in islice(requests, CHUNK):
-                        chunk.append(request)  # one by one, so that an unusable line leaves those before it
-                except ValueError as error:
-                    unusable = error
-                if not chunk and unusable is None:
-                    return
+            for chunk in usable_chunks(requests, CHUNK):
                 for request, explanations in self._explained(chunk):
                     for explanation in explanations:
                         write(self._record(request, explanation))
                 progress.advance(len(chunk))
-            raise unusable
 
     def _requests(self, source: Path) -> Iterator[Request]:
         for number, record in read_texts(source):

@@ -1,10 +1,11 @@
-"""The files that commands write: apart from those they read, and whole."""
+"""The files that commands write: apart from those they read, whole, or up to the first line that cannot be used."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from explainer.storage.atomic import replacing
 
@@ -59,3 +60,27 @@ def json_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 def _write(file: TextIO, record: Mapping[str, Any]) -> None:
     file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+Line = TypeVar("Line")
+
+
+def usable_chunks(lines: Iterator[Line], size: int) -> Iterator[list[Line]]:
+    """The lines, at most `size` at a time; the error of one that cannot be used comes after those before it.
+
+    Raises:
+        ValueError: what reading a line raised.
+    """
+    unusable: ValueError | None = None
+    while unusable is None:
+        chunk: list[Line] = []
+        try:
+            for line in islice(lines, size):
+                chunk.append(line)
+        except ValueError as error:
+            unusable = error
+        if chunk:
+            yield chunk
+        elif unusable is None:
+            return
+    raise unusable

@@ -2,12 +2,11 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from explainer.commands.device import device
-from explainer.commands.outputs import json_lines
+from explainer.commands.outputs import json_lines, usable_chunks
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response
@@ -66,21 +65,11 @@ def attribute_file(
     loaded = load_method(method, explained, **settings)
     lines = _asked(explained, source, sources, score, max_new_tokens)
     with Progress(loaded.name, count_lines(source)) as progress, json_lines(output) as write:
-        unusable: ValueError | None = None
-        while unusable is None:
-            chunk: list[tuple[Any, ExplainedResponse]] = []
-            try:
-                for line in islice(lines, CHUNK):
-                    chunk.append(line)  # one by one, so that an unusable line leaves those before it
-            except ValueError as error:
-                unusable = error
-            if not chunk and unusable is None:
-                return
+        for chunk in usable_chunks(lines, CHUNK):
             scores = _scores(loaded, explained, [one for _, one in chunk])
             for (name, one), of_one in zip(chunk, scores, strict=True):
                 write(record_of(explained, loaded.name, name, one, of_one, sources))
             progress.advance(len(chunk))
-        raise unusable
 
 
 def _asked(
