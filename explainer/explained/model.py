@@ -112,19 +112,21 @@ class ExplainedModel(AbstractExplained):
                 f"`model` {type(self.model).__name__} answers with {own.logits.flatten().tolist()[:8]} to "
                 f"{longest.text!r}: its weights are broken, or overflow in {self.model.dtype}."
             )
-        if conventions.accepts(self.model, "position_ids"):
-            self.explicit_positions = True
-            self.explicit_positions = self._close(self(self.collate([longest])).logits, own.logits)
-        self._settle_pooling(longest)
-        if not self._close(self(self.collate([longest])).logits, own.logits):
+        # Positions are given where they are those that the model counts itself.
+        for explicit in (True, False) if conventions.accepts(self.model, "position_ids") else (False,):
+            self.explicit_positions = explicit
+            if self._close(self(self.collate([longest])).logits, own.logits):
+                break
+        else:
             raise ValueError(
                 f"`model` {type(self.model).__name__} answers otherwise when it reads the same text a second time, so "
                 "that no explanation of it means anything. Does it sample, hash or drop anything in eval mode?"
             )
+        self._settle_pooling(longest)
         if not self.model._can_set_attn_implementation():  # it treats padding in its own way
             n_words = min(self.text.max_tokens or conventions.LONG_PROBE, conventions.LONG_PROBE)
             probes += self.encode_probes([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
-        own_logits = torch.cat([self._by_itself(probe).logits for probe in probes])
+        own_logits = torch.cat([(own if probe is longest else self._by_itself(probe)).logits for probe in probes])
         self.pads = not self._attention_types and self._close(self(self.collate(probes)).logits, own_logits)
 
     def _close(self, values: Tensor, expected: Tensor) -> bool:

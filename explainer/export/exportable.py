@@ -1,6 +1,5 @@
 """An attributor as one function of tensors: the module that programs are traced from, and its inputs."""
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from explainer.explained import PREDICTED, EncodedText, ExplainedModel, Target, TokenBatch
+from explainer.explained.conventions import accepts
 from explainer.methods.trained.amortized import Amortized
 from explainer.typing import Logits, Scores
 
@@ -88,7 +88,7 @@ class ExportableAttributor(nn.Module):
         batch = self.explained.collate(texts)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         inputs["target"] = target.to(batch.device)
-        reads_types = "token_type_ids" in inspect.signature(self.explained.model.forward).parameters
+        reads_types = accepts(self.explained.model, "token_type_ids")
         if batch.token_type_ids is not None and reads_types:
             inputs["token_type_ids"] = batch.token_type_ids
         return inputs
