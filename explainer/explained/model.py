@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -399,7 +399,7 @@ class ExplainedModel(AbstractExplained):
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, len(self.labels)), self.task.link)
-        chunks = [(places, readout.logits) for places, readout in self._chunks(sequences)]
+        chunks = [(places, readout.logits.cpu()) for places, readout in self._chunks(sequences)]
         return Readout(_in_order(*zip(*chunks, strict=True)), self.task.link)
 
     def evaluate(self, sequences: Sequence[Tokens], target: Target) -> TargetValues:
@@ -417,16 +417,12 @@ class ExplainedModel(AbstractExplained):
         if not len(sequences):
             return Readout(torch.empty(0, 1, 1), self.task.link).of(Target.of([]))
         target = target.to("cpu")
-        chunks = [(places, readout.of(target[places])) for places, readout in self._chunks(sequences)]
+        chunks = [
+            (places, readout.of(target[places].to(readout.logits.device)).to("cpu"))
+            for places, readout in self._chunks(sequences)
+        ]
         places, values = zip(*chunks, strict=True)
-        return TargetValues(
-            *(
-                None
-                if getattr(values[0], field.name) is None
-                else _in_order(places, [getattr(v, field.name) for v in values])
-                for field in fields(TargetValues)
-            )  # type: ignore[arg-type]
-        )
+        return TargetValues.joined(values)[_order(places)]
 
     def predicted(self, texts: Sequence[EncodedText]) -> Target:
         """The predicted choice of every text."""
@@ -434,7 +430,7 @@ class ExplainedModel(AbstractExplained):
 
     @torch.no_grad()
     def _chunks(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], Readout]]:
-        """The places of some sequences and the answers to them, until all had their turn; on the CPU.
+        """The places of some sequences and the answers to them, until all had their turn.
 
         The one place that batches perturbed inputs: equal sequences are computed once, and the rest goes through in
         batches of similar length under the token budget. Where nothing is left, or nothing before an answer, the
@@ -450,7 +446,7 @@ class ExplainedModel(AbstractExplained):
         places = list(members.values())
         prefix = self._prefix(unique) if self.shares_prefix else None
         for chunk in self.batches(unique):
-            readout = self._answer([unique[i] for i in chunk], prefix).to("cpu")
+            readout = self._answer([unique[i] for i in chunk], prefix)
             shown = [(places[i][0], unique[i]) for i in chunk]
             readout.check_finite(partial(self._shown, shown))
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]
@@ -499,8 +495,11 @@ def _as_leaf(embeddings: Tensor) -> Tensor:
 
 def _in_order(places: Sequence[list[int]], values: Sequence[Tensor]) -> Tensor:
     """Values of chunks as one tensor, in the order of the sequences that the chunks were made of."""
-    order = torch.tensor([place for chunk in places for place in chunk]).argsort()
-    return torch.cat(list(values))[order]
+    return torch.cat(list(values))[_order(places)]
+
+
+def _order(places: Sequence[list[int]]) -> Tensor:
+    return torch.tensor([place for chunk in places for place in chunk]).argsort()
 
 
 def _zeroing(sequences: Sequence[Tokens], device: torch.device) -> EmbeddingEdit | None:

@@ -7,7 +7,7 @@ foil, the same number of the foil is subtracted.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import torch
@@ -149,6 +149,8 @@ class TargetValues:
         log_odds: ln p / (1 - p) of the target; the value itself where there are no probabilities.
         log_probability: ln p of the target, None where there are no probabilities.
         probability: p of the target, None where there are no probabilities.
+        log_probabilities: (batch, questions) ln p of the target's choice at each question, 0 where a text has no such
+            question; None where there are no probabilities.
     """
 
     value: PerText
@@ -156,6 +158,23 @@ class TargetValues:
     log_odds: PerText
     log_probability: PerText | None
     probability: PerText | None
+    log_probabilities: Float[Tensor, "batch questions"] | None = None
+
+    @classmethod
+    def joined(cls, parts: "Sequence[TargetValues]") -> "TargetValues":
+        """The values of several groups of texts of one task, as one."""
+        columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def __getitem__(self, texts: Any) -> "TargetValues":
+        return self._map(lambda values: values[texts])
+
+    def to(self, device: torch.device | str) -> "TargetValues":
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "TargetValues":
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        return TargetValues(*(None if column is None else function(column) for column in columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,9 +227,19 @@ class Readout:
         Raises:
             ValueError: when the task has no probabilities.
         """
+        return self.log_probabilities(target).sum(dim=1)
+
+    def log_probabilities(self, target: Target) -> Float[Tensor, "batch questions"]:
+        """ln p of the target's choice at each of its questions; 0 where a text has no such question.
+
+        Raises:
+            ValueError: when the task has no probabilities.
+        """
         if self.link == "softmax":
-            return self._chosen(self.logits.log_softmax(dim=-1), target).sum(dim=1)
-        return self._chosen(torch.nn.functional.logsigmoid(self._with_probabilities("log_prob")), target).sum(dim=1)
+            of_each = self._chosen(self.logits.log_softmax(dim=-1), target)
+        else:
+            of_each = self._chosen(torch.nn.functional.logsigmoid(self._with_probabilities("log_prob")), target)
+        return torch.nn.functional.pad(of_each, (0, target.choices.shape[1] - of_each.shape[1]))
 
     def probability(self, target: Target) -> PerText:
         """p of the target: the product over its questions.
@@ -241,13 +270,14 @@ class Readout:
 
     def of(self, target: Target) -> TargetValues:
         """Every number of the target."""
-        has_probabilities = self.link != "identity"
+        of_each = None if self.link == "identity" else self.log_probabilities(Target(target.choices))
         return TargetValues(
             value=self.value(target),
             objective=self.objective(target),
             log_odds=self.log_odds(target),
-            log_probability=self.log_probability(target) if has_probabilities else None,
-            probability=self.probability(target) if has_probabilities else None,
+            log_probability=None if of_each is None else of_each.sum(dim=1),
+            probability=None if of_each is None else self.probability(target),
+            log_probabilities=of_each,
         )
 
     @property
