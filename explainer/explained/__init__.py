@@ -19,6 +19,7 @@ from explainer.explained.readout import TargetValues as TargetValues
 from explainer.explained.responses import ExplainedResponse as ExplainedResponse
 from explainer.explained.responses import Source as Source
 from explainer.explained.responses import explain_response as explain_response
+from explainer.explained.responses import generate_responses as generate_responses
 from explainer.explained.responses import responses_target as responses_target
 from explainer.explained.tasks import AbstractTask as AbstractTask
 from explainer.explained.tasks import ImageClassification as ImageClassification

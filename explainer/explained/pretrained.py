@@ -24,6 +24,9 @@ from transformers.utils.hub import cached_file
 
 from explainer.explained.weights import GGUF, check_finite, shapes_of
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The precisions of weights, by their names in commands and configurations."""
+
 DeviceMap = str | dict[str, Any] | None
 """Where the parts of a model are put, as transformers has it ("auto", or a device for each part)."""
 

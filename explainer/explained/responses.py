@@ -1,5 +1,6 @@
 """Prompts and responses as texts to explain: chat templates, spans of the response, sources of the prompt."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,8 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from explainer.explained.batch import EncodedText, Tokens
+from explainer.explained.batch import EncodedText, Tokens, collate
 from explainer.explained.model import ExplainedModel
+from explainer.explained.passes import token_budgeted
 from explainer.explained.readout import Score, Target
 from explainer.explained.tasks.language_model import MARKS, checked_messages
 from explainer.explained.tasks.response import Response
@@ -100,11 +102,25 @@ class ExplainedResponse:
 
     def each_token(self) -> "list[ExplainedResponse]":
         """One for each token of the target, without the foil: the rows of a (target x source) matrix."""
-        first, last = self.span
-        return [
-            replace(self, text=_anchored(self.text, len(self.response_ids), (k, k + 1)), span=(k, k + 1), foil=None)
-            for k in range(first, last)
-        ]
+        return [self.part((k, k + 1)) for k in range(*self.span)]
+
+    def part(self, span: tuple[int, int]) -> "ExplainedResponse":
+        """The same response with another target: its tokens (first, last + 1); without the foil.
+
+        Raises:
+            ValueError: when these are no tokens of the response.
+        """
+        n = len(self.response_ids)
+        if not 0 <= span[0] < span[1] <= n:
+            raise ValueError(f"`span` must be (first, last + 1) of the response's {n} tokens, got {span}.")
+        inside = self.offsets[slice(*span)]
+        return replace(
+            self,
+            text=_anchored(self.text, n, span),
+            span=span,
+            characters=visible_span(self.response, min(a for a, _ in inside), max(b for _, b in inside)),
+            foil=None,
+        )
 
 
 def responses_target(responses: Sequence[ExplainedResponse]) -> Target:
@@ -184,6 +200,58 @@ def explain_response(
     return replace(item, foil=against)
 
 
+def generate_responses(
+    explained: ExplainedModel, prompts: Sequence[Prompt], generate: Mapping[str, Any] | None = None
+) -> list[tuple[int, ...]]:
+    """The tokens that the model answers to each of several prompts, generated in batches; () where it says nothing.
+
+    Args:
+        generate: settings of transformers' `generate`; by default it is greedy, of 128 tokens at most.
+
+    Raises:
+        ValueError: when a prompt cannot be written.
+    """
+    settings = {"max_new_tokens": NEW_TOKENS, **(generate or {})}
+    rendered = [_Rendered.of(explained, prompt) for prompt in prompts]
+    more, limit = int(settings["max_new_tokens"]), explained.text.max_tokens
+    responses: list[tuple[int, ...]] = [()] * len(prompts)
+    lengths = [len(one.ids) + more for one in rendered]
+    full = [limit is not None and length > limit for length in lengths]  # these have less room than the others
+    for chunk in token_budgeted(lengths, explained.batch_tokens, [i if full[i] else -1 for i in range(len(prompts))]):
+        if full[chunk[0]]:
+            room = int(limit or 0) - len(rendered[chunk[0]].ids)
+            made = _continued(explained, [list(rendered[chunk[0]].ids)], {**settings, "max_new_tokens": room})
+        else:
+            made = _continued(explained, [list(rendered[i].ids) for i in chunk], settings)
+        for i, said in zip(chunk, made, strict=True):
+            responses[i] = _before_end(explained, said)
+    return responses
+
+
+@torch.no_grad()
+def _continued(
+    explained: ExplainedModel, contexts: Sequence[list[int]], settings: Mapping[str, Any]
+) -> list[tuple[int, ...]]:
+    """What the model says after each context, its end token and what is behind it included."""
+    model, tokenizer = explained.model, explained.tokenizer
+    batch = collate([Tokens(torch.tensor(ids)) for ids in contexts], pad_token_id=tokenizer.pad_token_id, side="left")
+    batch = batch.to(explained.device)
+    made = model.generate(  # type: ignore[operator]
+        batch.input_ids,
+        attention_mask=batch.attention_mask,
+        **{"do_sample": False, "num_beams": 1, "pad_token_id": tokenizer.pad_token_id, **settings},
+    )
+    return [tuple(said) for said in made[:, batch.input_ids.shape[1] :].tolist()]
+
+
+def _before_end(explained: ExplainedModel, said: tuple[int, ...]) -> tuple[int, ...]:
+    """The tokens before the first one that ends a response."""
+    config = explained.model.generation_config
+    stated = config.eos_token_id if config is not None else None  # type: ignore[union-attr]
+    ends = {*(stated if isinstance(stated, list) else [stated]), explained.tokenizer.eos_token_id}
+    return tuple(itertools.takewhile(lambda token: token not in ends, said))
+
+
 @dataclass(frozen=True, eq=False)
 class _Rendered:
     """A prompt as the model reads it, and where the contents of its messages are in it."""
@@ -243,34 +311,19 @@ class _Rendered:
         self, settings: Mapping[str, Any], after: Sequence[int] = (), keep_end: bool = False
     ) -> tuple[int, ...]:
         """The tokens that the model says after the prompt, without its end token."""
-        model, limit = self.explained.model, self.explained.text.max_tokens
+        limit = self.explained.text.max_tokens
         context = [*self.ids, *after]
         if limit is not None:
             room = limit - len(context)
             if room < 1:
                 raise ValueError(f"`prompt` and `response` have {len(context)} tokens, and the model takes {limit}.")
             settings = {**settings, "max_new_tokens": min(room, settings["max_new_tokens"])}
-        ids = torch.tensor([context], device=self.explained.device)
-        tokenizer = self.explained.tokenizer
-        with torch.no_grad():
-            made = model.generate(  # type: ignore[operator]
-                ids,
-                attention_mask=torch.ones_like(ids),
-                **{"do_sample": False, "num_beams": 1, "pad_token_id": tokenizer.pad_token_id, **settings},
-            )
-        said = made[0, len(context) :].tolist()
-        config = model.generation_config
-        ends = config.eos_token_id if config is not None else None
-        ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id}
-        kept = said
-        for place, token in enumerate(said):
-            if token in ends and not keep_end:
-                kept = said[:place]
-                break
+        (said,) = _continued(self.explained, [context], settings)
+        kept = said if keep_end else _before_end(self.explained, said)
         if not kept:
-            shown = tokenizer.convert_ids_to_tokens(said)
+            shown = self.explained.tokenizer.convert_ids_to_tokens(list(said))
             raise ValueError(f"The model's response is empty, its tokens are {shown}: give a `response`.")
-        return tuple(kept)
+        return kept
 
     def ids_of(self, response: str | Sequence[int], name: str) -> tuple[int, ...]:
         """The tokens of a response in its place after the prompt; given ids stay as they are."""
@@ -392,19 +445,18 @@ class _Answered:
             segments=segments,
             units=(*numbers, *[-1] * more),
         )
-        inside = self.offsets[slice(*span)]
-        characters = visible_span(self.response, min(a for a, _ in inside), max(b for _, b in inside))
-        return ExplainedResponse(
-            text=_anchored(text, more, span),
+        whole = ExplainedResponse(
+            text=text,
             prompt=rendered.prompt,
             response=self.response,
             response_ids=self.ids,
             offsets=self.offsets,
-            span=span,
-            characters=characters,
+            span=(0, more),
+            characters=(0, len(self.response)),
             sources=tuple(sources),
             score=score,
         )
+        return whole.part(span)
 
 
 def _anchored(text: EncodedText, n_response: int, span: tuple[int, int]) -> EncodedText:

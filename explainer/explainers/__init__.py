@@ -2,8 +2,16 @@
 
 from explainer.explainers.base import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.explainers.lora import LoraExplainer as LoraExplainer
+from explainer.explainers.response import AttentionExplainer as AttentionExplainer
+from explainer.explainers.response import ResponseExplainer as ResponseExplainer
 from explainer.explainers.separate import SeparateExplainer as SeparateExplainer
 from explainer.explainers.side import SideExplainer as SideExplainer
 
-_ALL: tuple[type[AbstractMaskExplainer], ...] = (SeparateExplainer, LoraExplainer, SideExplainer)
+_ALL: tuple[type[AbstractMaskExplainer], ...] = (
+    SeparateExplainer,
+    LoraExplainer,
+    SideExplainer,
+    AttentionExplainer,
+    ResponseExplainer,
+)
 EXPLAINERS: dict[str, type[AbstractMaskExplainer]] = {explainer.kind: explainer for explainer in _ALL}

@@ -33,14 +33,24 @@ class AbstractMaskExplainer(nn.Module, ABC):
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
-        if not (explained.labels and explained.task.closed):
-            raise ValueError(
-                f"`explained` has no closed list of labels (its task is {explained.task.name!r}), and an explainer is "
-                "trained for each label: take a method without training, such as `attn_lrp` or `sig`."
-            )
+        self.check_explained(explained)
         self.settings = settings
         self.forward_equivalents = 1.0
         self.longest_text: int | None = None
+
+    @classmethod
+    def check_explained(cls, explained: ExplainedModel) -> None:
+        """Refuse a model that such an explainer cannot explain.
+
+        Raises:
+            ValueError: with the explainer that can.
+        """
+        if not (explained.labels and explained.task.closed):
+            raise ValueError(
+                f"`explained` has no closed list of labels (its task is {explained.task.name!r}), and the {cls.kind} "
+                "explainer is trained for each label: responses are explained by `explainer: response`, or by a method "
+                "without training, such as `attn_lrp` or `sig`."
+            )
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:

@@ -19,6 +19,8 @@ CONFIG = "config.json"
 MERGED = "explained"
 FORMAT = 2
 _PROBE = "The plot is thin , but the acting is wonderful ."
+_PROBED = 1024
+"""Logits of the probe that are kept: those of all labels, or of the first tokens of a vocabulary."""
 _UNSIGNED = ("explained_model", "settings_sha256")
 """Entries that may be edited: a folder can move away from its model."""
 
@@ -32,9 +34,9 @@ class ExportConfig:
         explained_model: hub id, or a folder relative to the export's, so that the two can move together; `explained`
             where the export holds it itself.
         baseline_token: that of the explained model in training.
-        labels: of the explained model, in the order of their indices.
+        labels: of the explained model, in the order of their indices; none where its task has no closed list.
         tokenizer_sha256: of the tokenizer's whole pipeline.
-        probe_logits: the explained model's logits for a fixed sentence.
+        probe_logits: the explained model's logits for a fixed sentence, the first 1,024 of them.
         probe_scores: the explainer's scores of that sentence's tokens for the first label.
         longest_text: tokens of the longest text that the explainer was trained on, where that is known.
         task: settings of the explained model's task.
@@ -85,7 +87,7 @@ class ExportConfig:
             explainer={"kind": explainer.kind, **explainer.settings},
             explained_model=MERGED if merged else _reference(explained, folder),
             baseline_token=str(explained.tokenizer.convert_ids_to_tokens(explained.baseline_token_id)),
-            labels=explained.labels,
+            labels=_labels(explained),
             tokenizer_sha256=explained.text.fingerprint,
             probe_logits=_rounded(_probe(explained)),
             probe_scores=_rounded(scores),
@@ -168,9 +170,10 @@ class ExportConfig:
                 f"The tokenizer of {name!r} is not the one this explainer was trained with. "
                 "Name the right model by `model`."
             )
-        if moved := [label for i, label in enumerate(explained.labels) if _elsewhere(label, i, self.labels)]:
+        labels = _labels(explained)
+        if moved := [label for i, label in enumerate(labels) if _elsewhere(label, i, self.labels)]:
             raise ValueError(
-                f"The labels of {name!r} are {explained.labels}, and this explainer was trained for {self.labels}: "
+                f"The labels of {name!r} are {labels}, and this explainer was trained for {self.labels}: "
                 f"{moved[0]!r} has another place. Name the right model by `model`."
             )
         found = _probe(explained)
@@ -185,9 +188,9 @@ class ExportConfig:
                 f"The task of {name!r} is {given}, and this explainer was trained for {wanted}. Name the right model "
                 "by `model`, or pass the right `task`."
             )
-        if explained.labels != self.labels:
+        if labels != self.labels:
             warnings.warn(
-                f"The labels of {name!r} are {explained.labels}; when this explainer was trained they were "
+                f"The labels of {name!r} are {labels}; when this explainer was trained they were "
                 f"{self.labels}.",
                 stacklevel=2,
             )
@@ -284,7 +287,12 @@ def _reference(explained: ExplainedModel, folder: Path) -> str:
 
 
 def _probe(explained: ExplainedModel) -> list[float]:
-    return explained.predict([explained.encode_probes([_PROBE])[0].tokens]).logits[0].flatten().tolist()
+    return explained.predict([explained.encode_probes([_PROBE])[0].tokens]).logits[0].flatten()[:_PROBED].tolist()
+
+
+def _labels(explained: ExplainedModel) -> list[str]:
+    """The labels of a closed list; a vocabulary belongs to the tokenizer, which is compared by itself."""
+    return explained.labels if explained.task.closed else []
 
 
 def _without_names(task: dict[str, Any]) -> dict[str, Any]:

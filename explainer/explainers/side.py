@@ -54,13 +54,13 @@ class SideExplainer(AbstractMaskExplainer):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
-        _check_heads(width, heads)
+        check_heads(width, heads)
         hidden, classes = explained.hidden_size, len(explained.labels)
         states = len(explained.layers) + 1
         self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
         self.mix = nn.Linear(states * rank, width)
         self.label = ClassConditioning(classes, width)
-        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(SideBlock(width, heads, dropout) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
         self.dropout = nn.Dropout(dropout)
         # A token costs about two operations per weight, in this network as in the backbone's layers.
@@ -70,7 +70,7 @@ class SideExplainer(AbstractMaskExplainer):
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
         super().check_settings(settings, shapes)
-        _check_heads(settings["width"], settings["heads"])
+        check_heads(settings["width"], settings["heads"])
 
     @classmethod
     def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
@@ -109,9 +109,7 @@ class SideExplainer(AbstractMaskExplainer):
 
     def side_input(self, states: Sequence[Embeddings]) -> SideInput:
         """What the side network reads: the same number of directions of each layer, normed and mixed."""
-        down = self.down
-        read = torch.stack([state.to(down.dtype) @ weight for state, weight in zip(states, down, strict=True)], dim=2)
-        return self.dropout(self.mix(F.layer_norm(read, read.shape[-1:]).flatten(2)))
+        return self.dropout(self.mix(directions(states, self.down)))
 
     def explain(self, side_input: SideInput, target: Target, attended: Attended | None = None) -> Scores:
         """Scores of every position; `attended` is false at padding."""
@@ -122,9 +120,16 @@ class SideExplainer(AbstractMaskExplainer):
         return (scores @ self.label.one_hot(target)[..., None].to(scores.dtype))[..., 0]
 
 
-def _check_heads(width: int, heads: int) -> None:
+def check_heads(width: int, heads: int) -> None:
+    """Refuse a number of heads that does not divide the width."""
     if width % heads:
         raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
+
+
+def directions(states: Sequence[Embeddings], down: Float[Tensor, "states hidden rank"]) -> Float[Tensor, "batch seq _"]:
+    """The same number of directions of each layer's states, normed per layer, side by side."""
+    read = torch.stack([state.to(down.dtype) @ weight for state, weight in zip(states, down, strict=True)], dim=2)
+    return F.layer_norm(read, read.shape[-1:]).flatten(2)
 
 
 def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, list[Embeddings]]:
@@ -134,7 +139,7 @@ def states_of(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, li
     return readout, [of_sequence(state, batch, explained.sequence_first)[0] for state in states]
 
 
-class _Block(nn.Module):
+class SideBlock(nn.Module):
     """Attention and a feed-forward layer of twice the width, each normed before and added to the state."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

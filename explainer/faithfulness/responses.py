@@ -9,10 +9,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, ExplainedResponse, Tokens, responses_target
@@ -68,6 +69,60 @@ def log_probabilities(
         assert values is not None
         total += sign * values.double()
     return total
+
+
+class AblationKind(IntEnum):
+    """How the sources that stay were chosen."""
+
+    WHOLE = 0
+    ONE_LESS = 1
+    HALF = 2
+    BERNOULLI = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Ablations:
+    """What the model says of a response's tokens while sources of its prompt are taken away.
+
+    Attributes:
+        kept: the sources that stay.
+        kinds: an `AblationKind` for each row; the first is `WHOLE`, then each source is taken away in turn.
+        log_probabilities: ln p of each token of the response, in nats.
+    """
+
+    kept: Bool[Tensor, "rows sources"]
+    kinds: Int64[Tensor, " rows"]
+    log_probabilities: Float[Tensor, "rows tokens"]
+
+
+def ablations(
+    explained: ExplainedModel,
+    responses: Sequence[ExplainedResponse],
+    operator: Operator = "delete",
+    n_masks: int = N_MASKS,
+    seed: int = 0,
+) -> list[Ablations]:
+    """Every source taken away by itself, `n_masks` masks of equal size and `n_masks` Bernoulli ones, of each response.
+
+    The log-probabilities are those of the whole target, token by token; foils are not looked at. The masks of the n-th
+    response are drawn with the seed `seed` + n.
+    """
+    masks, kinds, variants = [], [], list[Tokens]()
+    for i, response in enumerate(responses):
+        n = len(response.sources)
+        half, free = equal_size_masks(n, n_masks, seed + i), bernoulli_masks(n, n_masks, seed + i)
+        masks.append(torch.cat([torch.ones(1, n, dtype=torch.bool), ~torch.eye(n, dtype=torch.bool), half, free]))
+        kinds.append(torch.arange(len(AblationKind)).repeat_interleave(torch.tensor([1, n, len(half), len(free)])))
+        away = _away(response, masks[-1])
+        variants += [perturb(response.text, mask, operator, explained.baseline_token_id) for mask in away]
+    counts = [len(own) for own in masks]
+    values = explained.evaluate(variants, responses_target(responses).repeat_interleave(torch.tensor(counts)))
+    assert values.log_probabilities is not None
+    of_each = values.log_probabilities.split(counts)
+    return [
+        Ablations(kept, kind, rows[:, : len(one.target_ids)])
+        for one, kept, kind, rows in zip(responses, masks, kinds, of_each, strict=True)
+    ]
 
 
 def _away(response: ExplainedResponse, kept: Bool[Tensor, "masks sources"]) -> Bool[Tensor, "masks tokens"]:

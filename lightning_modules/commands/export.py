@@ -9,6 +9,7 @@ import torch
 
 from explainer.attributor import Attributor
 from explainer.data.files import load_files
+from explainer.explained.pretrained import DTYPES
 from explainer.export.agreement import Agreement
 from explainer.export.hub import short_card
 from explainer.export.sentences import SENTENCES
@@ -18,13 +19,13 @@ from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
 from lightning_modules.mask import MaskTraining
+from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
-    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (BaselineTraining, ClassifierTraining, MaskTraining)
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (BaselineTraining, ClassifierTraining, MaskTraining, ResponseTraining)
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def export(

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explainer.explained import EncodedText, ExplainedModel, Readout, Target
+from explainer.explained import EncodedText, ExplainedModel, ExplainedResponse, Readout, Target, generate_responses
+from explainer.explained.responses import Prompt
+from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.responses import Ablations, ablations
 from explainer.methods import AbstractMethod
 from explainer.methods.subset_regression import SubsetEffects, SubsetRegression
 from explainer.rendering.progress import track
@@ -20,6 +23,9 @@ from lightning_modules.processes import own_first, shown
 
 CHUNK = 512
 """Texts per file."""
+
+RESPONSES = 64
+"""Responses per file: each takes a hundred passes."""
 
 
 def cached_predictions(explained: ExplainedModel, texts: Sequence[EncodedText]) -> Readout:
@@ -61,6 +67,42 @@ def cached_effects(
     return [SubsetEffects(both[:, :-1], both[:, -1]) for both in stored]
 
 
+def cached_responses(
+    explained: ExplainedModel, prompts: Sequence[Prompt], generate: dict[str, Any]
+) -> list[tuple[int, ...]]:
+    """The tokens that the model answers to each prompt; () where it says nothing."""
+
+    def compute(part: slice) -> list[Tensor]:
+        return [torch.tensor(ids, dtype=torch.int64) for ids in generate_responses(explained, prompts[part], generate)]
+
+    def key(part: slice) -> dict[str, Any]:
+        return {"kind": "responses", "prompts": prompts[part], "generate": generate}
+
+    stored = _chunked(explained, len(prompts), RESPONSES, lambda part: (), key, compute, "responses")
+    return [tuple(ids.tolist()) for ids in stored]
+
+
+def cached_ablations(
+    explained: ExplainedModel, responses: Sequence[ExplainedResponse], operator: Operator, n_masks: int
+) -> list[Ablations]:
+    """What the model says of each response's tokens while sources are taken away."""
+
+    def compute(part: slice) -> list[Tensor]:
+        made = ablations(explained, responses[part], operator, n_masks)
+        return [torch.cat([one.kinds[:, None].float(), one.kept.float(), one.log_probabilities], dim=1) for one in made]
+
+    def key(part: slice) -> dict[str, Any]:
+        return {"kind": "ablations", "operator": operator, "n_masks": n_masks}
+
+    texts = [one.text for one in responses]
+    stored = _chunked(explained, len(texts), RESPONSES, lambda part: texts[part], key, compute, "ablations")
+    made = []
+    for one, rows in zip(responses, stored, strict=True):
+        kinds, kept, values = rows.split([1, len(one.sources), len(one.target_ids)], dim=1)
+        made.append(Ablations(kept.bool(), kinds[:, 0].long(), values))
+    return made
+
+
 def _in_chunks(
     explained: ExplainedModel,
     texts: Sequence[EncodedText],
@@ -69,13 +111,29 @@ def _in_chunks(
     compute: Callable[[slice], list[Tensor]],
     description: str,
 ) -> list[Tensor]:
-    """One tensor per text; those of a chunk come from its file, or from `compute` where there is none yet."""
+    """One tensor per text, of texts that are explained for a target."""
+
+    def key(part: slice) -> dict[str, Any]:
+        return {"settings": settings, "target": None if target is None else target[part].key}
+
+    return _chunked(explained, len(texts), CHUNK, lambda part: texts[part], key, compute, description)
+
+
+def _chunked(
+    explained: ExplainedModel,
+    n: int,
+    size: int,
+    texts: Callable[[slice], Sequence[EncodedText]],
+    key: Callable[[slice], dict[str, Any]],
+    compute: Callable[[slice], list[Tensor]],
+    description: str,
+) -> list[Tensor]:
+    """`n` tensors; those of a chunk of `size` come from its file, or from `compute` where there is none yet."""
     cache, values = Cache.of(explained, cache_folder()), dict[int, list[Tensor]]()
-    starts = range(0, len(texts), CHUNK)
+    starts = range(0, n, size)
     for start in track(own_first(starts), shown(description)):
-        part = slice(start, start + CHUNK)
-        key = {"settings": settings, "target": None if target is None else target[part].key}
-        values[start] = listed(cache(texts[part], partial(_numbered, compute, part), **key))
+        part = slice(start, start + size)
+        values[start] = listed(cache(texts(part), partial(_numbered, compute, part), **key(part)))
     return [value for start in starts for value in values[start]]
 
 

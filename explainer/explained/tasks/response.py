@@ -70,11 +70,11 @@ class Response(AbstractTask):
     @contextmanager
     def reading(self, model: nn.Module, batch: TokenBatch) -> Iterator[None]:
         """Give the head the states of the positions that are read, and no others."""
-        with head_at(model, _read_places(batch)):
+        with head_at(model, read_places(batch)):
             yield
 
     def read(self, output: Any, batch: TokenBatch) -> Readout:
-        logits, places = output.logits, _read_places(batch)
+        logits, places = output.logits, read_places(batch)
         if logits.shape[1] != places.shape[1]:  # of a pass outside of `reading`
             logits = gathered(logits, places)
         return Readout(precise(logits), self.link)
@@ -83,12 +83,12 @@ class Response(AbstractTask):
         """Equal shares of the positions before the target's tokens."""
         seq = batch.input_ids.shape[1]
         if batch.anchors is None:
-            return F.one_hot(_read_places(batch)[:, 0], seq).float()
+            return F.one_hot(read_places(batch)[:, 0], seq).float()
         before = F.pad(batch.anchors[:, 1:], (0, 1)) > 0
         return before.float() / before.sum(dim=1, keepdim=True)
 
 
-def _read_places(batch: TokenBatch) -> Int64[Tensor, "batch questions"]:
+def read_places(batch: TokenBatch) -> Int64[Tensor, "batch questions"]:
     """The position at which each question is read, of right-padded texts; the last one where a text has no such one."""
     last = last_position(batch)
     if batch.anchors is None:

@@ -1,0 +1,147 @@
+"""Responses of a language model for a training run: prompts, responses, and what ablations of their sources measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from explainer.explained import ExplainedModel, ExplainedResponse, Target, TokenBatch, explain_response, responses_target
+from explainer.explained.batch import pad
+from explainer.explained.responses import Prompt, SourceLevel
+from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.responses import AblationKind, Ablations
+from explainer.typing import Scores
+from lightning_modules.data.cached import cached_ablations, cached_responses
+
+LEARNED = (AblationKind.ONE_LESS, AblationKind.HALF, AblationKind.BERNOULLI)
+"""The kinds of ablation that scores are fitted to; each counts the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseBatch:
+    """The responses of one training step, right-padded, and the measured effects of taking sources away.
+
+    Attributes:
+        index: each item's place in its split.
+        responses: what is explained, one by one.
+        tokens: prompt and response as the models read them.
+        target: the tokens that are explained.
+        sources: the number of each token's source, -1 where it is of none.
+        design: centred within its kind, as `losses.additivity` has it: the sources that each ablation keeps.
+        effects: the log-probability of the target under it, centred likewise.
+        kinds: the `AblationKind` of each row; -1 at padding.
+    """
+
+    index: list[int]
+    responses: Sequence[ExplainedResponse]
+    tokens: TokenBatch
+    target: Target
+    sources: Int64[Tensor, "batch seq"]
+    design: Float[Tensor, "batch rows sources"]
+    effects: Float[Tensor, "batch rows"]
+    kinds: Int64[Tensor, "batch rows"]
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    def to(self, device: torch.device, **kwargs: object) -> "ResponseBatch":
+        """The batch on another device; called by Lightning."""
+        moved = {name: getattr(self, name).to(device) for name in ("tokens", "target", "sources", "design", "effects")}
+        return replace(self, **moved, kinds=self.kinds.to(device))
+
+    def source_scores(self, scores: Scores) -> Float[Tensor, "batch sources"]:
+        """The sum over each source's tokens."""
+        n = self.design.shape[-1]
+        empty = scores.new_zeros(len(scores), n + 1)
+        return empty.scatter_add(1, self.sources.where(self.sources >= 0, n), scores)[:, :n]
+
+
+@dataclass(frozen=True, eq=False)
+class AblatedResponses:
+    """A split's responses and everything that was computed of them; the loader takes its batches from here.
+
+    Attributes:
+        responses: one or several targets of every response.
+        measured: the effects of the ablations on each target: centred design, centred effects, kinds.
+    """
+
+    explained: ExplainedModel
+    responses: Sequence[ExplainedResponse]
+    ablations: Sequence[Ablations]
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    def batch(self, index: list[int]) -> ResponseBatch:
+        """The items of these places."""
+        chosen = [self.responses[i] for i in index]
+        measured = [_centred(self.ablations[i]) for i in index]
+        rows, most = max(len(one[1]) for one in measured), max(len(one.sources) for one in chosen)
+        design = torch.zeros(len(index), rows, most)
+        for place, (own, _, _) in zip(design, measured, strict=True):
+            place[: own.shape[0], : own.shape[1]] = own
+        units = [torch.tensor(one.text.units) for one in chosen]
+        return ResponseBatch(
+            index=index,
+            responses=chosen,
+            tokens=self.explained.collate([one.text for one in chosen]),
+            target=responses_target(chosen),
+            sources=pad(units, -1),
+            design=design,
+            effects=pad([one[1] for one in measured], 0.0),
+            kinds=pad([one[2] for one in measured], -1),
+        )
+
+
+def _centred(measured: Ablations) -> tuple[Tensor, Tensor, Tensor]:
+    """Design and effects less their means over the ablations of the same kind, without the whole prompt."""
+    design, effects = measured.kept.float(), measured.log_probabilities.sum(dim=1)
+    for kind in LEARNED:
+        same = measured.kinds == kind
+        if bool(same.any()):
+            design[same] -= design[same].mean(dim=0)
+            effects[same] -= effects[same].mean()
+    return design[1:], effects[1:], measured.kinds[1:]
+
+
+def ablated_responses(
+    explained: ExplainedModel,
+    texts: Sequence[str],
+    *,
+    new_tokens: int,
+    level: SourceLevel,
+    operator: Operator,
+    n_masks: int,
+    spans: int,
+    seed: int,
+) -> AblatedResponses:
+    """The model's own responses to messages, ablated; computed once and kept on disk.
+
+    Responses without a token, and prompts without two sources, are left out.
+
+    Args:
+        texts: one message of the user each.
+        new_tokens: of the longest response.
+        spans: further targets of every response: stretches of it, drawn at random.
+        seed: of these.
+    """
+    prompts: list[Prompt] = [[{"role": "user", "content": text}] for text in texts]
+    said = cached_responses(explained, prompts, {"max_new_tokens": new_tokens})
+    whole = [
+        explain_response(explained, prompt, ids, sources=level, score="log_prob")
+        for prompt, ids in zip(prompts, said, strict=True)
+        if ids
+    ]
+    whole = [one for one in whole if len(one.sources) > 1]
+    measured = cached_ablations(explained, whole, operator, n_masks)
+    generator = torch.Generator().manual_seed(seed)
+    responses, effects = list(whole), list(measured)
+    for _ in range(spans):
+        for one, of_all in zip(whole, measured, strict=True):
+            n = len(one.response_ids)
+            first, last = sorted(torch.randint(0, n, (2,), generator=generator).tolist())
+            responses.append(one.part((first, last + 1)))
+            effects.append(replace(of_all, log_probabilities=of_all.log_probabilities[:, first : last + 1]))
+    return AblatedResponses(explained, responses, effects)

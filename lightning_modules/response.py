@@ -1,0 +1,162 @@
+"""Train an explainer of a language model's responses on what the model says when sources of the prompt are missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from explainer.attributor import Attributor
+from explainer.explained import ExplainedModel, Response
+from explainer.explained.pretrained import DTYPES
+from explainer.explained.responses import SourceLevel
+from explainer.explained.weights import Shapes
+from explainer.explainers import EXPLAINERS
+from explainer.explainers.base import defaults_of
+from explainer.explainers.losses import additivity
+from explainer.explainers.response import AbstractResponseExplainer
+from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.responses import AblationKind
+from explainer.methods.trained.amortized import Amortized
+from explainer.metrics.response import lds
+from lightning_modules.base import TrainingModule, check_precision
+from lightning_modules.data.responses import LEARNED, AblatedResponses, ResponseBatch, ablated_responses
+from lightning_modules.data.text import data_of
+
+
+class ResponseTraining(TrainingModule):
+    """Additive scores of the prompt's sources, fitted to real ablations (AT2's objective; Cohen-Wang et al., 2025).
+
+    loss = the mean, over the kinds of ablation, of 1 - correlation of ln p(target | sources kept) with the sum of the
+    kept sources' scores
+
+    The texts of the data are messages of a user; the model answers them, and its own answers are explained.
+
+    Args:
+        explained: the language model to explain: hub id, model folder or PEFT adapter folder.
+        explainer: `response` (attention gated by states) or `attention` (AT2's linear form).
+        explainer_settings: arguments of that explainer, such as {width: 64}.
+        dtype: of the explained model: float32, bfloat16 or float16.
+        new_tokens: of the longest response.
+        sources: what is taken away as one: token, word, sentence, paragraph or message.
+        operator: how: delete, replace, blank or hide.
+        n_masks: masks of equal size, and as many Bernoulli ones; further, each source is taken away by itself.
+        spans: further targets of every training response: stretches of it, drawn at random.
+        batch_tokens: the token budget of a pass that measures ablations, padding included.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        warmup: share of the training during which the learning rate rises.
+        seed: of the spans.
+    """
+
+    best_by = "validation/lds"
+
+    def __init__(
+        self,
+        explained: str = "HuggingFaceTB/SmolLM2-135M-Instruct",
+        explainer: str = "response",
+        explainer_settings: dict[str, Any] | None = None,
+        dtype: str = "bfloat16",
+        new_tokens: int = 24,
+        sources: SourceLevel = "sentence",
+        operator: Operator = "delete",
+        n_masks: int = 32,
+        spans: int = 1,
+        batch_tokens: int = 8192,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.06,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup)
+        self.save_hyperparameters()
+        kind = EXPLAINERS.get(explainer)
+        if kind is None or not issubclass(kind, AbstractResponseExplainer):
+            known = [name for name, one in EXPLAINERS.items() if issubclass(one, AbstractResponseExplainer)]
+            raise ValueError(f"`explainer` of responses must be one of {', '.join(known)}, got {explainer!r}.")
+        if dtype not in DTYPES:
+            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+        self.explained = ExplainedModel.from_pretrained(
+            explained, task=Response(), dtype=DTYPES[dtype], batch_tokens=batch_tokens
+        )
+        self.explainer = kind(self.explained, **(explainer_settings or {}))
+        self.splits: dict[str, AblatedResponses] = {}
+        self.agreement = MeanMetric(nan_strategy="ignore")
+        self.fall = MeanMetric()
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
+        own = {name.removeprefix("explainer."): shape for name, shape in shapes.items()}
+        kind, given = EXPLAINERS[settings["explainer"]], settings["explainer_settings"] or {}
+        kind.check_settings({**defaults_of(kind), **given}, own)
+
+    @property
+    def attributor(self) -> Attributor:
+        return Attributor(self.explained, Amortized(self.explainer))
+
+    def setup(self, stage: str) -> None:
+        """Let the model answer, measure the ablations, once, and let the loaders give them.
+
+        Raises:
+            ValueError: when the run is in half or double precision.
+        """
+        check_precision(self.trainer)
+        self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
+        data, options = data_of(self.trainer), self.hparams
+        for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
+            if split not in self.splits:
+                self.splits[split] = ablated_responses(
+                    self.explained,
+                    data.examples(split).texts,
+                    new_tokens=options["new_tokens"],
+                    level=options["sources"],
+                    operator=options["operator"],
+                    n_masks=options["n_masks"],
+                    spans=options["spans"] if split == "train" else 0,
+                    seed=options["seed"],
+                )
+                longest = max(len(one.text) for one in self.splits[split].responses)
+                self.explainer.longest_text = max(self.explainer.longest_text or 0, longest)
+            data.annotate(split, self.splits[split])
+
+    def training_step(self, batch: ResponseBatch, batch_idx: int) -> Tensor:
+        scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target))
+        losses = {
+            kind.name.lower(): additivity(scores, *_of_kind(batch, kind)) for kind in LEARNED
+        }
+        loss, share = torch.stack(list(losses.values())).mean(), self.share(len(batch))
+        self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log_dict(
+            {f"train/{name}": share * value for name, value in losses.items()}, batch_size=len(batch), sync_dist=True
+        )
+        return share * loss
+
+    @torch.no_grad()
+    def validation_step(self, batch: ResponseBatch, batch_idx: int) -> None:
+        """LDS over the measured masks of equal size, and drop@1; of the validation responses' own ablations."""
+        scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target)).cpu()
+        for row, i in zip(scores, batch.index, strict=True):
+            measured = self.splits["validation"].ablations[i]
+            own, values = row[: measured.kept.shape[1]], measured.log_probabilities.double().sum(dim=1)
+            half = measured.kinds == AblationKind.HALF
+            self.agreement.update(lds(measured.kept[half], values[half], own))
+            self.fall.update(values[0] - values[1 + int(own.argmax())])
+
+    def on_validation_epoch_end(self) -> None:
+        for name, metric in (("lds", self.agreement), ("drop_at_1", self.fall)):
+            self.log(f"validation/{name}", metric.compute(), prog_bar=True, sync_dist=True)
+            metric.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["longest_text"] = self.explainer.longest_text
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.explainer.longest_text = checkpoint.get("longest_text")
+
+
+def _of_kind(batch: ResponseBatch, kind: AblationKind) -> tuple[Tensor, Tensor]:
+    same = (batch.kinds == kind).to(batch.effects.dtype)
+    return batch.design * same[..., None], batch.effects * same
