@@ -2,8 +2,8 @@
 
 Every task reads one or several questions, each with its choices: one question with C labels for a classifier, one
 question per token of an answer for a language model. A target picks one choice per question. What is explained is the
-sum of the chosen logits or, by the target's `score`, of their log-probabilities or log-odds. Where the target has a
-foil, the same number of the foil is subtracted.
+sum of the chosen logits or, by the target's `score`, the log-probability or the log-odds of all of them together. Where
+the target has a foil, the same number of the foil is subtracted.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,8 @@ class Target:
         choices: (batch, questions) indices. `PREDICTED` stands for the predicted choice until `resolved`;
             `NO_QUESTION` fills the rows of texts with fewer questions than others.
         foil: (batch, questions) the choices to contrast with ("why A rather than B"); `RUNNER_UP` until `resolved`.
-        score: `logit`, `log_prob` or `log_odds` of the choices; of several questions their sum.
+        score: `logit`, `log_prob` or `log_odds` of the choices. Of several questions it is the sum of the logits, and
+            ln p or ln p / (1 - p) with p the product of the probabilities.
 
     Raises:
         ValueError: on an unknown score, and where a foil is the target itself.
@@ -254,13 +255,15 @@ class Readout:
         return self._chosen(probabilities, target, 1.0).prod(dim=1)
 
     def log_odds(self, target: Target) -> PerText:
-        """ln p / (1 - p), summed over the questions; the value itself where there are no probabilities."""
-        if self.link != "softmax":
+        """ln p / (1 - p), p the product over the questions; the value itself where there are no probabilities."""
+        if self.link == "identity":
             return self.value(target)
         chosen, asked = self._places(target.choices)
-        others = self.logits.scatter(-1, chosen, -torch.inf).logsumexp(dim=-1)
-        of_each = self._chosen(self.logits, target) - others.where(asked, torch.zeros_like(others))
-        return of_each.sum(dim=1)
+        of_each = self._chosen(self.logits, target)
+        if self.link == "softmax":
+            others = self.logits.scatter(-1, chosen, -torch.inf).logsumexp(dim=-1)
+            of_each = of_each - others.where(asked, torch.zeros_like(others))
+        return of_each[:, 0] if of_each.shape[1] == 1 else _joint_log_odds(of_each, asked)
 
     def objective(self, target: Target) -> PerText:
         """What is explained: the target's score, less its foil's."""
@@ -329,6 +332,20 @@ class Readout:
                 "is the value itself."
             )
         return self.logits
+
+
+def _joint_log_odds(of_each: Float[Tensor, "batch questions"], asked: Tensor) -> PerText:
+    """The log-odds of several choices together, from those of each; exact where p is nearly 0 or nearly 1.
+
+    With s = -ln p = sum_q ln (1 + exp(-l_q)) they are -ln (exp(s) - 1). Where s is tiny that is -ln sum_q exp(-l_q).
+    """
+    each = of_each.double()
+    s = torch.nn.functional.softplus(-each).masked_fill(~asked, 0.0).sum(dim=1)
+    sure = s < 1e-9
+    away = s.where(~sure, torch.ones_like(s))
+    exact = -(away + (-(-away).expm1()).log())
+    nearly = -(-each).masked_fill(~asked, -torch.inf).logsumexp(dim=1)
+    return torch.where(sure, nearly, exact).to(of_each.dtype)
 
 
 def _as_wide(choices: Sequence[Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from explainer.methods.captum import IntegratedGradients as IntegratedGradients
 from explainer.methods.captum import GradientShap as GradientShap
 from explainer.methods.deep_lift import DeepLift as DeepLift
 from explainer.methods.attention import AttentionRollout as AttentionRollout
+from explainer.methods.attention import MeanAttention as MeanAttention
 from explainer.methods.attention import GAE as GAE
 from explainer.methods.attention import AttCAT as AttCAT
 from explainer.methods.lrp import AttnLRP as AttnLRP
@@ -28,6 +29,7 @@ from explainer.methods.leave_one_out import LeaveOneOut as LeaveOneOut
 from explainer.methods.captum import Occlusion as Occlusion
 from explainer.methods.captum import Lime as Lime
 from explainer.methods.captum import KernelShap as KernelShap
+from explainer.methods.context_cite import ContextCite as ContextCite
 from explainer.methods.subset_regression import SubsetRegression as SubsetRegression
 from explainer.methods.greedy import GreedyDeletion as GreedyDeletion
 from explainer.methods.greedy import GreedyKeeping as GreedyKeeping

@@ -61,7 +61,7 @@ def test_perturbed_texts_have_the_same_answers_with_and_without(family: str, ope
     assert (objective - model.evaluate(sequences, target).objective).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["leave_one_out", "sig", "subset_regression"])
+@pytest.mark.parametrize("name", ["leave_one_out", "sig", "context_cite", "subset_regression"])
 def test_scores_are_the_same_with_and_without(name: str) -> None:
     model, target = asked("llama"), Target.of([0, 2])
     texts = model.encode(TEXTS[:2])

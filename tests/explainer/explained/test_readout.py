@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from explainer.explained import PREDICTED, RUNNER_UP, Readout, Target
+from explainer.explained.readout import NO_QUESTION
 
 LOGITS = torch.tensor([[[2.0, -1.0, 0.5]], [[-0.5, 3.0, 2.5]], [[0.0, 0.1, -4.0]]], dtype=torch.float64)
 TARGET = Target.of([0, 2, 1])
@@ -137,3 +138,24 @@ def test_logits_that_are_no_numbers_are_refused_by_the_name_of_their_text(row: l
             readout.check_finite(lambda row: f"text {row + 6}")
     else:
         readout.check_finite(str)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_the_log_odds_of_several_questions_are_those_of_their_joint_probability(link: str) -> None:
+    logits = torch.randn(6, 3, 2, dtype=torch.float64)
+    target = Target(torch.tensor([[0, 1, 0]] * 5 + [[1, NO_QUESTION, NO_QUESTION]]))
+    readout = Readout(logits, link)
+    assert torch.allclose(readout.log_odds(target), torch.logit(readout.probability(target)))
+    alone = Readout(logits[5:, :1], link).log_odds(Target.of([1]))
+    assert torch.allclose(readout.log_odds(target)[5:], alone)
+
+
+@pytest.mark.parametrize("shift", [-700.0, -30.0, 12.0, 30.0, 300.0])
+def test_joint_log_odds_are_exact_and_have_gradients_where_p_is_nearly_0_or_1(shift: float) -> None:
+    """Of two equal log-odds l: 2 l where p is tiny, l - ln 2 where it is nearly 1."""
+    logits = torch.tensor([[[shift, 0.0], [shift, 0.0]]], requires_grad=True)
+    joint = Readout(logits).log_odds(Target(torch.zeros(1, 2, dtype=torch.int64)))
+    assert joint.item() == pytest.approx(2 * shift if shift < 0 else shift - math.log(2), rel=1e-5)
+    joint.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 0].item() == pytest.approx(1.0 if shift < 0 else 0.5, rel=1e-3)

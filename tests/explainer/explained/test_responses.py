@@ -293,7 +293,8 @@ def test_the_maps_of_the_tokens_sum_to_the_map_of_the_span(family: str) -> None:
 @every_family
 @pytest.mark.parametrize("name", sorted(set(METHODS) - NOT_OURS))
 def test_every_method_gives_the_same_scores_in_a_batch_and_alone(family: str, name: str) -> None:
-    method = load_method(name)
+    # The LASSO of ContextCite sets the small effects of a tiny model to 0, unless its penalty is as small.
+    method = load_method(name, **({"alpha": 1e-6} if name == "context_cite" else {}))
     responses = [asked(family, MESSAGES, sources="word"), asked(family, "so it is", " not very good", token=1)]
     together = attribute_responses(method, model(family), responses)
     for one, scores in zip(responses, together, strict=True):

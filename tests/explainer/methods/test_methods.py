@@ -18,6 +18,7 @@ from explainer.methods import (
     RPI,
     SIG,
     AbstractMethod,
+    ContextCite,
     GradientShap,
     IntegratedGradients,
     KernelShap,
@@ -45,11 +46,12 @@ CASES: dict[str, AbstractMethod] = {
     "rpi_best": BestOf(
         RPI(baseline="gaussian", layers=(0, 1), n_baselines=2, n_steps=2), by="value_aopc_comprehensiveness"
     ),
+    "context_cite": ContextCite(alpha=1e-9),  # so weak that it is a least-squares fit, which is linear
     "subset_regression": SubsetRegression(n_subsets=8),
     "mask_lrp_attn_lrp": MaskLRP(rules="attn_lrp"),
     "leave_one_out_log_odds": Contrast(LeaveOneOut(), score="log_odds"),
 }
-WITHOUT_TARGET = {"random", "attention_rollout"}  # neither looks at the target: every target has the same scores
+WITHOUT_TARGET = {"random", "attention_rollout", "mean_attention"}  # every target has the same scores
 # With a reason, which the method's own tests check.
 REFUSED = {(method, family) for method in ("mask_lrp", "deep_lift") for family in EXPERTS}
 # All families as classifiers; of the other tasks one family that pools the first token, the last, and reads twice.
@@ -188,8 +190,8 @@ def test_the_explained_model_is_bit_equal_after_an_exception_inside(family: str,
 # Half precision
 
 PERTURBS = {  # these ask for predictions only, whatever the model is made of
-    *("sig", "leave_one_out", "leave_one_out_log_odds", "occlusion", "lime", "kernel_shap", "subset_regression"),
-    *("greedy_deletion", "greedy_keeping", "random"),
+    *("sig", "leave_one_out", "leave_one_out_log_odds", "occlusion", "lime", "kernel_shap", "context_cite"),
+    *("subset_regression", "greedy_deletion", "greedy_keeping", "random"),
 }
 
 
@@ -222,11 +224,13 @@ NOT_LINEAR = {
     "greedy_keeping",
     "subset_regression",  # scales its prior by a factor that is never negative
     "leave_one_out_log_odds",  # logarithms of probabilities
+    "context_cite",
     "mask_lrp",  # a mask is found by optimisation
     "mask_lrp_attn_lrp",
 }
 # These have a score of their own, whatever the target's.
-WITHOUT_SCORE = {*WITHOUT_TARGET, "greedy_deletion", "greedy_keeping", "subset_regression", "leave_one_out_log_odds"}
+LOG_ODDS = {"context_cite", "subset_regression", "leave_one_out_log_odds"}
+WITHOUT_SCORE = {*WITHOUT_TARGET, *LOG_ODDS, "greedy_deletion", "greedy_keeping"}
 with_target = pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_TARGET])
 
 
@@ -269,8 +273,8 @@ def test_the_log_odds_of_one_of_two_labels_are_its_logit_less_the_other_s(family
     target = Target.of([0, 1, 1])
     log_odds = joined(name, model, replace(target, score="log_odds"))
     contrast = joined(name, model, Target(target.choices, 1 - target.choices))
-    # Both of these read log-odds whatever the score, and the other label's are the same with another sign.
-    twice = 2 if name in ("subset_regression", "leave_one_out_log_odds") else 1
+    # These read log-odds whatever the score, and the other label's are the same with another sign.
+    twice = 2 if name in LOG_ODDS else 1
     assert relative_error(twice * log_odds, contrast) < 1e-5
 
 
@@ -308,7 +312,7 @@ def test_a_regression_has_no_log_probability(family: str, name: str) -> None:
 
 BY_UNITS = {
     *("leave_one_out", "leave_one_out_log_odds", "sig", "sig_quadrature", "occlusion", "lime", "kernel_shap"),
-    *("subset_regression", "greedy_deletion", "greedy_keeping"),
+    *("context_cite", "subset_regression", "greedy_deletion", "greedy_keeping"),
 }
 
 
