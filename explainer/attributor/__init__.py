@@ -2,4 +2,5 @@
 
 from explainer.attributor.attributor import Attributor as Attributor
 from explainer.attributor.options import CallOptions as CallOptions
+from explainer.attributor.responses import ResponseAttributor as ResponseAttributor
 from explainer.attributor.trust import Fallback as Fallback

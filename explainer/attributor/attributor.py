@@ -1,32 +1,30 @@
 """The attributor: texts in, explanations out, by any method or by an exported explainer."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, cast, overload
 
 import torch
 
-from explainer.attributor.compilation import CompiledBlocks
+from explainer.attributor.base import AbstractAttributor, loaded
 from explainer.attributor.inputs import TextInput, encode, read
 from explainer.attributor.locking import model_lock
+from explainer.attributor.numbering import counted_from
 from explainer.attributor.options import CallOptions, Options, Targets, WordOptions
-from explainer.attributor.saving import SavingMixin
+from explainer.attributor.responses import ResponseAttributor
 from explainer.attributor.trust import Fallback, trusted
 from explainer.attributor.units import share_in_units, with_units
-from explainer.explained import Attributions, EncodedText, ExplainedModel, Readout, Target
+from explainer.explained import AbstractTask, Attributions, EncodedText, ExplainedModel, Readout, Response, Target
+from explainer.explained.pretrained import DeviceMap
 from explainer.explained.readout import Score
 from explainer.explained.tasks import FoilLike, TargetLike
-from explainer.explainers import AbstractMaskExplainer
 from explainer.explainers.folder import load_folder
 from explainer.explanation import Explanation
 from explainer.methods.base import AbstractMethod
 from explainer.methods.best_of import BestOf
-from explainer.methods.loading import load_method
 from explainer.methods.trained.amortized import Amortized
 from explainer.methods.trained.refined import Refined
 from explainer.scored_text import Units
@@ -36,7 +34,7 @@ OneText = str | Mapping[str, Any]
 AnyText = TypeVar("AnyText", bound=OneText | Words)
 
 
-class Attributor(SavingMixin):
+class Attributor(AbstractAttributor):
     """An explained model and the method that explains it.
 
     >>> attributor = Attributor.from_pretrained("checkpoints/demo-attributor")  # doctest: +SKIP
@@ -45,35 +43,83 @@ class Attributor(SavingMixin):
     The same call gives the same scores, to the bit. Threads may share an attributor, and several attributors of one
     explained model: explaining edits the model for the time of a pass, so one call runs at a time (of a stream, one
     chunk).
+
+    Raises:
+        ValueError: when the explained model has the task `Response`, whose attributor is `ResponseAttributor`.
     """
 
     def __init__(self, explained: ExplainedModel, method: AbstractMethod) -> None:
-        self.explained = explained
-        self.method = method
-        self._compiled: CompiledBlocks | None = None
+        if isinstance(explained.task, Response):
+            raise ValueError(
+                "`explained` has the task `Response`: take `ResponseAttributor(explained, method)`, or "
+                "`Attributor.of(...)`, which gives one."
+            )
+        super().__init__(explained, method)
+
+    @overload
+    @classmethod
+    def of(
+        cls,
+        model: str | Path,
+        method: str | AbstractMethod = "attn_lrp",
+        *,
+        task: Response,
+        dtype: torch.dtype | None = None,
+        batch_tokens: int | None = None,
+        device_map: DeviceMap = None,
+        **settings: Any,
+    ) -> ResponseAttributor: ...
+
+    @overload
+    @classmethod
+    def of(
+        cls,
+        model: str | Path | ExplainedModel,
+        method: str | AbstractMethod = "attn_lrp",
+        *,
+        task: AbstractTask | None = None,
+        dtype: torch.dtype | None = None,
+        batch_tokens: int | None = None,
+        device_map: DeviceMap = None,
+        **settings: Any,
+    ) -> "Attributor": ...
 
     @classmethod
     def of(
-        cls, model: str | Path | ExplainedModel, method: str | AbstractMethod = "attn_lrp", **settings: Any
-    ) -> "Attributor":
-        """An attributor for any classifier: the model and the method, each by its name.
+        cls,
+        model: str | Path | ExplainedModel,
+        method: str | AbstractMethod = "attn_lrp",
+        *,
+        task: AbstractTask | None = None,
+        dtype: torch.dtype | None = None,
+        batch_tokens: int | None = None,
+        device_map: DeviceMap = None,
+        **settings: Any,
+    ) -> Any:
+        """An attributor for any model: the model and the method, each by its name.
 
         >>> Attributor.of("your/model", method="sig", n_steps=50)("a witty film").show()  # doctest: +SKIP
 
         Args:
             model: hub id, model folder or PEFT adapter folder, or a loaded model.
             method: a name of `METHODS`, or the folder or hub id of an explainer that was exported for this model.
+            task: what a language model is asked: `PromptedClassification.of(prompt)`, or `Response()` to explain what
+                it says; by default the model is a classifier.
+            dtype: of the weights; float32 by default.
+            batch_tokens: the token budget of one pass, padding included.
+            device_map: where the parts of the model are put, as transformers has it.
             settings: of the method; `foil`, `score` and `best_by` are settings of every method.
+
+        Returns:
+            An `Attributor`; a `ResponseAttributor` where the task is `Response`.
 
         Raises:
             ValueError: when there is no such model or method, or the method has no such setting.
         """
-        explained = model if isinstance(model, ExplainedModel) else ExplainedModel.from_pretrained(model)
-        loaded = load_method(method, explained, **settings)
-        if isinstance(loaded, Amortized) and loaded.explained is not None:
-            # An exported explainer comes with a copy of the model, which may hold its adapters: one copy is enough.
-            return cls(loaded.explained, Amortized(loaded.explainer))
-        return cls(explained, loaded)
+        explained, found = loaded(
+            model, method, settings, task=task, dtype=dtype, batch_tokens=batch_tokens, device_map=device_map
+        )
+        return ResponseAttributor(explained, found) if isinstance(explained.task, Response) else cls(explained, found)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, model: str | Path | None = None, **options: Any) -> "Attributor":
@@ -83,32 +129,17 @@ class Attributor(SavingMixin):
             model: the explained model, where it is not at the place the export refers to.
             options: for `ExplainedModel.from_pretrained` (dtype, batch_tokens).
 
+        Returns:
+            An `Attributor`; a `ResponseAttributor` where the explainer is one of responses.
+
         Raises:
             ValueError: when there is no exported explainer, its files are broken, or tokenizer or weights of the
                 explained model are not those it was trained for.
         """
         explained, explainer = load_folder(str(name), None if model is None else str(model), **options)
+        if isinstance(explained.task, Response):
+            return cast("Attributor", ResponseAttributor(explained, Amortized(explainer)))
         return cls(explained, Amortized(explainer))
-
-    def to(self, device: torch.device | str) -> "Attributor":
-        """Move the model and the explainer."""
-        self.explained.to(device)
-        if isinstance(self.method, Amortized):
-            self.method.to(device)
-        return self
-
-    def compile(self, **options: Any) -> "Attributor":
-        """Run prediction and explainer through torch.compile from now on; the first calls take long.
-
-        Args:
-            options: of `torch.compile` (`backend`, `mode`); shapes are dynamic unless `dynamic=False`.
-
-        Raises:
-            ValueError: when the method is no trained explainer. The other methods edit the model in ways that a
-                compiled graph ignores.
-        """
-        self._compiled = CompiledBlocks(self.explained, self._explainer("compile"), **options)
-        return self
 
     # A call: one text -> Explanation, a list -> list, any other iterable -> Iterator; with `targets` of dictionaries.
     # Overlaps are ignored, since a string is an iterable of strings too; the first overload that fits is the right one.
@@ -296,8 +327,12 @@ class Attributor(SavingMixin):
         return self._chunks(items, options, chunk_size)
 
     def _chunks(self, items: Iterator[TextInput], options: CallOptions, chunk_size: int) -> Iterator[Any]:
+        first = 0
         while chunk := list(islice(items, chunk_size)):
-            yield from self._explain_items(chunk, options)
+            with counted_from(first, len(chunk)):
+                explanations = self._explain_items(chunk, options)
+            yield from explanations
+            first += len(chunk)
 
     def refine(
         self,
@@ -351,7 +386,7 @@ class Attributor(SavingMixin):
         if len(texts) == 0:
             return []
         self._warn_of_length(max(map(len, texts)))
-        with nullcontext() if self._compiled is None else self._compiled.running():
+        with self._running():
             progress = self.method.label if options.progress else None
             readout, by_target = self.method.explain(self.explained, texts, targets, progress)
         explanations = self._judged(readout, share_in_units(_by_text(by_target)), options)
@@ -377,21 +412,6 @@ class Attributor(SavingMixin):
         if options.fallback is not None:
             return options.fallback(self.explained, attributions, explanations)
         return trusted(self.explained, attributions, explanations) if options.trust else explanations
-
-    def _warn_of_length(self, tokens: int) -> None:
-        explainer = self.method.explainer if isinstance(self.method, Amortized) else None
-        if explainer is not None and explainer.reach is not None and tokens > explainer.reach:
-            warnings.warn(
-                f"Texts of more than {explainer.reach} tokens were given, and the longest that this explainer was "
-                f"trained on has {explainer.longest_text}: their scores may be wrong. `trust=True` measures that; "
-                "train on longer texts, or a side explainer.",
-                stacklevel=2,
-            )
-
-    def _explainer(self, verb: str) -> AbstractMaskExplainer:
-        if not isinstance(self.method, Amortized):
-            raise ValueError(f"Method {self.method.name!r} is no trained explainer: there is nothing to {verb}.")
-        return self.method.explainer
 
 
 def _by_label(explanations: Sequence[Explanation]) -> dict[str, Explanation]:

@@ -21,6 +21,7 @@ from explainer.explained.responses import Source as Source
 from explainer.explained.responses import explain_response as explain_response
 from explainer.explained.responses import generate_responses as generate_responses
 from explainer.explained.responses import responses_target as responses_target
+from explainer.explained.responses import sources_of as sources_of
 from explainer.explained.tasks import AbstractTask as AbstractTask
 from explainer.explained.tasks import ImageClassification as ImageClassification
 from explainer.explained.tasks import PromptedClassification as PromptedClassification

@@ -100,27 +100,30 @@ class ExplainedResponse:
         """The score of each source: the sum of its tokens'."""
         return [float(scores[mask].double().sum()) for mask in self.source_masks]
 
-    def each_token(self) -> "list[ExplainedResponse]":
-        """One for each token of the target, without the foil: the rows of a (target x source) matrix."""
-        return [self.part((k, k + 1)) for k in range(*self.span)]
+    def with_target(
+        self, span: tuple[int, int] | str | None = None, token: int | tuple[int, int] | None = None
+    ) -> "ExplainedResponse":
+        """The same prompt and response with another part explained; with neither argument, the whole response.
 
-    def part(self, span: tuple[int, int]) -> "ExplainedResponse":
-        """The same response with another target: its tokens (first, last + 1); without the foil.
+        Args:
+            span: characters (start, end) of the response, or a substring that occurs once.
+            token: the number of a token, or a range (first, last + 1).
 
         Raises:
-            ValueError: when these are no tokens of the response.
+            ValueError: when the response has no such part.
         """
-        n = len(self.response_ids)
-        if not 0 <= span[0] < span[1] <= n:
-            raise ValueError(f"`span` must be (first, last + 1) of the response's {n} tokens, got {span}.")
-        inside = self.offsets[slice(*span)]
+        _check_one(span, token)
+        chosen = _chosen(self.response, self.offsets, span, token)
         return replace(
             self,
-            text=_anchored(self.text, n, span),
-            span=span,
-            characters=visible_span(self.response, min(a for a, _ in inside), max(b for _, b in inside)),
-            foil=None,
+            text=_anchored(self.text, len(self.response_ids), chosen),
+            span=chosen,
+            characters=_characters(self.response, self.offsets, chosen),
         )
+
+    def each_token(self) -> "list[ExplainedResponse]":
+        """One for each token of the target, without the foil: the rows of a (target x source) matrix."""
+        return [replace(self.with_target(token=k), foil=None) for k in range(*self.span)]
 
 
 def responses_target(responses: Sequence[ExplainedResponse]) -> Target:
@@ -166,10 +169,8 @@ def explain_response(
     """
     if not isinstance(explained.task, Response):
         raise ValueError(f"`explained` must have the task `Response`, got {type(explained.task).__name__}.")
-    if isinstance(sources, str) and sources not in get_args(SourceLevel):
-        raise ValueError(f"`sources` must be one of {', '.join(get_args(SourceLevel))}, got {sources!r}.")
-    if span is not None and token is not None:
-        raise ValueError("Give a `span` or a `token` of the response, not both.")
+    _check_level(sources)
+    _check_one(span, token)
     rendered = _Rendered.of(explained, prompt)
     if response is None and token != "next":
         response = rendered.generated({"max_new_tokens": NEW_TOKENS, **(generate or {})})
@@ -178,7 +179,7 @@ def explain_response(
         ids += rendered.generated({"max_new_tokens": 1, **(generate or {})}, after=ids, keep_end=True)[:1]
         token = len(ids) - 1
     answered = rendered.answered(ids, response if isinstance(response, str) and token is None else None)
-    chosen = answered.chosen(span, token)
+    chosen = _chosen(answered.response, answered.offsets, span, token)
     score = score or ("logit" if foil is None else "log_prob")
     if score not in ("logit", "log_prob"):
         raise ValueError(f"`score` of a response must be logit or log_prob, got {score!r}.")
@@ -250,6 +251,16 @@ def _before_end(explained: ExplainedModel, said: tuple[int, ...]) -> tuple[int, 
     stated = config.eos_token_id if config is not None else None  # type: ignore[union-attr]
     ends = {*(stated if isinstance(stated, list) else [stated]), explained.tokenizer.eos_token_id}
     return tuple(itertools.takewhile(lambda token: token not in ends, said))
+
+
+def sources_of(explained: ExplainedModel, prompt: Prompt, sources: Sources) -> tuple[Source, ...]:
+    """The sources of a prompt, as `explain_response` has them; the model is not run.
+
+    Raises:
+        ValueError: when there is no such level or range, or the tokenizer cannot write these messages.
+    """
+    _check_level(sources)
+    return tuple(_sources(_Rendered.of(explained, prompt), sources)[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,52 +386,11 @@ class _Answered:
     response: str
     offsets: tuple[tuple[int, int], ...]
 
-    def chosen(self, span: tuple[int, int] | str | None, token: int | tuple[int, int] | str | None) -> tuple[int, int]:
-        """The tokens (first, last + 1) that a span has characters of; all of them without one."""
-        n, shown = len(self.ids), f"{self.response!r:.200}"
-        if token is not None and not isinstance(token, str):
-            first, last = (token % n, token % n + 1) if isinstance(token, int) and -n <= token < n else (-1, -1)
-            first, last = token if isinstance(token, tuple) else (first, last)
-            if not 0 <= first < last <= n:
-                pieces = self.rendered.explained.tokenizer.convert_ids_to_tokens(list(self.ids))
-                raise ValueError(
-                    f"`token` must be below {n}, the number of the response's tokens {pieces}, or a range of them, got "
-                    f"{token}."
-                )
-            return first, last
-        if span is None:
-            return 0, n
-        if isinstance(span, str):
-            places = _occurrences(self.response, span)
-            if len(places) != 1:
-                where = f" (at the characters {places})" if places else ""
-                raise ValueError(
-                    f"`span` {span!r:.80} occurs {len(places)} times{where} in the response {shown}, and must occur "
-                    "once: give characters (start, end)."
-                )
-            span = (places[0], places[0] + len(span))
-        start, end = span
-        if not 0 <= start < end <= len(self.response):
-            raise ValueError(
-                f"`span` must be characters (start, end) of the response, which has {len(self.response)}: {shown}; got "
-                f"{(start, end)}."
-            )
-        inside = [
-            i for i, (a, b) in enumerate(self.offsets) if max(a, start) < min(b, end) or (a == b and start <= a < end)
-        ]
-        if not inside:
-            raise ValueError(f"`span` {(start, end)} holds no token of the response: {self.response[start:end]!r}.")
-        return inside[0], inside[-1] + 1
-
     def explained(self, span: tuple[int, int], level: Sources, score: Score) -> ExplainedResponse:
         """The text with the target marked and the prompt's tokens grouped to sources."""
         rendered = self.rendered
         encoder = rendered.explained.text
-        owners = [
-            None if added or token in encoder.special_ids else _owner(rendered, place)
-            for token, place, added in zip(rendered.ids, rendered.offsets, rendered.added, strict=True)
-        ]
-        numbers, sources = _sources(rendered, owners, level)
+        numbers, sources = _sources(rendered, level)
         n, more = len(rendered.ids), len(self.ids)
         ids = torch.tensor([*rendered.ids, *self.ids])
         typed = "token_type_ids" in encoder.tokenizer.model_input_names
@@ -445,18 +415,74 @@ class _Answered:
             segments=segments,
             units=(*numbers, *[-1] * more),
         )
-        whole = ExplainedResponse(
-            text=text,
+        return ExplainedResponse(
+            text=_anchored(text, more, span),
             prompt=rendered.prompt,
             response=self.response,
             response_ids=self.ids,
             offsets=self.offsets,
-            span=(0, more),
-            characters=(0, len(self.response)),
+            span=span,
+            characters=_characters(self.response, self.offsets, span),
             sources=tuple(sources),
             score=score,
         )
-        return whole.part(span)
+
+
+def _check_level(sources: Sources) -> None:
+    if isinstance(sources, str) and sources not in get_args(SourceLevel):
+        raise ValueError(f"`sources` must be one of {', '.join(get_args(SourceLevel))}, got {sources!r}.")
+
+
+def _check_one(span: Any, token: Any) -> None:
+    if span is not None and token is not None:
+        raise ValueError("Give a `span` or a `token` of the response, not both.")
+
+
+def _chosen(
+    response: str,
+    offsets: Sequence[tuple[int, int]],
+    span: tuple[int, int] | str | None,
+    token: int | tuple[int, int] | str | None,
+) -> tuple[int, int]:
+    """The tokens (first, last + 1) that a span has characters of; all of them without one."""
+    n, shown = len(offsets), f"{response!r:.200}"
+    if token is not None and not isinstance(token, str):
+        first, last = (token % n, token % n + 1) if isinstance(token, int) and -n <= token < n else (-1, -1)
+        first, last = token if isinstance(token, tuple) else (first, last)
+        if not 0 <= first < last <= n:
+            pieces = [response[start:end] for start, end in offsets]
+            raise ValueError(
+                f"`token` must be below {n}, the number of the response's tokens {pieces}, or a range of them, got "
+                f"{token}."
+            )
+        return first, last
+    if span is None:
+        return 0, n
+    if isinstance(span, str):
+        places = _occurrences(response, span)
+        if len(places) != 1:
+            where = f" (at the characters {places})" if places else ""
+            raise ValueError(
+                f"`span` {span!r:.80} occurs {len(places)} times{where} in the response {shown}, and must occur "
+                "once: give characters (start, end)."
+            )
+        span = (places[0], places[0] + len(span))
+    start, end = span
+    if not 0 <= start < end <= len(response):
+        raise ValueError(
+            f"`span` must be characters (start, end) of the response, which has {len(response)}: {shown}; got "
+            f"{(start, end)}."
+        )
+    inside = [i for i, (a, b) in enumerate(offsets) if max(a, start) < min(b, end) or (a == b and start <= a < end)]
+    if not inside:
+        raise ValueError(f"`span` {(start, end)} holds no token of the response: {response[start:end]!r}.")
+    return inside[0], inside[-1] + 1
+
+
+def _characters(response: str, offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[int, int]:
+    """The characters of some tokens of the response, without white space around them."""
+    inside = offsets[slice(*span)]
+    return visible_span(response, min(a for a, _ in inside), max(b for _, b in inside))
 
 
 def _anchored(text: EncodedText, n_response: int, span: tuple[int, int]) -> EncodedText:
@@ -533,8 +559,13 @@ def _owner(rendered: _Rendered, token: tuple[int, int]) -> int | None:
     return None
 
 
-def _sources(rendered: _Rendered, owners: Sequence[int | None], wanted: Sources) -> tuple[list[int], list[Source]]:
+def _sources(rendered: _Rendered, wanted: Sources) -> tuple[list[int], list[Source]]:
     """The number of each prompt token's source, -1 for those that are of none; and the sources in their order."""
+    specials = rendered.explained.text.special_ids
+    owners = [
+        None if added or token in specials else _owner(rendered, place)
+        for token, place, added in zip(rendered.ids, rendered.offsets, rendered.added, strict=True)
+    ]
     numbers = [-1] * len(owners)
     sources = [] if isinstance(wanted, str) else [_given(rendered, i, one) for i, one in enumerate(wanted)]
     for message, content in enumerate(rendered.contents):

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, ExplainedResponse, Tokens, responses_target
+from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens
 from explainer.faithfulness.measures import check_operator
 from explainer.faithfulness.perturbation import Operator, perturb
 from explainer.metrics.response import drop, gain, lds, mas, rise
@@ -58,17 +58,43 @@ def log_probabilities(
     Raises:
         ValueError: when a logit is NaN or infinite.
     """
+    return pooled_log_probabilities(explained, [response], [kept], operator, token_id)[0]
+
+
+def pooled_log_probabilities(
+    explained: ExplainedModel,
+    responses: Sequence[ExplainedResponse],
+    kept: Sequence[Bool[Tensor, "_ _sources"]],
+    operator: Operator = "delete",
+    token_id: int | None = None,
+) -> list[Float[Tensor, " _masks"]]:
+    """`log_probabilities` of several responses, all in one pooled prediction.
+
+    Args:
+        kept: the masks of each response.
+    """
     token_id = explained.baseline_token_id if token_id is None else token_id
-    total: Tensor = torch.zeros(len(kept), dtype=torch.float64)
-    for side, sign in ((response, 1.0), (response.foil, -1.0)):
-        if side is None or not len(kept):
-            continue
-        away = _away(side, kept)
-        variants: list[Tokens] = [perturb(side.text, mask, operator, token_id) for mask in away]
-        values = explained.evaluate(variants, responses_target([side]).repeat(len(variants))).log_probability
-        assert values is not None
-        total += sign * values.double()
-    return total
+    variants: list[Tokens] = []
+    targets: list[Target] = []
+    signs: list[float] = []
+    owners: list[int] = []
+    for place, (response, masks) in enumerate(zip(responses, kept, strict=True)):
+        for side, sign in ((response, 1.0), (response.foil, -1.0)):
+            if side is None or not len(masks):
+                continue
+            variants += [perturb(side.text, mask, operator, token_id) for mask in _away(side, masks)]
+            targets.append(Target(side.target.choices).repeat(len(masks)))
+            signs += [sign] * len(masks)
+            owners += [place] * len(masks)
+    totals: list[Tensor] = [torch.zeros(len(masks), dtype=torch.float64) for masks in kept]
+    if not variants:
+        return totals
+    values = explained.evaluate(variants, Target.joined(targets)).log_probability
+    assert values is not None
+    signed, owner = values.double() * torch.tensor(signs), torch.tensor(owners)
+    for place, total in enumerate(totals):
+        total += signed[owner == place].view(-1, len(total)).sum(dim=0)
+    return totals
 
 
 class AblationKind(IntEnum):

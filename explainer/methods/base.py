@@ -39,11 +39,14 @@ class AbstractMethod(ABC):
     Attributes:
         complete: whether the scores promise to sum to objective(x) - objective(every scorable token replaced by the
             baseline token).
+        operator: how it takes tokens away, an operator of `explainer.faithfulness.perturbation`; None where it takes
+            none away.
         is_bound: whether it searches the metric itself, so that no method of practical cost is meant to reach it.
     """
 
     name: ClassVar[str]
     complete: ClassVar[bool] = False
+    operator: ClassVar[str | None] = None
     is_bound: ClassVar[bool] = False
 
     @property

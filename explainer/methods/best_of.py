@@ -70,6 +70,10 @@ class BestOf(AbstractTextMethod):
         return self.method.complete
 
     @property
+    def operator(self) -> str | None:  # type: ignore[override]
+        return self.method.operator
+
+    @property
     def is_bound(self) -> bool:  # type: ignore[override]
         return self.method.is_bound
 

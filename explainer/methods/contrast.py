@@ -47,6 +47,10 @@ class Contrast(AbstractMethod):
         return self.method.complete
 
     @property
+    def operator(self) -> str | None:  # type: ignore[override]
+        return self.method.operator
+
+    @property
     def is_bound(self) -> bool:  # type: ignore[override]
         return self.method.is_bound
 

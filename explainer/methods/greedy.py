@@ -98,6 +98,7 @@ class GreedyDeletion(_Greedy):
     """
 
     name: ClassVar[str] = "greedy_deletion"
+    operator: ClassVar[str | None] = "delete"
     deleting: ClassVar[bool] = True
 
 
@@ -112,4 +113,5 @@ class GreedyKeeping(_Greedy):
     """
 
     name: ClassVar[str] = "greedy_keeping"
+    operator: ClassVar[str | None] = "delete"
     deleting: ClassVar[bool] = False

@@ -14,6 +14,7 @@ class LeaveOneOut(AbstractTextMethod):
     """objective(x) - objective(x without unit j), positions renumbered: n forward passes."""
 
     name: ClassVar[str] = "leave_one_out"
+    operator: ClassVar[str | None] = "delete"
 
     def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         return one_at_a_time(explained, texts, target, lambda tokens, unit: tokens.select(~unit))

@@ -1,10 +1,21 @@
 """Any method on responses: the scores of their sources, less those for the foil where there is one."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from explainer.explained import ExplainedModel, ExplainedResponse, responses_target
-from explainer.methods.base import AbstractMethod
+import torch
+
+from explainer.explained import EncodedText, ExplainedModel, ExplainedResponse, Target, responses_target
+from explainer.methods.base import AbstractBatchMethod, AbstractMethod
+from explainer.rendering.progress import track
 from explainer.typing import RaggedScores
+
+
+class ScoredResponse(NamedTuple):
+    """The scores of a response's sources, in their order, and ln p of its target (without the foil), in nats."""
+
+    scores: list[float]
+    log_probability: float
 
 
 def attribute_responses(
@@ -25,21 +36,71 @@ def attribute_responses(
     Raises:
         ValueError: when the responses do not share a score, or a logit or a score is NaN or infinite.
     """
-    scores = [
-        one.source_scores(row)
-        for one, row in zip(responses, _scores(method, explained, responses, progress), strict=True)
-    ]
-    with_foil = [i for i, one in enumerate(responses) if one.foil is not None]
-    foils = [one.foil for one in responses if one.foil is not None]
-    for i, foil, row in zip(with_foil, foils, _scores(method, explained, foils, progress), strict=True):
+    texts, target = [one.text for one in responses], responses_target(responses) if responses else None
+    rows = [] if target is None else method.attribute(explained, texts, target, progress).scores
+    return _less_foils(method, explained, responses, rows, progress)
+
+
+def explain_responses(
+    method: AbstractMethod,
+    explained: ExplainedModel,
+    responses: Sequence[ExplainedResponse],
+    progress: str | None = None,
+) -> list[ScoredResponse]:
+    """The scores of `attribute_responses` and the log-probability of each target; scores may differ between responses.
+
+    A method that reads the model's own pass, such as a trained explainer, gives both from one pass.
+
+    Raises:
+        ValueError: when a logit or a score is NaN or infinite.
+    """
+    found: dict[int, ScoredResponse] = {}
+    for score in dict.fromkeys(one.score for one in responses):
+        places = [i for i, one in enumerate(responses) if one.score == score]
+        own = [responses[i] for i in places]
+        rows, values = _read(method, explained, [one.text for one in own], responses_target(own), progress)
+        scores = _less_foils(method, explained, own, rows, progress)
+        found |= dict(zip(places, map(ScoredResponse, scores, values), strict=True))
+    return [found[i] for i in range(len(responses))]
+
+
+def _read(
+    method: AbstractMethod,
+    explained: ExplainedModel,
+    texts: Sequence[EncodedText],
+    target: Target,
+    progress: str | None,
+) -> tuple[RaggedScores, list[float]]:
+    """The scores of the tokens, and ln p of each target."""
+    if not isinstance(method, AbstractBatchMethod):
+        values = explained.evaluate([text.tokens for text in texts], target).log_probability
+        assert values is not None
+        return method.attribute(explained, texts, target, progress).scores, values.tolist()
+    scores: RaggedScores = [torch.empty(0)] * len(texts)
+    log_probabilities = [0.0] * len(texts)
+    for chunk in track(explained.batches(texts), progress):
+        # A batch at a time, so that the logits of a whole vocabulary are never in memory for all texts at once.
+        readout, (attributions,) = method.explain(explained, [texts[i] for i in chunk], [target[chunk]])
+        values = readout.log_probability(target[chunk]).tolist()
+        for i, row, value in zip(chunk, attributions.scores, values, strict=True):
+            scores[i], log_probabilities[i] = row, value
+    return scores, log_probabilities
+
+
+def _less_foils(
+    method: AbstractMethod,
+    explained: ExplainedModel,
+    responses: Sequence[ExplainedResponse],
+    rows: RaggedScores,
+    progress: str | None,
+) -> list[list[float]]:
+    """The scores of the sources, less those of the foils."""
+    scores = [one.source_scores(row) for one, row in zip(responses, rows, strict=True)]
+    with_foil = [(i, one.foil) for i, one in enumerate(responses) if one.foil is not None]
+    if not with_foil:
+        return scores
+    foils = [foil for _, foil in with_foil]
+    others = method.attribute(explained, [foil.text for foil in foils], responses_target(foils), progress).scores
+    for (i, foil), row in zip(with_foil, others, strict=True):
         scores[i] = [mine - other for mine, other in zip(scores[i], foil.source_scores(row), strict=True)]
     return scores
-
-
-def _scores(
-    method: AbstractMethod, explained: ExplainedModel, responses: Sequence[ExplainedResponse], progress: str | None
-) -> RaggedScores:
-    if not responses:
-        return []
-    texts = [one.text for one in responses]
-    return method.attribute(explained, texts, responses_target(responses), progress).scores

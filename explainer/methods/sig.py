@@ -42,6 +42,7 @@ class SIG(AbstractTextMethod):
     """
 
     name: ClassVar[str] = "sig"
+    operator: ClassVar[str | None] = "replace"
     n_steps: int | None = None
     internal_batch_size: int | None = None
     baseline: str | None = None

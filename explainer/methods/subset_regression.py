@@ -56,6 +56,7 @@ class SubsetRegression(AbstractTextMethod):
     """
 
     name: ClassVar[str] = "subset_regression"
+    operator: ClassVar[str | None] = "delete"
     n_subsets: int = 32
     ridge: float = 16.0
     prior: bool = True

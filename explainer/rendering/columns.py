@@ -12,7 +12,7 @@ from explainer.rendering.pieces import BREAK, Piece
 _SIGN = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_SIGN}]|(?:(?![{_SIGN}])\\w)+(?:['’](?:(?![{_SIGN}])\\w)+)*")
 _CONTEXT = 6  # clusters shown either side of a strong one
-_CLOSE = 6  # clusters: a smaller gap is not worth folding
+_CLOSE = 6  # clusters, or words of whole sentences: a smaller gap is not worth folding
 _CLUSTER = 24  # columns at most
 
 
@@ -70,18 +70,19 @@ def columns(rows: Sequence[Sequence[Piece]]) -> list[Column]:
     ]
 
 
-def folded(texts: Sequence[Sequence[Column]], max_words: int | None) -> list[list[Column]]:
+def folded(texts: Sequence[Sequence[Column]], max_words: int | None, context: int = _CONTEXT) -> list[list[Column]]:
     """The texts of a pair (or the one text) with windows around their strongest words, and ellipses between.
 
     What holds no word but signs is never replaced by an ellipsis.
 
     Args:
         max_words: about how many words remain; the window of the strongest word always does. None: all.
+        context: clusters shown either side of a strong one; 0 where a column is a whole sentence.
     """
     if max_words is None or sum(column.words for text in texts for column in text) <= 1.2 * max_words:
         return [list(text) for text in texts]
     clusters = [(i, cluster) for i, text in enumerate(texts) for cluster in _clusters(text)]
-    kept = _kept(clusters, max_words)
+    kept = _kept(clusters, max_words, context)
     shown: list[list[Column]] = [[] for _ in texts]
     for (i, keep), group in groupby(range(len(clusters)), lambda n: (clusters[n][0], n in kept)):
         inside = [column for n in group for column in clusters[n][1]]
@@ -105,11 +106,11 @@ def _clusters(text: Sequence[Column]) -> list[list[Column]]:
     return clusters
 
 
-def _kept(clusters: Sequence[tuple[int, Sequence[Column]]], max_words: int) -> set[int]:
+def _kept(clusters: Sequence[tuple[int, Sequence[Column]]], max_words: int, context: int) -> set[int]:
     """The numbers of the clusters to show: windows around the strongest, and small gaps between them."""
     words = [sum(column.words for column in cluster) for _, cluster in clusters]
     strongest = sorted(range(len(clusters)), key=lambda n: -max(column.strength for column in clusters[n][1]))
-    context = max(1, min(_CONTEXT, max_words // 8))
+    context = min(context, max(1, max_words // 8))
     kept: set[int] = set()
     for centre in strongest:
         near = range(max(0, centre - context), min(len(clusters), centre + context + 1))
@@ -119,7 +120,8 @@ def _kept(clusters: Sequence[tuple[int, Sequence[Column]]], max_words: int) -> s
     hidden = [n for n in range(len(clusters)) if n not in kept]
     for _, run in groupby(enumerate(hidden), lambda pair: pair[1] - pair[0]):
         gap = [n for _, n in run]
-        if len(gap) <= _CLOSE and len({clusters[n][0] for n in gap}) == 1:
+        size = len(gap) if context else sum(words[n] for n in gap)
+        if size <= _CLOSE and len({clusters[n][0] for n in gap}) == 1:
             kept |= set(gap)
     return kept
 

@@ -128,7 +128,7 @@ def _texts(layout: Layout, texts: Sequence[Sequence[Column]], tag: str) -> str:
 
 
 def _running(text: Sequence[Column]) -> str:
-    return "".join(_ellipsis(column) or "".join(map(_piece, column.rows[0])) for column in text)
+    return "".join(ellipsis(column) or "".join(map(_piece, column.rows[0])) for column in text)
 
 
 def _lines(layout: Layout, text: Sequence[Column]) -> str:
@@ -150,7 +150,7 @@ def _direction(text: Sequence[Column]) -> str:
 
 def _row(label: str, number: int, line: Sequence[Column]) -> str:
     name = f'<span class="label" title="{escape(label)}">{escape(label)}</span>'
-    cells = (_ellipsis(column) or "".join(map(_piece, column.rows[number])) for column in line)
+    cells = (ellipsis(column) or "".join(map(_piece, column.rows[number])) for column in line)
     return name + "".join(f'<span class="cell">{cell}</span>' for cell in cells)
 
 
@@ -160,13 +160,14 @@ def _measure(column: Column) -> int:
     return max(cell_len("".join(piece.mark + piece.text for piece in row)) for row in column.rows)
 
 
-def _ellipsis(column: Column) -> str:
+def ellipsis(column: Column) -> str:
+    """What stands for folded words; nothing for a column of text."""
     return f'<span class="omitted">{column.ellipsis}</span>' if column.omitted else ""
 
 
 def _piece(piece: Piece) -> str:
     if piece.score is None:
-        return _escaped(piece.text)
+        return escaped(piece.text)
     red, green, blue = FOR if piece.strength > 0 else AGAINST
     depth = abs(piece.strength)
     kind = "for" if piece.strength > 0 else "against" if piece.strength < 0 else "zero"
@@ -180,10 +181,10 @@ def _piece(piece: Piece) -> str:
 def _blanks(piece: Piece) -> str:
     """The text, with a sign drawn over white space that a token begins with."""
     edge = len(piece.text) - len(piece.text.lstrip(" ")) if piece.tokens else 0
-    return '<span class="blank"> </span>' * edge + _escaped(piece.text[edge:])
+    return '<span class="blank"> </span>' * edge + escaped(piece.text[edge:])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """The text as HTML; a reader would turn a bare carriage return into a line feed, and refuse NUL."""
     return escape(text).replace("\r", "&#13;").replace("\0", "\ufffd")
 
@@ -193,15 +194,19 @@ def _key(layout: Layout) -> str:
     return f'<p class="key">against <span class="scale"></span> for {target} · {scale}</p>'
 
 
-def page(title: str, body: str) -> str:
-    """One self-contained page: no script, no font, no picture from elsewhere."""
+def page(title: str, body: str, head: str = "") -> str:
+    """One self-contained page: no font, no picture, no script from elsewhere.
+
+    Args:
+        head: further elements of the page's head.
+    """
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}</style>{head}
 </head>
 <body>
 {body}

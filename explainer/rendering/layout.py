@@ -85,7 +85,7 @@ class Layout:
         unshaded = self._pieces[label][number]
         shades = strengths([piece.score or 0.0 for piece in unshaded], self.largest[label])
         shaded = [replace(piece, strength=shade) for piece, shade in zip(unshaded, shades, strict=True)]
-        return shaded if widest is None else [part for piece in shaded for part in _cut(piece, widest)]
+        return shaded if widest is None else [part for piece in shaded for part in cut(piece, widest)]
 
     # The scale
 
@@ -164,7 +164,7 @@ def labels_of(scored: Iterable[ScoredText]) -> list[str]:
     return [f"{i}. {label}" for i, label in enumerate(both, start=1)]
 
 
-def _cut(piece: Piece, widest: int) -> Iterable[Piece]:
+def cut(piece: Piece, widest: int) -> Iterable[Piece]:
     """A piece in parts of at most `widest` cells."""
     if cell_len(piece.text) <= widest:
         return [piece]

@@ -72,7 +72,7 @@ def pieces(scored: ScoredText, level: Level = "word") -> list[list[Piece]]:
         raise ValueError(f"`level` must be 'word' or 'token', got {level!r}.")
     stretches = _words(scored) if level == "word" else _tokens(scored)
     return [
-        _covering(text, [piece for segment, piece in stretches if segment == number])
+        covering(text, [piece for segment, piece in stretches if segment == number])
         for number, text in enumerate(scored.texts)
     ]
 
@@ -96,7 +96,7 @@ def _tokens(scored: ScoredText) -> list[tuple[int, Piece]]:
     return tokens
 
 
-def _covering(text: str, scored: Sequence[Piece]) -> list[Piece]:
+def covering(text: str, scored: Sequence[Piece]) -> list[Piece]:
     """The scored pieces in order; between them words, white space and line breaks without a score."""
     covering, position = [], 0
     for piece in _apart(text, scored):

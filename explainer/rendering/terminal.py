@@ -79,10 +79,10 @@ def render(layout: Layout, console: Console, options: ConsoleOptions) -> Iterato
         if number or several:
             yield Text("")
         for line in lines(text, width, ink.measure):
-            yield from _labelled(layout, line, ink, label) if several else [_row(line, 0, ink, pad=False)]
+            yield from _labelled(layout, line, ink, label) if several else [row(line, 0, ink, pad=False)]
     if not several:
         yield Text("")
-    yield _key(layout, ink)
+    yield scale_line(ink, layout.scale, any(layout.largest.values()))
 
 
 def _heading(heading: Heading) -> Text:
@@ -95,11 +95,16 @@ def _labelled(layout: Layout, line: Sequence[Column], ink: Ink, label: int) -> I
     """The line once per label, and a blank line below."""
     for number, name in enumerate(layout.scored if line else ()):
         name = name if cell_len(name) <= label else set_cell_size(name, label - 1) + "…"
-        yield Text(set_cell_size(visible(name), label) + " ") + _row(line, number, ink, pad=True)
+        yield Text(set_cell_size(visible(name), label) + " ") + row(line, number, ink, pad=True)
     yield Text("")
 
 
-def _row(line: Sequence[Column], number: int, ink: Ink, pad: bool) -> Text:
+def row(line: Sequence[Column], number: int, ink: Ink, pad: bool) -> Text:
+    """One line of a text by the scores of one label.
+
+    Args:
+        pad: fill each column up to its width, so that the rows of several labels stand below each other.
+    """
     shown = Text(no_wrap=True, overflow="fold")
     for column in line:
         if column.omitted:
@@ -113,12 +118,13 @@ def _row(line: Sequence[Column], number: int, ink: Ink, pad: bool) -> Text:
     return shown
 
 
-def _key(layout: Layout, ink: Ink) -> Text:
-    if not any(layout.largest.values()):
-        return Text(layout.scale)
+def scale_line(ink: Ink, scale: str, has_scores: bool) -> Text:
+    """The line below a text: which colour, or sign, means what."""
+    if not has_scores:
+        return Text(scale)
     if ink.paper is None:
-        three, two, full = 3 * ink.plus, 2 * ink.plus, layout.scale.replace("full colour", "full strength")
+        three, two, full = 3 * ink.plus, 2 * ink.plus, scale.replace("full colour", "full strength")
         signs = f"{three} for, {3 * ink.minus} against from 2/3 of full strength, {two} from 1/3, {ink.plus} from 1/10"
         return Text(f"{signs} · {full.removesuffix('; none at zero')}")
     steps = [step / _STEPS for step in range(-_STEPS, _STEPS + 1)]
-    return Text.assemble("against ", *((" ", ink.style(step)) for step in steps), f" for · {layout.scale}")
+    return Text.assemble("against ", *((" ", ink.style(step)) for step in steps), f" for · {scale}")

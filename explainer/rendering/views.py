@@ -36,10 +36,7 @@ class View(Layout):
         Args:
             width: columns; those of the terminal by default.
         """
-        console = Console(width=width)
-        if console.is_dumb_terminal:  # rich takes 80 columns for these, whatever `width` says
-            console.size = ConsoleDimensions(width or get_terminal_size().columns, 25)
-        console.print(self)
+        printed(self, width)
 
     def to_html(self, path: str | Path) -> None:
         """Write one page that opens offline."""
@@ -48,6 +45,14 @@ class View(Layout):
     def plot(self) -> Figure:
         """A matplotlib figure."""
         return figure([self])
+
+
+def printed(shown: object, width: int | None) -> None:
+    """Print to the terminal, in `width` columns; by default in those of the terminal."""
+    console = Console(width=width)
+    if console.is_dumb_terminal:  # rich takes 80 columns for these, whatever `width` says
+        console.size = ConsoleDimensions(width or get_terminal_size().columns, 25)
+    console.print(shown)
 
 
 def view(explanation: ScoredText, **options: Any) -> View:

@@ -142,6 +142,6 @@ def ablated_responses(
         for one, of_all in zip(whole, measured, strict=True):
             n = len(one.response_ids)
             first, last = sorted(torch.randint(0, n, (2,), generator=generator).tolist())
-            responses.append(one.part((first, last + 1)))
+            responses.append(one.with_target(token=(first, last + 1)))
             effects.append(replace(of_all, log_probabilities=of_all.log_probabilities[:, first : last + 1]))
     return AblatedResponses(explained, responses, effects)

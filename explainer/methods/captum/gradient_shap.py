@@ -31,6 +31,7 @@ class GradientShap(AbstractTextMethod):
     """
 
     name: ClassVar[str] = "gradient_shap"
+    operator: ClassVar[str | None] = "replace"
     n_samples: int = 25
     stdevs: float = 0.0
     seed: int = 0

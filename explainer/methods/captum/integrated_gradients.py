@@ -25,6 +25,7 @@ class IntegratedGradients(AbstractBatchMethod):
     """
 
     name: ClassVar[str] = "integrated_gradients"
+    operator: ClassVar[str | None] = "replace"
     complete: ClassVar[bool] = True
     n_steps: int = 50
 

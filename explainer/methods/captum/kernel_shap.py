@@ -28,6 +28,7 @@ class KernelShap(AbstractSubsetMethod):
     """
 
     name: ClassVar[str] = "kernel_shap"
+    operator: ClassVar[str | None] = "replace"
     complete: ClassVar[bool] = True
     n_samples: int = 200
     seed: int = 0

@@ -33,6 +33,7 @@ class Lime(AbstractSubsetMethod):
     """
 
     name: ClassVar[str] = "lime"
+    operator: ClassVar[str | None] = "replace"
     n_samples: int = 200
     kernel_width: float = 0.25
     ridge: float = 1.0

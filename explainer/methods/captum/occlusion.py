@@ -19,6 +19,7 @@ class Occlusion(AbstractPresenceMethod):
     """
 
     name: ClassVar[str] = "occlusion"
+    operator: ClassVar[str | None] = "replace"
     window: int = 2
 
     def unit_scores(self, forward: TextForward) -> Tensor:

@@ -28,6 +28,7 @@ class DeepLift(AbstractBatchMethod):
     """
 
     name: ClassVar[str] = "deep_lift"
+    operator: ClassVar[str | None] = "replace"
     complete: ClassVar[bool] = True
 
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:

@@ -370,7 +370,7 @@ ALONE: dict[str, Any] = {}
             "the film",
             " good fun",
             {"token": 2},
-            r"`token` must be below 2, .* \['Ġgood', 'Ġfun'\], or a range of them, got 2",
+            r"`token` must be below 2, .* \[' good', ' fun'\], or a range of them, got 2",
         ),
         ("the film", " good", {"token": 0, "span": "good"}, "not both"),
         ("the film", " good", {"foil": " good"}, r"`foil` is the response itself, the tokens \['Ġgood'\]"),
