@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from explainer.attributor import Attributor
+from explainer.attributor import ResponseAttributor
 from explainer.explained import ExplainedModel, Response
 from explainer.explained.pretrained import DTYPES
 from explainer.explained.responses import SourceLevel
@@ -92,8 +92,8 @@ class ResponseTraining(TrainingModule):
         kind.check_settings({**defaults_of(kind), **given}, own)
 
     @property
-    def attributor(self) -> Attributor:
-        return Attributor(self.explained, Amortized(self.explainer))
+    def attributor(self) -> ResponseAttributor:
+        return ResponseAttributor(self.explained, Amortized(self.explainer))
 
     def setup(self, stage: str) -> None:
         """Let the model answer, measure the ablations, once, and let the loaders give them.
@@ -122,9 +122,7 @@ class ResponseTraining(TrainingModule):
 
     def training_step(self, batch: ResponseBatch, batch_idx: int) -> Tensor:
         scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target))
-        losses = {
-            kind.name.lower(): additivity(scores, *_of_kind(batch, kind)) for kind in LEARNED
-        }
+        losses = {kind.name.lower(): additivity(scores, *_of_kind(batch, kind)) for kind in LEARNED}
         loss, share = torch.stack(list(losses.values())).mean(), self.share(len(batch))
         self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log_dict(

@@ -87,7 +87,10 @@ def load(name: str) -> dict[str, Dataset]:
     if entry.source.startswith("generated:"):
         return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if name == "movie_reviews/questions":
-        return {split: _questions(data.select(range(entry.sizes[split]))) for split, data in load("movie_reviews/imdb").items()}
+        return {
+            split: _questions(data.select(range(entry.sizes[split])))
+            for split, data in load("movie_reviews/imdb").items()
+        }
     if entry.source.startswith("package:"):
         return _cut(_movie_reviews(entry.source.removeprefix("package:")), entry.sizes, SPLITS)
     found = {ours: datasets.load_dataset(entry.source, split=theirs) for ours, theirs in entry.splits.items()}
@@ -100,7 +103,9 @@ def load(name: str) -> dict[str, Dataset]:
 
 def _questions(reviews: Dataset) -> Dataset:
     """Prompts: each review with a question about it."""
-    return reviews.map(lambda row, i: {"text": asked_of_review(row["text"], i)}, with_indices=True, remove_columns="label")
+    return reviews.map(
+        lambda row, i: {"text": asked_of_review(row["text"], i)}, with_indices=True, remove_columns="label"
+    )
 
 
 def _columns(data: Dataset, entry: DataSet) -> Dataset:

@@ -190,8 +190,7 @@ class ExportConfig:
             )
         if labels != self.labels:
             warnings.warn(
-                f"The labels of {name!r} are {labels}; when this explainer was trained they were "
-                f"{self.labels}.",
+                f"The labels of {name!r} are {labels}; when this explainer was trained they were {self.labels}.",
                 stacklevel=2,
             )
 

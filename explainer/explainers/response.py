@@ -201,7 +201,11 @@ class ResponseExplainer(AbstractResponseExplainer):
         attended = None if bool(padded.attention_mask.all()) else padded.attention_mask.bool()[:, None, None]
         # Attention spans orders of magnitude, so its logarithm is read, from 0 at the floor to 1 at all attention.
         seen = 1 - (attention + FLOOR).log() / torch.tensor(FLOOR).log()
-        z = self.mix(directions(states, self.down)) + self.attended(seen.transpose(1, 2)) + self.marks(explained, padded, target)
+        z = (
+            self.mix(directions(states, self.down))
+            + self.attended(seen.transpose(1, 2))
+            + self.marks(explained, padded, target)
+        )
         z = self.dropout(z)
         for block in self.blocks:
             z = block(z, attended)
@@ -209,12 +213,14 @@ class ResponseExplainer(AbstractResponseExplainer):
         return torch.einsum("bhs,bsh,h->bs", attention, gates, self.weight)
 
     def marks(self, explained: ExplainedModel, padded: TokenBatch, target: Target) -> Embeddings:
-        """What is added at the places where the target's tokens are predicted: the tokens, as the model's head has them."""
+        """The target's tokens, as the model's head has them, at the places where they are predicted; 0 elsewhere."""
         places = read_places(padded)
         choices: Int64[Tensor, "batch questions"] = target.choices[:, : places.shape[1]].to(places.device)
         asked = choices != NO_QUESTION
         table = explained.model.get_output_embeddings().weight
-        tokens = self.asked(F.layer_norm(table[choices.where(asked, torch.zeros_like(choices))].detach().float(), table.shape[-1:]))
+        tokens = self.asked(
+            F.layer_norm(table[choices.where(asked, torch.zeros_like(choices))].detach().float(), table.shape[-1:])
+        )
         tokens = tokens * asked[..., None]
         empty = tokens.new_zeros(*padded.input_ids.shape, tokens.shape[-1])
         return empty.scatter_add(1, places[..., None].expand_as(tokens), tokens)

@@ -1,4 +1,4 @@
-"""Responses of a language model for a training run: prompts, responses, and what ablations of their sources measured."""
+"""A language model's responses for a training run, and what it says when sources of their prompts are missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, ExplainedResponse, Target, TokenBatch, explain_response, responses_target
+from explainer.explained import (
+    ExplainedModel,
+    ExplainedResponse,
+    Target,
+    TokenBatch,
+    explain_response,
+    responses_target,
+)
 from explainer.explained.batch import pad
 from explainer.explained.responses import Prompt, SourceLevel
 from explainer.faithfulness.perturbation import Operator
