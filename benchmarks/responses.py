@@ -1,111 +1,98 @@
-"""Faithfulness of explanations of a language model's own responses to prompts with planted facts, and their cost.
+"""Faithfulness of explanations of a language model's own responses, and what they cost.
 
-python benchmarks/responses.py [--n 24] [--methods leave_one_out,attn_lrp,input_x_gradient,random]
+python benchmarks/responses.py --data planted_facts --n 320 --output runs/responses
+python benchmarks/responses.py --data movie_reviews/questions --n 320 --output runs/responses
 
-Each prompt is one message: six made-up facts, an empty line, and a question about one of them. The response is the
-model's own, greedy, of 12 tokens at most; all of it is explained. Sources are the sentences. Perturbations explain the
-log-probability, gradients and relevance the logits. Masks and prompts are the same for every method.
+Each prompt is one message of the data set's test split; the response is the model's own, greedy. All of it is
+explained; sources are the sentences. `--methods` names methods and folders of exported explainers, with labels where
+two rows have one name. Masks and prompts are the same for every method. The table is printed in Markdown, and all
+values are written to OUTPUT, from which `--compare` prints paired differences.
 """
 
-import random
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from jsonargparse import auto_cli
 
-from explainer import ExplainedModel, load_method
-from explainer.explained import ExplainedResponse, Response, explain_response
-from explainer.explained.readout import Score
-from explainer.faithfulness.responses import response_faithfulness
-from explainer.methods.responses import attribute_responses
-from explainer.metrics import bootstrap_mean
+from explainer import ExplainedModel
+from explainer.data.catalog import load
+from explainer.evaluation.responses import compare_responses, records
+from explainer.explained import EncodedText, Response, Target, explain_response, generate_responses
+from explainer.explained.pretrained import DTYPES
+from explainer.faithfulness.perturbation import Operator
+from explainer.methods.base import AbstractTextMethod, from_units
+from explainer.methods.loading import load_methods, parse_methods
+from explainer.metrics import Estimate
+from explainer.typing import RaggedScores
 
-NAMES = "Anna Ben Clara Dan Emma Frank Grace Henry Ida Jack Kate Leo Mia Noah Olga Paul"
-FACTS = (
-    ("{n} drives a {v} car.", "What colour is {n}'s car?", "red blue green white black yellow"),
-    ("{n} lives in {v}.", "Where does {n} live?", "Oslo Paris Madrid Berlin Rome Vienna"),
-    ("{n} works as a {v}.", "What does {n} work as?", "baker nurse pilot farmer lawyer painter"),
-    ("{n} plays the {v}.", "Which instrument does {n} play?", "violin piano flute guitar drums cello"),
-)
-PERTURBATIONS = ("leave_one_out", "subset_regression", "kernel_shap", "lime", "occlusion")
 SHOWN = ("drop_at_1", "drop_at_3", "lds", "lds_bernoulli", "rise", "mas")
+METHODS = (
+    "random,mean_attention,input_x_gradient,attn_lrp,leave_one_out,"
+    "context_cite_32=context_cite,context_cite_256=context_cite"
+)
 
 
-def planted(n: int, seed: int = 0) -> list[str]:
-    """Prompts of six facts about six people and a question about one of them."""
-    draw = random.Random(seed)
-    prompts = []
-    for _ in range(n):
-        names = draw.sample(NAMES.split(), 6)
-        kinds = [draw.choice(FACTS) for _ in names]
-        facts = [
-            kind[0].format(n=name, v=draw.choice(kind[2].split())) for name, kind in zip(names, kinds, strict=True)
-        ]
-        asked = draw.randrange(6)
-        prompts.append(f"{' '.join(facts)}\n\n{kinds[asked][1].format(n=names[asked])}")
-    return prompts
+@dataclass(frozen=True)
+class Constant(AbstractTextMethod):
+    """The same score for every source."""
 
+    name: ClassVar[str] = "constant"
 
-def seconds(call: Callable[[], object], repeats: int = 9) -> float:
-    """The median time of a call, after one that is not counted."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
+        return [from_units(text, text.unit_masks, torch.ones(len(text.unit_masks))) for text in texts]
 
-
-def cost(explained: ExplainedModel, response: ExplainedResponse) -> None:
-    """Print the time of AttnLRP of a whole response and of one token of it, in forward passes over both."""
-    batch, method = explained.collate([response.text]), load_method("attn_lrp")
-
-    @torch.no_grad()
-    def forward() -> object:
-        return explained(batch)
-
-    one = response.each_token()[0]
-    forwards = seconds(forward)
-    spans = seconds(lambda: method.attribute(explained, [response.text], response.target))
-    tokens = seconds(lambda: method.attribute(explained, [one.text], one.target))
-    print(
-        f"\nAttnLRP, {len(response.text)} tokens: {spans / forwards:.2f} forward passes for the response's "
-        f"{len(response.response_ids)} tokens, {tokens / forwards:.2f} for one of them "
-        f"(a forward pass: {1000 * forwards:.0f} ms)"
-    )
+    def forward_equivalents(self, n_scorable: int) -> float:
+        return 0.0
 
 
 def main(
+    data: str = "planted_facts",
+    output: Path = Path("runs/responses"),
     model: str = "HuggingFaceTB/SmolLM2-135M-Instruct",
-    n: int = 24,
-    methods: str = "leave_one_out,attn_lrp,input_x_gradient,random",
+    n: int = 320,
+    skip: int = 0,
+    methods: str = METHODS,
+    method_args: dict[str, dict[str, Any]] | None = None,
+    operator: Operator = "delete",
+    new_tokens: int = 24,
+    dtype: str = "bfloat16",
+    batch_tokens: int = 4096,
 ) -> None:
-    """Print the table in Markdown, and the cost of AttnLRP."""
-    explained = ExplainedModel.from_pretrained(model, task=Response(), dtype=torch.bfloat16)
+    """Measure every method on the responses to `n` test prompts, after the first `skip`, and write the values."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = {"context_cite_256": {"n_ablations": 256}, **(method_args or {})}
+    settings = parse_methods(methods.split(","), {k: v for k, v in given.items() if k in methods})
+    explained = ExplainedModel.from_pretrained(
+        model, task=Response(), dtype=DTYPES[dtype], batch_tokens=batch_tokens
+    ).to(device)
+    prompts = [[{"role": "user", "content": text}] for text in load(data)["test"]["text"][skip : skip + n]]
+    said = generate_responses(explained, prompts, {"max_new_tokens": new_tokens})
     responses = [
-        explain_response(
-            explained,
-            [{"role": "user", "content": prompt}],
-            sources="sentence",
-            generate={"max_new_tokens": 12},
-        )
-        for prompt in planted(n)
+        explain_response(explained, prompt, ids, sources="sentence")
+        for prompt, ids in zip(prompts, said, strict=True)
+        if ids
     ]
-    cost(explained, max(responses, key=lambda one: len(one.response_ids)))
-    print(f"\n| method | {' | '.join(SHOWN)} | s per response |\n|---|{'---|' * (len(SHOWN) + 1)}", flush=True)
-    for name in methods.split(","):
-        score: Score = "log_prob" if name in PERTURBATIONS else "logit"
-        asked = [replace(one, score=score) for one in responses]
-        start = time.perf_counter()
-        scores = attribute_responses(load_method(name), explained, asked)
-        spent = (time.perf_counter() - start) / n
-        measured = [response_faithfulness(explained, one, row) for one, row in zip(asked, scores, strict=True)]
-        cells = [str(bootstrap_mean([one[metric] for one in measured])) for metric in SHOWN]
-        print(f"| `{name}` | {' | '.join(cells)} | {spent:.2f} |", flush=True)
+    responses = [one for one in responses if len(one.sources) > 1]
+    rows = compare_responses(
+        explained,
+        responses,
+        {"constant": Constant(), **load_methods(settings, explained)},
+        operator=operator,
+        seed=1_000_000 + skip,
+        progress=data,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    name = f"{data.replace('/', '_')}_{operator}_{skip}.json"
+    (output / name).write_text(json.dumps({"device": device, "rows": records(rows)}))
+    print(f"{data}, {len(responses)} responses, operator {operator}, {dtype}, {device}\n")
+    print(f"| method | {' | '.join(SHOWN)} | s per response |\n|---|{'---|' * (len(SHOWN) + 1)}")
+    for label, row in rows.items():
+        cells: list[Estimate] = [row.estimate(metric) for metric in SHOWN]
+        print(f"| `{label}` | {' | '.join(map(str, cells))} | {row.seconds / len(responses):.3f} |", flush=True)
 
 
 if __name__ == "__main__":

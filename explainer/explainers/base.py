@@ -26,9 +26,11 @@ class AbstractMaskExplainer(nn.Module, ABC):
         forward_equivalents: the cost of the explanation on top of the prediction, in forward passes of the explained
             model.
         longest_text: tokens of the longest text that it was trained on; None where that is not known.
+        edits_explained: whether it adds something to the explained model (adapters).
     """
 
     kind: ClassVar[str]
+    edits_explained: ClassVar[bool] = False
     label: AbstractConditioning
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:

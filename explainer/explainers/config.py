@@ -12,14 +12,15 @@ from typing import Any
 import torch
 
 from explainer.explained import ExplainedModel, Target
+from explainer.explained.pretrained import DTYPES
 from explainer.explained.weights import Shapes, check_format, file_sha256, json_sha256, read_json
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 
 CONFIG = "config.json"
 MERGED = "explained"
-FORMAT = 2
+FORMAT = 3
 _PROBE = "The plot is thin , but the acting is wonderful ."
-_PROBED = 1024
+_PROBED = 64
 """Logits of the probe that are kept: those of all labels, or of the first tokens of a vocabulary."""
 _UNSIGNED = ("explained_model", "settings_sha256")
 """Entries that may be edited: a folder can move away from its model."""
@@ -35,8 +36,9 @@ class ExportConfig:
             where the export holds it itself.
         baseline_token: that of the explained model in training.
         labels: of the explained model, in the order of their indices; none where its task has no closed list.
+        dtype: the precision of the explained model in training; the one that it is loaded in.
         tokenizer_sha256: of the tokenizer's whole pipeline.
-        probe_logits: the explained model's logits for a fixed sentence, the first 1,024 of them.
+        probe_logits: the explained model's logits for a fixed sentence, the first 64 of them.
         probe_scores: the explainer's scores of that sentence's tokens for the first label.
         longest_text: tokens of the longest text that the explainer was trained on, where that is known.
         task: settings of the explained model's task.
@@ -51,6 +53,7 @@ class ExportConfig:
     explained_model: str
     baseline_token: str
     labels: list[str]
+    dtype: str
     tokenizer_sha256: str
     probe_logits: list[float]
     probe_scores: list[float]
@@ -88,6 +91,7 @@ class ExportConfig:
             explained_model=MERGED if merged else _reference(explained, folder),
             baseline_token=str(explained.tokenizer.convert_ids_to_tokens(explained.baseline_token_id)),
             labels=_labels(explained),
+            dtype=str(explained.model.dtype).removeprefix("torch."),
             tokenizer_sha256=explained.text.fingerprint,
             probe_logits=_rounded(_probe(explained)),
             probe_scores=_rounded(scores),
@@ -177,7 +181,7 @@ class ExportConfig:
                 f"{moved[0]!r} has another place. Name the right model by `model`."
             )
         found = _probe(explained)
-        if not _near(found, self.probe_logits, explained):
+        if not self._near(found, self.probe_logits, explained):
             raise ValueError(
                 f"{name!r} does not predict what the model this explainer was trained for predicts (logits "
                 f"{_rounded(found)} instead of {self.probe_logits} on a probe). Name the right model by `model`."
@@ -201,11 +205,19 @@ class ExportConfig:
             ValueError: when it gives others.
         """
         found = probe_scores(explained, explainer)
-        if not _near(found, self.probe_scores, explained):
+        if not self._near(found, self.probe_scores, explained):
             raise ValueError(
                 f"The explainer of {explained.name!r} does not give the scores that it gave when it was exported "
                 f"({_rounded(found)} instead of {self.probe_scores} on a probe): its settings, or the model's, differ."
             )
+
+    def _near(self, found: list[float], expected: list[float], explained: ExplainedModel) -> bool:
+        """Whether numbers agree up to rounding, which is coarser in half precision."""
+        full = {str(explained.model.dtype).removeprefix("torch."), self.dtype} <= {"float32", "float64"}
+        scale = max(1.0, *(abs(one) for one in expected)) if expected else 1.0
+        return len(found) == len(expected) and all(
+            abs(one - other) <= (1e-3 if full else 5e-2) * scale for one, other in zip(found, expected, strict=True)
+        )
 
     def build(self, explained: ExplainedModel) -> AbstractMaskExplainer:
         """The network, its weights still to be loaded."""
@@ -236,6 +248,8 @@ def _check_types(kind: type[ExportConfig], values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not _is_of(value, types[name]):
             raise TypeError(f"`{name}` is {value!r:.80}")
+    if values["dtype"] not in (*DTYPES, "float64"):
+        raise TypeError(f"`dtype` is {values['dtype']!r:.80}")
     if not isinstance(values["explainer"].get("kind"), str):
         raise TypeError("`explainer` has no kind")
 
@@ -252,15 +266,6 @@ def _is_of(value: Any, kind: Any) -> bool:
     if kind == str | None:
         return value is None or isinstance(value, str)
     return isinstance(value, dict) if kind == dict[str, Any] else type(value) is kind
-
-
-def _near(found: list[float], expected: list[float], explained: ExplainedModel) -> bool:
-    """Whether numbers agree up to rounding, which is coarser in half precision."""
-    share = 1e-3 if explained.model.dtype in (torch.float32, torch.float64) else 5e-2
-    scale = max(1.0, *(abs(one) for one in expected)) if expected else 1.0
-    return len(found) == len(expected) and all(
-        abs(one - other) <= share * scale for one, other in zip(found, expected, strict=True)
-    )
 
 
 def _elsewhere(label: str, place: int, labels: list[str]) -> bool:

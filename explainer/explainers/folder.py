@@ -11,10 +11,10 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel
 from explainer.explained.loading import own_state_dict
-from explainer.explained.pretrained import quiet
+from explainer.explained.pretrained import DTYPES, quiet
 from explainer.explained.tasks import task_from
 from explainer.explained.weights import load_tensors, shapes_of
-from explainer.explainers import AbstractMaskExplainer
+from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers.config import CONFIG, MERGED, ExportConfig, probe_scores
 
 WEIGHTS = "model.safetensors"
@@ -67,12 +67,33 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
     config = ExportConfig.read(folder)
     weights = _weights(folder, config)
     reference = config.model_of(folder) if model is None else model
-    known = {"baseline_token": config.baseline_token, "task": task_from(config.task)}
+    known = {
+        "baseline_token": config.baseline_token,
+        "task": task_from(config.task),
+        "dtype": DTYPES.get(config.dtype, torch.float32),
+    }
     explained = ExplainedModel.from_pretrained(reference, **{**known, **options})
     config.check(explained)
     explainer = config.build(explained)
     _load(config, weights, explained, explainer)
     return explained, explainer
+
+
+def load_onto(name: str, explained: ExplainedModel) -> AbstractMaskExplainer | None:
+    """The explainer of a folder or hub id, on a model that is loaded already; None where it would change that model.
+
+    Raises:
+        ValueError: when there is no exported explainer, its files are broken, or this is not the model it explains.
+    """
+    folder = _local(name)
+    config = ExportConfig.read(folder)
+    weights = _weights(folder, config)
+    if EXPLAINERS[config.explainer["kind"]].edits_explained:
+        return None
+    config.check(explained)
+    explainer = config.build(explained)
+    _load(config, weights, explained, explainer)
+    return explainer
 
 
 def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMaskExplainer) -> None:
@@ -98,6 +119,7 @@ def _load(
     config: ExportConfig, weights: dict[str, Tensor], explained: ExplainedModel, explainer: AbstractMaskExplainer
 ) -> None:
     explainer.load_trained(explained, weights)
+    explainer.to(explained.device)
     explainer.longest_text = config.longest_text
     config.check_scores(explained, explainer)
 

@@ -34,6 +34,7 @@ class LoraExplainer(AbstractBackboneExplainer):
     """
 
     kind: ClassVar[str] = "lora"
+    edits_explained: ClassVar[bool] = True
 
     def __init__(self, explained: ExplainedModel, rank: int = 16, alpha: int = 32, dropout: float = 0.0) -> None:
         super().__init__(explained, rank=rank, alpha=alpha, dropout=dropout)

@@ -7,7 +7,7 @@ The tokens of the response stay, under every operator.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -189,19 +189,25 @@ def bernoulli_masks(n_sources: int, n_masks: int = N_MASKS, seed: int = 0) -> Bo
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """The masks that every metric of one response wants, in one list."""
+    """The masks that one explanation wants."""
 
     order: list[int]
     groups: list[list[int]]
-    half: Bool[Tensor, "half sources"]
-    free: Bool[Tensor, "free sources"]
 
     @classmethod
-    def of(cls, scores: Float[Tensor, " sources"], n_masks: int, seed: int) -> "_Plan":
-        n = len(scores)
+    def of(cls, scores: Float[Tensor, " sources"]) -> "_Plan":
         order = scores.argsort(descending=True, stable=True).tolist()
-        groups = [part.tolist() for part in np.array_split(np.array(order), min(MAX_GROUPS, n))]
-        return cls(order, groups, equal_size_masks(n, n_masks, seed), bernoulli_masks(n, n_masks, seed))
+        return cls(order, [part.tolist() for part in np.array_split(np.array(order), min(MAX_GROUPS, len(order)))])
+
+    def measured(
+        self, scores: Float[Tensor, " sources"], ablations: Float[Tensor, " masks"], curve: Float[Tensor, " points"]
+    ) -> dict[str, float]:
+        """The metrics of l(v) under `ablations` and along `curve`."""
+        whole, nothing, *pairs = ablations[:, None]
+        shares = torch.stack([scores[group].clamp(min=0).sum() for group in self.groups])
+        fall = {f"drop_at_{k}": float(drop(whole, without)) for k, without in zip(KS, pairs[::2], strict=True)}
+        rise_again = {f"gain_at_{k}": float(gain(nothing, only)) for k, only in zip(KS, pairs[1::2], strict=True)}
+        return fall | rise_again | {"rise": rise(curve), "mas": mas(curve, shares)}
 
     @property
     def ablations(self) -> Bool[Tensor, "masks sources"]:
@@ -247,26 +253,45 @@ def response_faithfulness(
     Raises:
         ValueError: when there are not as many scores as sources, one is not finite, or there is no source.
     """
+    maps = {"scores": scores}
+    return responses_faithfulness(explained, response, maps, operator=operator, n_masks=n_masks, seed=seed)["scores"]
+
+
+def responses_faithfulness(
+    explained: ExplainedModel,
+    response: ExplainedResponse,
+    maps: Mapping[str, Sequence[float]],
+    *,
+    operator: Operator = "delete",
+    n_masks: int = N_MASKS,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """`response_faithfulness` of several explanations of one response; what they share is computed once.
+
+    Args:
+        maps: the scores of the sources by the name of each explanation.
+    """
     check_operator(operator)
-    if len(scores) != len(response.sources):
-        raise ValueError(f"`scores` must be one per source ({len(response.sources)}), got {len(scores)}.")
-    of_sources: Tensor = torch.tensor(list(scores), dtype=torch.float64)
-    if not len(scores) or not bool(of_sources.isfinite().all()):
-        raise ValueError("`scores` must be finite numbers, one at least.")
-    plan = _Plan.of(of_sources, n_masks, seed)
-    ablations = plan.ablations
-    masks = torch.cat([ablations, plan.half, plan.free])
+    n = len(response.sources)
+    for label, scores in maps.items():
+        if len(scores) != n:
+            raise ValueError(f"`{label}` must be one number per source ({n}), got {len(scores)}.")
+        if not n or not all(math.isfinite(score) for score in scores):
+            raise ValueError(f"`{label}` must be finite numbers, one at least.")
+    of_sources = {label: torch.tensor(list(scores), dtype=torch.float64) for label, scores in maps.items()}
+    half, free = equal_size_masks(n, n_masks, seed), bernoulli_masks(n, n_masks, seed)
+    plans = {label: _Plan.of(scores) for label, scores in of_sources.items()}
+    n_own = 2 + 2 * len(KS)
+    masks = torch.cat([half, free, *(plan.ablations for plan in plans.values())])
     values = log_probabilities(explained, response, masks, operator)
-    whole, nothing, *pairs = values[: len(ablations), None]
-    half, free = values[len(ablations) :].split([len(plan.half), len(plan.free)])
+    of_half, of_free, *of_plans = values.split([len(half), len(free), *[n_own] * len(plans)])
     end = explained.tokenizer.eos_token_id
-    curve = log_probabilities(explained, response, plan.curve, "replace", end)
-    shares = torch.stack([of_sources[group].clamp(min=0).sum() for group in plan.groups])
-    measured = {f"drop_at_{k}": float(drop(whole, without)) for k, without in zip(KS, pairs[::2], strict=True)}
-    measured |= {f"gain_at_{k}": float(gain(nothing, only)) for k, only in zip(KS, pairs[1::2], strict=True)}
-    return measured | {
-        "lds": lds(plan.half, half, of_sources),
-        "lds_bernoulli": lds(plan.free, free, of_sources),
-        "rise": rise(curve),
-        "mas": mas(curve, shares),
+    curves = torch.cat([plan.curve for plan in plans.values()])
+    of_curves = log_probabilities(explained, response, curves, "replace", end).split(
+        [len(p.curve) for p in plans.values()]
+    )
+    return {
+        label: plan.measured(of_sources[label], own, curve)
+        | {"lds": lds(half, of_half, of_sources[label]), "lds_bernoulli": lds(free, of_free, of_sources[label])}
+        for (label, plan), own, curve in zip(plans.items(), of_plans, of_curves, strict=True)
     }

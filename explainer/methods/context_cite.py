@@ -46,6 +46,7 @@ class ContextCite(AbstractTextMethod):
     """
 
     name: ClassVar[str] = "context_cite"
+    operator: ClassVar[str | None] = "delete"
     n_ablations: int = 32
     alpha: float = 0.01
     seed: int = 0

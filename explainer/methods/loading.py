@@ -7,6 +7,7 @@ from typing import Any
 from explainer.explained import ExplainedModel
 from explainer.explained.tasks import FoilLike, task_from
 from explainer.explainers.folder import is_exported as is_exported
+from explainer.explainers.folder import load_onto
 from explainer.methods import METHODS
 from explainer.methods.base import AbstractMethod
 from explainer.methods.best_of import BestOf
@@ -117,9 +118,11 @@ def _unwrapped(
 
 
 def _exported(name: str, explained: ExplainedModel | None) -> Amortized:
-    """An exported explainer on a copy of the model that it is to explain, on the same device."""
+    """An exported explainer of a model; one that would change that model comes with a copy, on the same device."""
     if explained is None:
         return Amortized.load(name)
+    if (explainer := load_onto(name, explained)) is not None:
+        return Amortized(explainer, explained)
     options: dict[str, Any] = {"batch_tokens": explained.batch_tokens}
     if (task := task_from(explained.task.settings)) is not None:  # a prompt, which has to be that of the training
         options["task"] = task

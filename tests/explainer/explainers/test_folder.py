@@ -189,9 +189,9 @@ def test_a_broken_task_is_refused(tmp_path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "an older version": ({"amortex": 1}, r"is 1, and 2 is read: an older version wrote it; export it again"),
-    "a newer version": ({"amortex": 3}, r"is 3, and 2 is read: update Amortex"),
-    "a version that is none": ({"amortex": True}, r"is True, and 2 is read"),
+    "an older version": ({"amortex": 2}, r"is 2, and 3 is read: an older version wrote it; export it again"),
+    "a newer version": ({"amortex": 4}, r"is 3, and 3 is read: update Amortex"),
+    "a version that is none": ({"amortex": True}, r"is True, and 3 is read"),
     "another setting": ({"longest_text": 9, "settings_sha256": "0" * 64}, r"`settings_sha256` is of others"),
     "a huge width": ({"width": 20_000}, r"`width` is 20000, and the saved weights have 8"),
     "a huge depth": ({"depth": 20_000}, r"`depth` is 20000, and the saved weights have 1"),
