@@ -3,7 +3,7 @@
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from explainer.methods.base import AbstractMethod
 from explainer.methods.loading import load_method
 from explainer.methods.trained.amortized import Amortized
 
+Own = TypeVar("Own", bound="AbstractAttributor")
+
 
 class AbstractAttributor(SavingMixin):
     """An explained model and the method that explains it."""
@@ -25,14 +27,14 @@ class AbstractAttributor(SavingMixin):
         self.method = method
         self._compiled: CompiledBlocks | None = None
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: Own, device: torch.device | str) -> Own:
         """Move the model and the explainer."""
         self.explained.to(device)
         if isinstance(self.method, Amortized):
             self.method.to(device)
         return self
 
-    def compile(self, **options: Any) -> Self:
+    def compile(self: Own, **options: Any) -> Own:
         """Run prediction and explainer through torch.compile from now on; the first calls take long.
 
         Args:
