@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from explainer.attributor.inputs import InputKind
 from explainer.explained.responses import Prompt
+from explainer.explained.tasks.language_model import checked_messages
 
 Answer = str | Sequence[int]
 """A response: its text, or its token ids."""
@@ -22,31 +23,13 @@ PROMPT_KEYS = ("prompt", "messages", "response", "span", "token", "foil")
 
 @dataclass(frozen=True)
 class ResponseInput:
-    """One prompt, and what is asked about its response; the fields are explained at `ResponseAttributor.__call__`.
-
-    Raises:
-        ValueError: when one of them has a form that it cannot have.
-    """
+    """One prompt, and what is asked about its response; the fields are explained at `ResponseAttributor.__call__`."""
 
     prompt: Prompt
     response: Answer | None = None
     span: Span | None = None
     token: TokenPart | None = None
     foil: Answer | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("response", "foil"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str) and not _is_numbers(value):
-                raise ValueError(f"`{name}` must be a string or a list of token ids, got {value!r:.60}.")
-        if self.span is not None and not isinstance(self.span, str):
-            if not _is_numbers(self.span) or len(self.span) != 2:
-                raise ValueError(f"`span` must be [start, end] or a substring of the response, got {self.span!r:.60}.")
-            object.__setattr__(self, "span", tuple(self.span))
-        if self.token is not None and self.token != "next" and type(self.token) is not int:
-            if not _is_numbers(self.token) or len(self.token) != 2:
-                raise ValueError(f"`token` must be a number, (first, last + 1), or 'next', got {self.token!r:.60}.")
-            object.__setattr__(self, "token", tuple(self.token))
 
     @classmethod
     def of(cls, item: Any, **otherwise: Any) -> "ResponseInput":
@@ -55,20 +38,55 @@ class ResponseInput:
         Args:
             item: a mapping has `prompt` or `messages`, and optionally `response`, `span`, `token`, `foil`.
             otherwise: these four where the mapping has none.
+
+        Raises:
+            ValueError: when one of them has a form that it cannot have.
         """
-        if not isinstance(item, Mapping):
-            if not isinstance(item, str | list | tuple):
-                raise ValueError(f"a prompt must be a string, messages or a mapping, got {item!r:.60}.")
-            return cls(item, **otherwise)
-        prompt, messages = item.get("prompt"), item.get("messages")
-        if (prompt is None) == (messages is None):
-            raise ValueError("a line needs a `prompt` or `messages`, one of the two.")
-        if prompt is not None and not isinstance(prompt, str):
-            raise ValueError(f"`prompt` must be a string, got {prompt!r:.60}.")
-        if messages is not None and not isinstance(messages, list):
-            raise ValueError(f"`messages` must be a list, got {messages!r:.60}.")
-        own = {name: item[name] for name in PROMPT_KEYS[2:] if item.get(name) is not None}
-        return cls(messages if prompt is None else prompt, **{**otherwise, **own})
+        own: dict[str, Any] = {}
+        if isinstance(item, Mapping):
+            own = {name: item[name] for name in PROMPT_KEYS[2:] if item.get(name) is not None}
+            item = _prompt_of(item)
+        asked = {**otherwise, **own}
+        return cls(
+            item if isinstance(item, str) else checked_messages(list(item) if isinstance(item, tuple) else item),
+            _answer("response", asked.get("response")),
+            _span(asked.get("span")),
+            _token(asked.get("token")),
+            _answer("foil", asked.get("foil")),
+        )
+
+
+def _prompt_of(row: Mapping[Any, Any]) -> Any:
+    prompt, messages = row.get("prompt"), row.get("messages")
+    if (prompt is None) == (messages is None):
+        raise ValueError("a line needs a `prompt` or `messages`, one of the two.")
+    if prompt is not None and not isinstance(prompt, str):
+        raise ValueError(f"`prompt` must be a string, got {prompt!r:.60}.")
+    if messages is not None and not isinstance(messages, list | tuple):
+        raise ValueError(f"`messages` must be a list, got {messages!r:.60}.")
+    return messages if prompt is None else prompt
+
+
+def _answer(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str) or _is_numbers(value):
+        return value
+    raise ValueError(f"`{name}` must be a string or a list of token ids, got {value!r:.60}.")
+
+
+def _span(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if not _is_numbers(value) or len(value) != 2:
+        raise ValueError(f"`span` must be [start, end] or a substring of the response, got {value!r:.60}.")
+    return tuple(value)
+
+
+def _token(value: Any) -> Any:
+    if value is None or value == "next" or type(value) is int:
+        return value
+    if not _is_numbers(value) or len(value) != 2:
+        raise ValueError(f"`token` must be a number, (first, last + 1), or 'next', got {value!r:.60}.")
+    return tuple(value)
 
 
 class PromptInputs(NamedTuple):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from explainer.attributor.trust import top_tokens
 from explainer.explained import ExplainedModel, ExplainedResponse
+from explainer.explanation import ResponseTrust
 from explainer.faithfulness.responses import pooled_log_probabilities
-from explainer.response_explanation import ResponseTrust
 
 DRAWS = 8
 """The random sets of sources that are deleted for comparison."""

@@ -17,10 +17,10 @@ from explainer.explained.pretrained import DeviceMap
 from explainer.explained.readout import Score
 from explainer.explained.responses import Prompt, Sources
 from explainer.explainers.folder import load_folder
+from explainer.explanation import ResponseExplanation
 from explainer.methods.base import AbstractMethod
 from explainer.methods.responses import explain_responses
 from explainer.methods.trained.amortized import Amortized
-from explainer.response_explanation import ResponseExplanation
 
 CHUNK = 32
 """The prompts of a stream that are explained at once."""

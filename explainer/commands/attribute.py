@@ -84,7 +84,8 @@ def attribute(
         units: score whole words, sentences or paragraphs; also writes `units`, their scores.
         batch_tokens: token budget of a forward pass.
         method_args: settings of the method, as JSON.
-        trust: also write what deleting and keeping the top tokens does to the prediction.
+        trust: also write what deleting and keeping the top tokens does to the prediction; of a response, what deleting
+            the top sources does.
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
@@ -99,7 +100,7 @@ def attribute(
     """
     if task == "response":
         refuse_options(
-            {"text": text, "foil": foil, "units": units, "trust": trust, "fallback": fallback, "html": html}
+            {"text": text, "foil": foil, "units": units, "fallback": fallback, "html": html}
             | {"target": None if target == "predicted" else target, "prompt": prompt}
             | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
             task,
@@ -114,6 +115,7 @@ def attribute(
             output,
             sources=sources or "token",
             score=score,
+            trust=trust,
             max_new_tokens=max_new_tokens,
             batch_tokens=batch_tokens,
             settings=method_args or {},

@@ -8,6 +8,7 @@ hash, so that nothing else runs and nothing is loaded.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from itertools import groupby
@@ -18,8 +19,10 @@ import numpy as np
 from explainer.rendering.colour import AGAINST, FOR
 from explainer.rendering.columns import Column
 from explainer.rendering.html import FRAGMENT_STYLE, FULL, STRONG, ellipsis, escaped, page
-from explainer.rendering.response_layout import TOP, ResponseLayout, TokenTable
+from explainer.rendering.response_layout import CONTEXT, TOP, ResponseLayout, TokenTable
 from explainer.rendering.response_script import SCRIPT
+
+_SPACE = re.compile(r"\s+")
 
 RESPONSE_STYLE = """
 .amortex.response { max-width: 60em; margin: 0 auto; }
@@ -29,6 +32,7 @@ RESPONSE_STYLE = """
 .amortex .said .t { border-radius: 3px; padding: .12em 0; }
 .amortex .said .in { text-decoration: underline; text-decoration-thickness: 2px; text-underline-offset: .25em;
   font-weight: 600; }
+.amortex .said.whole .in { text-decoration: none; font-weight: inherit; }
 .amortex .role { display: inline-block; font-size: .78em; letter-spacing: .04em; color: var(--soft);
   border: 1px solid var(--rule); border-radius: 1em; padding: 0 .7em; margin: 0 0 .2em; }
 .amortex .message { border-inline-start: 3px solid var(--rule); padding: .1em 0 .1em .9em; margin: 0 0 1em; }
@@ -39,7 +43,8 @@ RESPONSE_STYLE = """
   padding: .1em 0; }
 .amortex .top .bar { height: .75em; border-radius: 2px; justify-self: end; min-width: 2px; print-color-adjust: exact; }
 .amortex .top .number { text-align: end; font-variant-numeric: tabular-nums; }
-.amortex .top .what { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.amortex .top .what { color: var(--soft); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.amortex .top .what b { color: var(--ink); font-weight: 600; }
 .amortex .top .none { display: block; color: var(--soft); }
 @media (max-width: 32em) {
   .amortex.response { padding: .4em .2em; }
@@ -55,6 +60,8 @@ body { max-width: 62em; margin: 1.2em auto; }
 .amortex.live .said .t { cursor: pointer; }
 .amortex.live .said .t:hover { background: var(--hover); }
 .amortex.live .said .in, .amortex.live .said .in:hover { background: var(--picked); }
+.amortex.live .said.whole .in { background: none; }
+.amortex.live .said.whole .in:hover { background: var(--hover); }
 .amortex.live .said.dragging { user-select: none; -webkit-user-select: none; }
 .amortex.live { --hover: rgba(128, 128, 128, .22); --picked: rgba(128, 128, 128, .16); }
 .amortex.live .top li[data-s] { cursor: pointer; }
@@ -66,6 +73,7 @@ body { max-width: 62em; margin: 1.2em auto; }
 .amortex.live button.gap { border: 0; border-radius: 3px; padding: 0 .3em; color: var(--soft); font-style: italic; }
 .amortex.live .tools { display: flex; flex-wrap: wrap; gap: .4em .7em; align-items: baseline; font-size: .87em;
   color: var(--soft); margin: .3em 0 0; }
+@media not (hover: hover) { .amortex.live .pointer { display: none; } }
 .amortex.live .away { display: none; }
 .amortex.live .w.flash { outline: 2px solid var(--ink); outline-offset: 1px; }
 .amortex.live .message { scroll-margin-top: 14em; }
@@ -93,7 +101,8 @@ def response_page(layout: ResponseLayout) -> str:
         )
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     tools = (
-        '<p class="tools"><span>Click a word of the response, or drag over several.</span>'
+        '<p class="tools"><span>Click a word of the response, or drag over several. '
+        '<span class="pointer">Point at the prompt to see which words it speaks for.</span></span>'
         '<button type="button" class="all">whole response</button>'
         '<button type="button" class="given">as explained</button></p>'
     )
@@ -114,9 +123,10 @@ def _policy(scripts: str) -> str:
 
 def _answer(layout: ResponseLayout, said: str, tools: str = "") -> str:
     facts = "".join(f" · {escaped(fact)}" for fact in layout.facts)
+    whole = " whole" if layout.span == (0, len(layout.offsets)) else ""
     headline = f'<b class="headline">{escaped(layout.headline)}</b><span class="more-facts">{facts}</span>'
     return (
-        f'<section class="answer"><p class="facts">{headline}</p><p class="said" dir="auto">{said}</p>{tools}'
+        f'<section class="answer"><p class="facts">{headline}</p><p class="said{whole}" dir="auto">{said}</p>{tools}'
         f'<ol class="top" aria-label="the strongest sources">{_strongest(layout)}</ol></section>'
     )
 
@@ -166,11 +176,11 @@ def _strongest(layout: ResponseLayout) -> str:
     rows = []
     for i in layout.strongest:
         share = layout.sources[i].score / layout.largest
-        text = " ".join(layout.text_of(i).split())
+        before, text, after = (_SPACE.sub(" ", part) for part in layout.in_context(i))
         rows.append(
             f'<li data-s="{i}"><span class="bar" style="width:{100 * share:.1f}%;background:rgb{FOR}"></span>'
             f'<span class="number">{layout.sources[i].score:+.3g}</span>'
-            f'<span class="what" title="{escape(text[:400])}">{escaped(text[:200])}</span></li>'
+            f'<span class="what" dir="auto">{escaped(before)}<b>{escaped(text)}</b>{escaped(after)}</span></li>'
         )
     return "".join(rows) or f'<li class="none">No {escaped(layout.level)} of the prompt speaks for it.</li>'
 
@@ -228,7 +238,7 @@ def _source(layout: ResponseLayout, source: int, text: str) -> str:
 
 def _key(layout: ResponseLayout) -> str:
     scale = escape(layout.scale)
-    return f'<p class="key">against <span class="scale"></span> for · <span class="full">{scale}</span></p>'
+    return f'<p class="key">against <span class="scale"></span> for · <span class="meaning">{scale}</span></p>'
 
 
 def _data(layout: ResponseLayout, table: TokenTable) -> str:
@@ -250,6 +260,7 @@ def _data(layout: ResponseLayout, table: TokenTable) -> str:
         "unit": layout.unit,
         "words": layout.max_words,
         "top": TOP,
+        "context": CONTEXT,
         "for": list(FOR),
         "against": list(AGAINST),
         "strong": STRONG,

@@ -18,6 +18,11 @@ MAX_WORDS = 200
 TOP = 3
 """The number of sources that are listed apart."""
 
+CONTEXT = 24
+"""About how many characters are shown on either side of a source in that list; a longer source stands alone."""
+
+_CUT_START = re.compile(rf"^.*(?=.{{{CONTEXT}}})\S*")
+_CUT_END = re.compile(rf"(?<=^.{{{CONTEXT}}})\S*.*$")
 _PARTS = re.compile(r"\s+|\S+")
 
 
@@ -104,6 +109,16 @@ class ResponseLayout:
         """The score of a source over that of full colour, in [-1, 1]."""
         return self.sources[source].score / self.largest if self.largest else 0.0
 
+    def in_context(self, source: int) -> tuple[str, str, str]:
+        """The words before a short source on its line, its own, and those after it."""
+        message, start, end, _ = self.sources[source]
+        content = self.messages[message].content
+        if end - start > CONTEXT:
+            return "", content[start:end], ""
+        before = content[:start].split("\n")[-1]
+        after = content[end:].split("\n")[0]
+        return _CUT_START.sub("…", before), content[start:end], _CUT_END.sub("…", after)
+
     def text_of(self, source: int) -> str:
         """The characters of a source."""
         message, start, end, _ = self.sources[source]
@@ -161,10 +176,10 @@ def _words(column: Column, widest: int | None, signed: bool) -> Iterator[Column]
     if column.omitted:
         yield column
         return
-    for piece in column.rows[0]:
-        for part in _parts(piece, signed):
-            for cell in [part] if widest is None else cut(part, widest):
-                yield Column(((cell,),))
+    parts = [part for piece in column.rows[0] for part in _parts(piece, signed)]
+    cells = parts if widest is None else [cell for part in parts for cell in cut(part, widest)]
+    for i, cell in enumerate(cells):
+        yield Column(((cell,),), words=column.words if i == 0 else 0)
 
 
 def _parts(piece: Piece, signed: bool) -> list[Piece]:

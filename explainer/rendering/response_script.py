@@ -45,12 +45,22 @@ SCRIPT = r"""
 
   // Folding: long prompts keep windows around their strongest sources; a click on a gap opens it.
   const signs = "\\u0e00-\\u0eff\\u3040-\\u30ff\\u3400-\\u9fff";
-  const word = new RegExp(`[${signs}]|[^\\s${signs}]+`, "g");
+  const word = new RegExp(`[${signs}]|(?:(?![${signs}])[\\p{L}\\p{N}_])+(?:[\u0027\u2019][\\p{L}\\p{N}_]+)*`, "gu");
   const wordsIn = (text) => (text.match(word) || []).length;
-  const parts = [];
+  const cutStart = new RegExp(`^.*(?=.{${data.context}})\\S*`), cutEnd = new RegExp(`(?<=^.{${data.context}})\\S*.*$`);
+  const parts = [], around = [];
   root.querySelectorAll(".message .heat").forEach((heat, message) => {
+    const whole = heat.textContent;
+    let start = 0;
     for (const element of heat.children) {
-      parts.push({ element, message, words: wordsIn(element.textContent), source: element.dataset.s });
+      const own = element.textContent, end = start + own.length, source = element.dataset.s;
+      parts.push({ element, message, words: wordsIn(own), source });
+      if (source !== undefined) {
+        const before = whole.slice(0, start).split("\n").pop(), after = whole.slice(end).split("\n")[0];
+        around[source] = own.length > data.context ? ["", own, ""] : [before.replace(cutStart, "\u2026"), own,
+          after.replace(cutEnd, "\u2026")];
+      }
+      start = end;
     }
   });
   const total = parts.reduce((sum, part) => sum + part.words, 0);
@@ -76,8 +86,9 @@ SCRIPT = r"""
       }
       return window.filter((i) => !kept.has(i));
     };
+    const least = 0.03 * largestOf(scores);
     for (const centre of order) {
-      if (strength(parts[centre]) < 0) break;
+      if (kept.size && strength(parts[centre]) < least) break;
       const window = near(centre), words = window.reduce((sum, i) => sum + parts[i].words, 0);
       if (kept.size && shown + words > data.words) continue;
       window.forEach((i) => kept.add(i));
@@ -117,8 +128,11 @@ SCRIPT = r"""
       number.className = "number";
       number.textContent = signed(scores[i]);
       what.className = "what";
-      what.textContent = sources[i].textContent.replace(/\s+/g, " ").trim();
-      what.title = what.textContent;
+      what.dir = "auto";
+      const [before, own, after] = around[i].map((part) => part.replace(/\s+/g, " "));
+      const bold = document.createElement("b");
+      bold.textContent = own;
+      what.append(before, bold, after);
       row.append(bar, number, what);
       return row;
     });
@@ -144,13 +158,14 @@ SCRIPT = r"""
       colour(pick, 0, false);
       pick.classList.toggle("in", data.groups[k][0] < b && a < data.groups[k][1]);
     });
+    said.classList.toggle("whole", b - a === data.logp.length);
     let logp = 0;
     for (let token = a; token < b; token++) logp += data.logp[token];
     const given = isGiven(a, b), n = b - a, all = data.logp.length;
     const count = n === all ? `all ${all} tokens` : `${n} of ${all} tokens`;
-    find(".headline").textContent = given ? data.headline : `ln p ${short(logp)} nats, ${count}`;
+    find(".headline").textContent = given ? data.headline : `log-probability ${short(logp)} nats, ${count}`;
     find(".more-facts").textContent = given ? data.facts : `${data.by} \u00b7 the sum of the tokens\u2019 scores`;
-    find(".full").textContent = most
+    find(".meaning").textContent = most
       ? `full colour: ${short(most)} ${data.unit}, the largest ${data.level}; none at zero`
       : `no ${data.level} has a score other than zero`;
     find("button.all").disabled = n === all;

@@ -117,7 +117,7 @@ def test_the_scores_of_another_tool_are_measured_too(model: str, loaded: Explain
         ({"prompt": "a", "messages": MESSAGES}, "a line needs a `prompt` or `messages`, one of the two"),
         ({"prompt": 3}, "`prompt` must be a string, got 3"),
         ({"messages": "a"}, "`messages` must be a list, got 'a'"),
-        ({"prompt": "a", "response": 3}, "`response` must be a string, got 3"),
+        ({"prompt": "a", "response": 3}, "`response` must be a string or a list of token ids, got 3"),
         ({"prompt": "a", "response": " b", "span": [1]}, r"`span` must be \[start, end\] or a substring .* got \[1\]"),
         ({"prompt": "a", "response": " b", "spam": 1}, "a line has prompt, .* and no 'spam'"),
         ({"prompt": "the film", "response": ""}, "`response` is empty"),
@@ -177,8 +177,8 @@ def test_the_guide_runs_on_a_small_model(model: str, tmp_path: Path, monkeypatch
 
 def test_options_that_a_response_does_not_read_are_refused(model: str, tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", ROWS[:1])
-    with pytest.raises(ValueError, match="`--task response` does not read --units, --trust: leave out"):
-        attribute("random", model, source, tmp_path / "o.jsonl", task="response", units="word", trust=True)
+    with pytest.raises(ValueError, match="`--task response` does not read --units, --html: leave out"):
+        attribute("random", model, source, tmp_path / "o.jsonl", task="response", units="word", html=tmp_path / "h")
     with pytest.raises(ValueError, match="`--task response` needs `--model MODEL --input"):
         attribute("random", model, task="response")
     with pytest.raises(ValueError, match="`--sources` is of `--task response`"):

@@ -4,8 +4,8 @@ import re
 
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import LONG, report
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.test_html import Balanced
-from tests.explainer.test_explanation import example
 
 NASTY = "<b onclick='x'>sig</b> & co"
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from explainer.explanation import Explanation
-from tests.explainer.test_explanation import example
+from tests.explainer.explanation.test_text import example
 
 LETTERS = st.sampled_from(
     ["a", "B", "9", "$", "<", "&", "'", "[", "映", "画", "ש", "ل", "é", "e\u0301", "😀", "👩‍🚀", "\u202e"]

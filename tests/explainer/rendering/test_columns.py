@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from explainer.rendering.columns import Column, columns, folded, lines
 from explainer.rendering.pieces import Piece, pieces
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.odd import TEXTS, odd
-from tests.explainer.test_explanation import example
 
 
 def column(text: str, strength: float = 0.0) -> Column:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from explainer.rendering import View, side_by_side, view
 from explainer.rendering.colour import AGAINST, FOR, contrast
 from explainer.rendering.html import FULL, STRONG, fragment, inline, page
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.odd import TEXTS, long, odd, plain
-from tests.explainer.test_explanation import example
 
 VOID = {"meta", "br", "link", "img", "path", "use", "rect", "stop"}
 

@@ -5,8 +5,8 @@ import pytest
 from explainer.explanation import Explanation, Trust
 from explainer.rendering.layout import Heading, Layout, labels_of
 from explainer.scored_text import ScoredText
+from tests.explainer.explanation.test_text import REGRESSION, example
 from tests.explainer.rendering.odd import plain
-from tests.explainer.test_explanation import REGRESSION, example
 
 
 def layout(*explanations: ScoredText, **options: object) -> Layout:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explainer.rendering.pieces import pieces, visible
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.odd import odd, plain
-from tests.explainer.test_explanation import example
 
 
 @given(odd(), st.sampled_from(["word", "token"]))

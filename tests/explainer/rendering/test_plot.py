@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from explainer.rendering import side_by_side, view
 from explainer.rendering.colour import AGAINST, FOR
 from explainer.rendering.plot import figure, heatmap
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.odd import long, odd, plain
-from tests.explainer.test_explanation import example
 
 
 def written(shown: Figure) -> list[str]:

@@ -13,8 +13,8 @@ from rich.console import Console
 from explainer.rendering import View, side_by_side, view
 from explainer.rendering.colour import AGAINST, FOR, WHITE, contrast
 from explainer.rendering.terminal import DARK, Ink, is_dark
+from tests.explainer.explanation.test_text import example
 from tests.explainer.rendering.odd import long, odd, plain
-from tests.explainer.test_explanation import example
 
 
 def console(width: int = 80, colour: str | None = "truecolor", **options: Any) -> Console:

@@ -5,7 +5,7 @@ from html import unescape
 import pytest
 
 from explainer.rendering import View, side_by_side, view
-from tests.explainer.test_explanation import example
+from tests.explainer.explanation.test_text import example
 
 
 def test_one_explanation_has_its_method_as_label() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedResponse, Source
 from explainer.explained.responses import Prompt, SourceLevel, Sources
-from explainer.explanation import number
+from explainer.explanation.text import number
 from explainer.rendering import Message, ResponseView, Stretch, TokenTable
 from explainer.rendering.response_layout import MAX_WORDS
 
@@ -103,6 +103,7 @@ class ResponseMatrix:
         return torch.stack(columns, dim=1) if columns else self.scores[:, :0]
 
 
+@runtime_checkable
 class AsksAgain(Protocol):
     """The part of an attributor by which an explanation asks on."""
 
@@ -360,7 +361,7 @@ class ResponseExplanation:
     def _headline(self) -> str:
         n, all_tokens = len(self.asked.target_ids), len(self.asked.response_ids)
         count = f"all {n} tokens" if n == all_tokens else f"{n} of {all_tokens} tokens"
-        return f"ln p {number(self.log_probability).replace('-', '−')} nats, {count}"
+        return f"log-probability {number(self.log_probability).replace('-', '−')} nats, {count}"
 
     @property
     def _facts(self) -> list[str]:
