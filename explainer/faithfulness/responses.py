@@ -290,8 +290,10 @@ def responses_faithfulness(
     of_curves = log_probabilities(explained, response, curves, "replace", end).split(
         [len(p.curve) for p in plans.values()]
     )
-    return {
-        label: plan.measured(of_sources[label], own, curve)
-        | {"lds": lds(half, of_half, of_sources[label]), "lds_bernoulli": lds(free, of_free, of_sources[label])}
-        for (label, plan), own, curve in zip(plans.items(), of_plans, of_curves, strict=True)
-    }
+    found: dict[str, dict[str, float]] = {}
+    for (label, plan), own, curve in zip(plans.items(), of_plans, of_curves, strict=True):
+        measured = plan.measured(of_sources[label], own, curve)
+        measured["lds"] = lds(half, of_half, of_sources[label])
+        measured["lds_bernoulli"] = lds(free, of_free, of_sources[label])
+        found[label] = {metric: measured[metric] for metric in RESPONSE_METRICS}
+    return found
