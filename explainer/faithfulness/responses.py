@@ -275,7 +275,7 @@ def responses_faithfulness(
     n = len(response.sources)
     for label, scores in maps.items():
         if len(scores) != n:
-            raise ValueError(f"`{label}` must be one number per source ({n}), got {len(scores)}.")
+            raise ValueError(f"`{label}` must be one per source ({n}), got {len(scores)}.")
         if not n or not all(math.isfinite(score) for score in scores):
             raise ValueError(f"`{label}` must be finite numbers, one at least.")
     of_sources = {label: torch.tensor(list(scores), dtype=torch.float64) for label, scores in maps.items()}
