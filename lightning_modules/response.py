@@ -20,6 +20,7 @@ from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import AblationKind
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics.response import lds
+from explainer.typing import Scores
 from lightning_modules.base import TrainingModule, check_precision
 from lightning_modules.data.responses import LEARNED, AblatedResponses, ResponseBatch, ablated_responses
 from lightning_modules.data.text import data_of
@@ -116,13 +117,17 @@ class ResponseTraining(TrainingModule):
                     spans=options["spans"] if split == "train" else 0,
                     seed=options["seed"],
                 )
-                longest = max(len(one.text) for one in self.splits[split].responses)
-                self.explainer.longest_text = max(self.explainer.longest_text or 0, longest)
-            data.annotate(split, self.splits[split])
+            items = self.splits[split]
+            self.explainer.longest_text = max(self.explainer.longest_text or 0, *items.lengths)
+            data.annotate(split, items, items.lengths)
+
+    def losses(self, scores: Scores, batch: ResponseBatch) -> dict[str, Tensor]:
+        """1 - correlation for each kind of ablation; `scores` are those of the tokens."""
+        of_sources = batch.source_scores(scores)
+        return {kind.name.lower(): additivity(of_sources, *_of_kind(batch, kind)) for kind in LEARNED}
 
     def training_step(self, batch: ResponseBatch, batch_idx: int) -> Tensor:
-        scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target))
-        losses = {kind.name.lower(): additivity(scores, *_of_kind(batch, kind)) for kind in LEARNED}
+        losses = self.losses(self.explainer(self.explained, batch.tokens, batch.target), batch)
         loss, share = torch.stack(list(losses.values())).mean(), self.share(len(batch))
         self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log_dict(

@@ -71,7 +71,7 @@ class AblatedResponses:
 
     Attributes:
         responses: one or several targets of every response.
-        measured: the effects of the ablations on each target: centred design, centred effects, kinds.
+        ablations: what they did to each target's tokens.
     """
 
     explained: ExplainedModel
@@ -80,6 +80,11 @@ class AblatedResponses:
 
     def __len__(self) -> int:
         return len(self.responses)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each item."""
+        return [len(one.text) for one in self.responses]
 
     def batch(self, index: list[int]) -> ResponseBatch:
         """The items of these places."""
@@ -143,6 +148,17 @@ def ablated_responses(
     ]
     whole = [one for one in whole if len(one.sources) > 1]
     measured = cached_ablations(explained, whole, operator, n_masks)
+    return with_spans(explained, whole, measured, spans, seed)
+
+
+def with_spans(
+    explained: ExplainedModel,
+    whole: Sequence[ExplainedResponse],
+    measured: Sequence[Ablations],
+    spans: int,
+    seed: int,
+) -> AblatedResponses:
+    """Ablated responses, each with further targets: stretches of it, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
     responses, effects = list(whole), list(measured)
     for _ in range(spans):

@@ -86,6 +86,7 @@ class TextData(pl.LightningDataModule):
         self.save_hyperparameters()
         self.splits: dict[str, Dataset] = {}
         self._annotations: dict[str, HasBatches] = {}
+        self._lengths: dict[str, list[int] | None] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -103,6 +104,7 @@ class TextData(pl.LightningDataModule):
     def teardown(self, stage: str | None = None) -> None:
         """Forget the annotations: the module of another run adds its own, or none."""
         self._annotations.clear()
+        self._lengths.clear()
 
     def examples(self, split: str, index: list[int] | None = None) -> TextExamples:
         """Some texts of a split (all by default) as one batch.
@@ -123,9 +125,13 @@ class TextData(pl.LightningDataModule):
         """The first `n` texts of a split, or all where it has fewer."""
         return self.examples(split, list(range(min(n, len(self.splits[split])))))
 
-    def annotate(self, split: str, annotations: HasBatches) -> None:
-        """Let the loader of this split give batches of `annotations` instead of plain texts, until the run ends."""
-        self._annotations[split] = annotations
+    def annotate(self, split: str, annotations: HasBatches, lengths: list[int] | None = None) -> None:
+        """Let the loader of this split give batches of `annotations` instead of plain texts, until the run ends.
+
+        Args:
+            lengths: of the items, where these are not the split's texts one by one.
+        """
+        self._annotations[split], self._lengths[split] = annotations, lengths
 
     def batch(self, split: str, index: list[int]) -> Any:
         """One batch as the loader gives it."""
@@ -142,8 +148,10 @@ class TextData(pl.LightningDataModule):
         return self._loader("test")
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
-        examples = self.examples(split)
-        lengths = [len(text) + len(pair or "") for text, pair in zip(examples.texts, examples.text_pairs, strict=True)]
+        lengths = self._lengths.get(split)
+        if lengths is None:
+            texts = self.examples(split)
+            lengths = [len(text) + len(pair or "") for text, pair in zip(texts.texts, texts.text_pairs, strict=True)]
         batch_size, seed = self.hparams["batch_size"], self.hparams["shuffle_seed"]
         processes = {} if self.trainer is None else (self.trainer.distributed_sampler_kwargs or {})
         sampler = LengthBuckets(lengths, batch_size, shuffle=shuffle, seed=seed, divide=split == "train", **processes)
