@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens
+from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens, responses_target
 from explainer.faithfulness.measures import check_operator
 from explainer.faithfulness.perturbation import Operator, perturb
 from explainer.metrics.response import drop, gain, lds, mas, rise
