@@ -1,97 +1,239 @@
 """Mutation testing: change one operator or number of the metrics, losses and LRP rules at a time, and run their tests.
 
-python benchmarks/mutants.py                       # all files of TARGETS
-python benchmarks/mutants.py --only losses         # one of them
-python benchmarks/mutants.py --sample 60           # that many mutants per file, drawn by a seed
+python benchmarks/mutants.py                                # all files of TARGETS
+python benchmarks/mutants.py --only losses,metrics          # some of them
+python benchmarks/mutants.py --sample 60                    # that many mutants per target, drawn by a seed
+python benchmarks/mutants.py --jobs 14 --minutes 8 --results mutants.jsonl
 
-A mutant that no test notices survives: the table counts them, and the lines before it show each.
+A mutant that no test notices survives: the lines before the table show each. Nothing is written into the code: each
+mutant runs in a process that is forked from this one, which has imported the libraries, and in which the import system
+hands out the changed source. `--results` keeps what happened as JSON lines, and a run with the same file goes on there;
+take the survivors' lines out of it to try them again.
 """
 
 import ast
 import copy
+import difflib
+import hashlib
+import json
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import auto_cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+LRP = "tests/explainer/methods/lrp"
 TARGETS: dict[str, tuple[str, list[str]]] = {
-    "metrics": ("explainer/metrics", ["tests/explainer/metrics"]),
-    "measures": ("explainer/faithfulness/measures.py", ["tests/explainer/faithfulness"]),
+    "metrics": ("explainer/metrics", ["explainer/metrics", "tests/explainer/metrics"]),
+    "measures": ("explainer/faithfulness/measures.py", ["tests/explainer/faithfulness/test_measures.py"]),
     "losses": ("explainer/explainers/losses.py", ["tests/explainer/explainers/test_losses.py"]),
-    "lrp": ("explainer/methods/lrp/rules.py", ["tests/explainer/methods/lrp"]),
-    "chefer": ("explainer/methods/lrp/chefer.py", ["tests/explainer/methods/lrp"]),
+    "lrp": (
+        "explainer/methods/lrp/rules.py",
+        [f"{LRP}/test_rules.py", f"{LRP}/test_attn_lrp.py", f"{LRP}/test_cp_lrp.py", f"{LRP}/test_base.py"],
+    ),
+    "chefer": ("explainer/methods/lrp/chefer.py", [f"{LRP}/test_mask_lrp.py"]),
+    "mask_lrp": ("explainer/methods/lrp/mask_lrp.py", [f"{LRP}/test_mask_lrp.py"]),
 }
 """What is changed, and the tests that have to notice."""
+
+EQUIVALENT: dict[tuple[str, str, str], str] = {}
+"""Mutants that compute the same: the file, the line of its code and the change, and why."""
 
 _PAIRS = (
     *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq)),
     *((ast.And, ast.Or), (ast.Is, ast.IsNot), (ast.BitAnd, ast.BitOr)),
 )
 SWAPS: dict[type[ast.AST], Any] = {ast.Pow: ast.Mult, **dict(_PAIRS), **{b: a for a, b in _PAIRS}}
-REWRITE = "ignore::pytest.PytestAssertRewriteWarning"  # of packages that are imported before the tests start
 METHODS = {"min": "max", "max": "min", "sum": "mean", "mean": "sum", "any": "all", "all": "any", "argmax": "argmin"}
+OPTIONS = [
+    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of packages that are imported before the tests start
+]
+
+Outcome = Literal["killed", "timeout", "survived", "equivalent"]
 
 
-def main(only: str | None = None, sample: int | None = None, seed: int = 0, timeout: int = 300) -> None:
+@dataclass(frozen=True)
+class Mutant:
+    """A file with one change.
+
+    Attributes:
+        line: the changed line of the file.
+        code: that line.
+        change: what is put in the place of what.
+        source: the whole changed file.
+        key: the same for the same change of the same file.
+    """
+
+    target: str
+    file: str
+    line: int
+    code: str
+    change: str
+    source: str
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(f"{self.target} {self.file} {self.source}".encode()).hexdigest()[:16]
+
+    def diff(self) -> str:
+        whole = ast.unparse(ast.parse((ROOT / self.file).read_text(encoding="utf-8")))
+        lines = difflib.unified_diff(whole.splitlines(), self.source.splitlines(), n=0, lineterm="")
+        return "\n".join(f"    {line}" for line in list(lines)[3:])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What happened to one mutant, as a line of the results file.
+
+    Attributes:
+        by: the test that failed first.
+    """
+
+    key: str
+    target: str
+    file: str
+    line: int
+    code: str
+    change: str
+    outcome: Outcome
+    by: str
+    seconds: float
+
+
+def main(
+    only: str | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    timeout: int = 120,
+    jobs: int = 1,
+    minutes: float | None = None,
+    results: Path | None = None,
+) -> None:
     """Print every survivor and the score per target.
 
     Args:
-        only: the name of one target.
+        only: names of targets, with commas between.
         sample: mutants per target; all of them by default.
         timeout: seconds after which a mutant counts as noticed, since it hangs.
+        jobs: mutants that run at the same time.
+        minutes: after so many no more mutants are started.
+        results: a file of JSON lines that is written as mutants end; those that are in it are not run again.
     """
-    # Imported once, here, so that each run of the tests starts warm.
+    until = time.monotonic() + (float("inf") if minutes is None else 60 * minutes)
+    results = None if results is None else results.resolve()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="mutants-")
+    import_libraries()
+    known = read(results)
+    found: dict[str, Result] = {}
+    wanted = list(TARGETS) if only is None else only.split(",")
+    mutants = {name: drawn(name, sample, seed) for name in wanted}
+    failing = {name: failing_tests(name) for name in wanted}
+    todo: list[Mutant] = []
+    for mutant in (mutant for name in wanted for mutant in mutants[name]):
+        if reason := EQUIVALENT.get((mutant.file, mutant.code, mutant.change)):
+            found[mutant.key] = result_of(mutant, "equivalent", reason, 0.0)
+        elif mutant.key in known:
+            found[mutant.key] = known[mutant.key]
+        else:
+            todo.append(mutant)
+    random.Random(seed).shuffle(todo)  # what the minutes leave out is then spread over all targets
+    for result in tried(todo, failing, jobs, timeout, until):
+        found[result.key] = result
+        if results is not None:
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(result)) + "\n")
+    for mutant in (mutant for name in wanted for mutant in mutants[name]):
+        if mutant.key in found and found[mutant.key].outcome == "survived":
+            print(f"{mutant.file}:{mutant.line}: {mutant.change}\n{mutant.diff()}")
+    print("| target | mutants | killed | of them by the time limit | equivalent | survived | not run | share killed |")
+    print("|---|---|---|---|---|---|---|---|")
+    totals = Counter[str]()
+    for name in wanted:
+        counts = Counter[str](found[mutant.key].outcome if mutant.key in found else "not run" for mutant in mutants[name])
+        totals += counts
+        print(row(name, counts))
+    print(row("all", totals), flush=True)
+
+
+def row(name: str, counts: Counter[str]) -> str:
+    killed = counts["killed"] + counts["timeout"]
+    share = f"{killed / (killed + counts['survived']):.1%}" if killed + counts["survived"] else ""
+    rest = (counts["timeout"], counts["equivalent"], counts["survived"], counts["not run"])
+    return " | ".join([f"| {name}", str(counts.total()), str(killed), *map(str, rest), f"{share} |"])
+
+
+def import_libraries() -> None:
+    """Import once, here, what the tests import, except the package itself and the tests."""
+    import captum.attr  # noqa: F401
+    import datasets  # noqa: F401
     import hypothesis  # noqa: F401
-    import pytest
+    import matplotlib.pyplot  # noqa: F401
+    import peft  # noqa: F401
+    import pytest  # noqa: F401
+    import scipy.stats  # noqa: F401
     import torch
+    import torchmetrics.functional  # noqa: F401
     from transformers import AutoModelForSequenceClassification  # noqa: F401
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("explainer", "lightning_modules", "tests", "checkpoints", "pyproject.toml"):
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, Path(folder) / name)
-        os.chdir(folder)
-        sys.path.insert(0, folder)
-        lines = ["| target | mutants | noticed | share |", "|---|---|---|---|"]
-        for name in TARGETS if only is None else [only]:
-            place, tests = TARGETS[name]
-            files = sorted(Path(place).rglob("*.py")) if Path(place).is_dir() else [Path(place)]
-            mutants = [(file, *mutant) for file in files for mutant in mutations(file.read_text(encoding="utf-8"))]
-            if sample is not None and sample < len(mutants):
-                mutants = random.Random(seed).sample(mutants, sample)
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", REWRITE]
-            if not run(pytest.main, [*tests, *options], timeout):
-                raise SystemExit(f"The tests of {name} fail on the unchanged code.")
-            noticed = 0
-            for file, line, what, source in mutants:
-                original = file.read_text(encoding="utf-8")
-                file.write_text(source, encoding="utf-8")
-                survived = run(pytest.main, [*tests, *options], timeout)
-                file.write_text(original, encoding="utf-8")
-                noticed += not survived
-                if survived:
-                    print(f"{file}:{line}: {what}\n    {original.splitlines()[line - 1].strip()}", flush=True)
-            lines.append(f"| {name} | {len(mutants)} | {noticed} | {noticed / max(len(mutants), 1):.0%} |")
-            print(lines[-1], flush=True)
-    print("\n".join(lines))
+
+
+def read(path: Path | None) -> dict[str, Result]:
+    if path is None or not path.exists():
+        return {}
+    results = [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {result.key: result for result in results}
+
+
+def result_of(mutant: Mutant, outcome: Outcome, by: str, seconds: float) -> Result:
+    place = (mutant.target, mutant.file, mutant.line, mutant.code, mutant.change)
+    return Result(mutant.key, *place, outcome, by, round(seconds, 2))
+
+
+# Mutants
+
+
+def drawn(name: str, sample: int | None, seed: int) -> list[Mutant]:
+    """The mutants of a target, or so many of them."""
+    place = Path(TARGETS[name][0])
+    found: list[Mutant] = []
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        source = file.read_text(encoding="utf-8")
+        lines = source.splitlines()
+        for line, change, changed in mutations(source):
+            found.append(Mutant(name, file.as_posix(), line, lines[line - 1].strip(), change, changed))
+    return found if sample is None or sample >= len(found) else random.Random(seed).sample(found, sample)
 
 
 def mutations(source: str) -> Iterator[tuple[int, str, str]]:
     """The line, what is changed, and the whole source with that one change, for every change there is."""
     tree = ast.parse(source)
+    types = {id(inner) for node in ast.walk(tree) for type_ in types_of(node) for inner in ast.walk(type_)}
     for place, node in enumerate(ast.walk(tree)):
-        for what, change in changes(node):
+        for what, change in changes(node) if id(node) not in types else ():
             mutant = copy.deepcopy(tree)
             change(list(ast.walk(mutant))[place])
             yield getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(mutant))
+
+
+def types_of(node: ast.AST) -> Iterator[ast.AST]:
+    """The types written at a node, which compute nothing."""
+    for name in ("annotation", "returns"):
+        if isinstance(type_ := getattr(node, name, None), ast.AST):
+            yield type_
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
@@ -102,30 +244,124 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
         to = SWAPS[type(node.ops[0])]
         yield f"{type(node.ops[0]).__name__} -> {to.__name__}", lambda n: setattr(n, "ops", [to(), *n.ops[1:]])
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} -> {not node.value}", lambda n: setattr(n, "value", not n.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         yield f"{node.value} -> {node.value + 1}", lambda n: setattr(n, "value", n.value + 1)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield "minus dropped", lambda n: setattr(n, "op", ast.UAdd())
+    if isinstance(node, ast.If | ast.IfExp):
+        yield "condition negated", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
         method = METHODS[node.func.attr]
         yield f"{node.func.attr} -> {method}", lambda n: setattr(n.func, "attr", method)
 
 
-def run(function: Callable[[list[str]], Any], arguments: list[str], timeout: int) -> bool:
-    """Whether the tests pass, in a process of their own; False too when they take too long."""
+# Running
+
+
+class Failures:
+    """A plugin of pytest that keeps the names of what failed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.names.append(report.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.names.append(report.nodeid)
+
+
+def failing_tests(name: str) -> list[str]:
+    """The tests of a target that fail on the unchanged code, which then say nothing of a mutant."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
+        child = start([*TARGETS[name][1], *OPTIONS[1:]], None, report, 0, output=Path(folder) / "output")
+        os.waitpid(child, 0)
+        if not report.exists():
+            raise SystemExit(f"The tests of {name} do not run:\n{(Path(folder) / 'output').read_text()}")
+        told = json.loads(report.read_text(encoding="utf-8"))
+        if told["code"] not in (0, 1):
+            raise SystemExit(f"The tests of {name} cannot be collected:\n{(Path(folder) / 'output').read_text()}")
+    print(f"{name}: its tests take {time.monotonic() - began:.0f} s", flush=True)
+    for test in told["failed"]:
+        print(f"  left out, since it fails on the unchanged code: {test}", flush=True)
+    return told["failed"]
+
+
+def tried(
+    mutants: Sequence[Mutant], failing: dict[str, list[str]], jobs: int, timeout: int, until: float
+) -> Iterator[Result]:
+    """Run the tests on each mutant, and give the results as they come."""
+    queue, running = list(reversed(mutants)), dict[int, tuple[Mutant, float]]()
+    with tempfile.TemporaryDirectory() as folder:
+        while queue or running:
+            while queue and len(running) < jobs and time.monotonic() < until:
+                mutant = queue.pop()
+                left_out = [f"--deselect={test}" for test in failing[mutant.target]]
+                report = Path(folder) / mutant.key
+                child = start([*TARGETS[mutant.target][1], *OPTIONS, *left_out], mutant, report, timeout)
+                running[child] = mutant, time.monotonic()
+            if not running:
+                return
+            child, status = os.wait()
+            mutant, began = running.pop(child)
+            seconds, report = time.monotonic() - began, Path(folder) / mutant.key
+            if report.exists():
+                told = json.loads(report.read_text(encoding="utf-8"))
+                if not told["read"]:
+                    raise SystemExit(f"The tests of {mutant.target} do not import {mutant.file}.")
+                yield result_of(mutant, "killed" if told["code"] else "survived", (told["failed"] or [""])[0], seconds)
+            else:
+                timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
+                yield result_of(mutant, "timeout" if timed_out else "killed", f"status {status}", seconds)
+
+
+def start(
+    arguments: list[str], mutant: Mutant | None, report: Path, timeout: int, output: Path | str = os.devnull
+) -> int:
+    """The id of a process that runs tests on a mutant, or on the unchanged code, and writes what failed."""
+    sys.stdout.flush()
     child = os.fork()
-    if child == 0:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+    if child:
+        return child
+    try:
+        file = os.open(output, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
         signal.alarm(timeout)
-        code = 1
-        try:
-            code = int(function(arguments))
-        finally:  # nothing of the parent's is cleaned up here
-            os._exit(code)
-    return os.waitpid(child, 0)[1] == 0
+        import pytest
+
+        served = [] if mutant is None else serve(ROOT / mutant.file, mutant.source)
+        failures = Failures()
+        code = int(pytest.main(arguments, plugins=[failures]))
+        told = {"code": code, "failed": failures.names, "read": bool(served)}
+        report.write_text(json.dumps(told), encoding="utf-8")
+    finally:  # nothing of the parent's is cleaned up here
+        os._exit(0)
+
+
+def serve(path: Path, source: str) -> list[str]:
+    """From now on the import system reads this source in the place of a file; the list says when it did."""
+    sys.dont_write_bytecode = True
+    served: list[str] = []
+    original = SourceFileLoader.get_data
+
+    def get_data(self: SourceFileLoader, name: str) -> bytes:
+        if Path(name) == path:
+            served.append(name)
+            return source.encode()
+        if name.endswith(".pyc") and Path(name).name.startswith(f"{path.stem}."):
+            raise OSError(f"{name} is of the unchanged code")
+        return original(self, name)
+
+    SourceFileLoader.get_data = get_data  # type: ignore[method-assign]
+    return served
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli(main, as_positional=False)
