@@ -15,6 +15,7 @@ import ast
 import copy
 import difflib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -23,11 +24,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from jsonargparse import auto_cli
 
@@ -55,11 +57,21 @@ _PAIRS = (
 )
 SWAPS: dict[type[ast.AST], Any] = {ast.Pow: ast.Mult, **dict(_PAIRS), **{b: a for a, b in _PAIRS}}
 METHODS = {"min": "max", "max": "min", "sum": "mean", "mean": "sum", "any": "all", "all": "any", "argmax": "argmin"}
+CHECKER = "beartype.beartype"
 OPTIONS = [
-    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of packages that are imported before the tests start
 ]
 
+
+def arguments(name: str) -> list[str]:
+    """The arguments of pytest for a target. Types are checked at run time in the target alone, which saves half."""
+    place, tests = TARGETS[name]
+    package = place.removesuffix(".py").replace("/", ".")
+    return [*tests, *OPTIONS, f"--override-ini=addopts=--doctest-modules --jaxtyping-packages={package},{CHECKER}"]
+
+
+Key = TypeVar("Key")
 Outcome = Literal["killed", "timeout", "survived", "equivalent"]
 
 
@@ -140,7 +152,7 @@ def main(
     found: dict[str, Result] = {}
     wanted = list(TARGETS) if only is None else only.split(",")
     mutants = {name: drawn(name, sample, seed) for name in wanted}
-    failing = {name: failing_tests(name) for name in wanted}
+    failing = failing_tests(wanted, jobs)
     todo: list[Mutant] = []
     for mutant in (mutant for name in wanted for mutant in mutants[name]):
         if reason := EQUIVALENT.get((mutant.file, mutant.code, mutant.change)):
@@ -162,7 +174,9 @@ def main(
     print("|---|---|---|---|---|---|---|---|")
     totals = Counter[str]()
     for name in wanted:
-        counts = Counter[str](found[mutant.key].outcome if mutant.key in found else "not run" for mutant in mutants[name])
+        counts = Counter[str](
+            found[mutant.key].outcome if mutant.key in found else "not run" for mutant in mutants[name]
+        )
         totals += counts
         print(row(name, counts))
     print(row("all", totals), flush=True)
@@ -275,42 +289,39 @@ class Failures:
             self.names.append(report.nodeid)
 
 
-def failing_tests(name: str) -> list[str]:
-    """The tests of a target that fail on the unchanged code, which then say nothing of a mutant."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report"
-        child = start([*TARGETS[name][1], *OPTIONS[1:]], None, report, 0, output=Path(folder) / "output")
-        os.waitpid(child, 0)
-        if not report.exists():
-            raise SystemExit(f"The tests of {name} do not run:\n{(Path(folder) / 'output').read_text()}")
-        told = json.loads(report.read_text(encoding="utf-8"))
-        if told["code"] not in (0, 1):
-            raise SystemExit(f"The tests of {name} cannot be collected:\n{(Path(folder) / 'output').read_text()}")
-    print(f"{name}: its tests take {time.monotonic() - began:.0f} s", flush=True)
-    for test in told["failed"]:
-        print(f"  left out, since it fails on the unchanged code: {test}", flush=True)
-    return told["failed"]
+def failing_tests(names: Sequence[str], jobs: int) -> dict[str, list[str]]:
+    """The tests of each target that fail on the unchanged code, which then say nothing of a mutant."""
+    failing: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        starts = ((n, partial(start, arguments(n), None, folder / n, 0, folder / f"{n}.txt")) for n in names)
+        for name, _, seconds in ended(starts, jobs):
+            told = json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).exists() else {}
+            if told.get("code") not in (0, 1):
+                raise SystemExit(f"The tests of {name} do not run:\n{(folder / f'{name}.txt').read_text()}")
+            failing[name] = told["failed"]
+            print(f"{name}: its tests take {seconds:.0f} s", flush=True)
+            for test in failing[name]:
+                print(f"  left out, since it fails on the unchanged code: {test}", flush=True)
+    return failing
 
 
 def tried(
     mutants: Sequence[Mutant], failing: dict[str, list[str]], jobs: int, timeout: int, until: float
 ) -> Iterator[Result]:
     """Run the tests on each mutant, and give the results as they come."""
-    queue, running = list(reversed(mutants)), dict[int, tuple[Mutant, float]]()
     with tempfile.TemporaryDirectory() as folder:
-        while queue or running:
-            while queue and len(running) < jobs and time.monotonic() < until:
-                mutant = queue.pop()
+
+        def starts() -> Iterator[tuple[Mutant, Callable[[], int]]]:
+            for mutant in mutants:
+                if time.monotonic() >= until:
+                    return
                 left_out = [f"--deselect={test}" for test in failing[mutant.target]]
-                report = Path(folder) / mutant.key
-                child = start([*TARGETS[mutant.target][1], *OPTIONS, *left_out], mutant, report, timeout)
-                running[child] = mutant, time.monotonic()
-            if not running:
-                return
-            child, status = os.wait()
-            mutant, began = running.pop(child)
-            seconds, report = time.monotonic() - began, Path(folder) / mutant.key
+                options = [*arguments(mutant.target), "-x", *left_out]
+                yield mutant, partial(start, options, mutant, Path(folder) / mutant.key, timeout)
+
+        for mutant, status, seconds in ended(starts(), jobs):
+            report = Path(folder) / mutant.key
             if report.exists():
                 told = json.loads(report.read_text(encoding="utf-8"))
                 if not told["read"]:
@@ -321,8 +332,21 @@ def tried(
                 yield result_of(mutant, "timeout" if timed_out else "killed", f"status {status}", seconds)
 
 
+def ended(starts: Iterable[tuple[Key, Callable[[], int]]], jobs: int) -> Iterator[tuple[Key, int, float]]:
+    """Start processes, so many at the same time, and give the status and the seconds of each as it ends."""
+    queue, running = iter(starts), dict[int, tuple[Key, float]]()
+    while True:
+        for key, begin in itertools.islice(queue, jobs - len(running)):
+            running[begin()] = key, time.monotonic()
+        if not running:
+            return
+        child, status = os.wait()
+        key, began = running.pop(child)
+        yield key, status, time.monotonic() - began
+
+
 def start(
-    arguments: list[str], mutant: Mutant | None, report: Path, timeout: int, output: Path | str = os.devnull
+    options: list[str], mutant: Mutant | None, report: Path, timeout: int, output: Path | str = os.devnull
 ) -> int:
     """The id of a process that runs tests on a mutant, or on the unchanged code, and writes what failed."""
     sys.stdout.flush()
@@ -338,7 +362,7 @@ def start(
 
         served = [] if mutant is None else serve(ROOT / mutant.file, mutant.source)
         failures = Failures()
-        code = int(pytest.main(arguments, plugins=[failures]))
+        code = int(pytest.main(options, plugins=[failures]))
         told = {"code": code, "failed": failures.names, "read": bool(served)}
         report.write_text(json.dumps(told), encoding="utf-8")
     finally:  # nothing of the parent's is cleaned up here
