@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -275,10 +276,20 @@ class ExplainedModel(AbstractExplained):
 
     def _kind(self, tokens: Tokens) -> tuple[int, ...]:
         """Equal for sequences that may share a batch."""
-        kind: tuple[int, ...] = () if self.pads else (len(tokens),)
+        return tuple(self._apart(tokens).values())
+
+    def _apart(self, tokens: Tokens) -> dict[str, int]:
+        """What sequences of a batch must have in common: what is said where they differ, and this one's value."""
+        name = type(self.model).__name__
+        apart = {
+            "some have marked tokens of a response (`explain_response`), the others have none": tokens.anchors is None
+        }
+        if not self.pads:
+            apart[f"{name} reads them by different lengths: padding changes what it answers"] = len(tokens)
         if self.task.decoder_reads_text:  # read at the last end token, of which each text must have as many
-            kind += (int((tokens.input_ids == self.model.config.eos_token_id).sum()),)
-        return (*kind, tokens.anchors is None)
+            end_tokens = int((tokens.input_ids == self.model.config.eos_token_id).sum())
+            apart[f"{name} reads them by different numbers of end tokens"] = end_tokens
+        return apart
 
     def collate(self, encoded: Sequence[EncodedText], side: PaddingSide = "right") -> TokenBatch:
         """Encoded texts as one padded batch on the model's device.
@@ -286,13 +297,13 @@ class ExplainedModel(AbstractExplained):
         Raises:
             ValueError: when these texts may not share a batch.
         """
-        if len({self._kind(text.tokens) for text in encoded}) > 1:
-            what = "numbers of end tokens" if self.pads else "lengths: padding changes what it answers"
-            raise ValueError(
-                f"`texts` may not share a batch: {type(self.model).__name__} reads them by different {what}. Take the "
-                "batches of `ExplainedModel.batches`; in a training, `data.batch_size: 1` and "
-                "`trainer.accumulate_grad_batches`."
-            )
+        apart = [self._apart(text.tokens) for text in encoded]
+        for reason in apart[0] if apart else ():
+            if len({one[reason] for one in apart}) > 1:
+                raise ValueError(
+                    f"`texts` may not share a batch: {reason}. Take the batches of `ExplainedModel.batches`; in a "
+                    "training, `data.batch_size: 1` and `trainer.accumulate_grad_batches`."
+                )
         batch = collate(
             [text.tokens for text in encoded],
             [text.scorable for text in encoded],
@@ -394,13 +405,21 @@ class ExplainedModel(AbstractExplained):
     def predict(self, sequences: Sequence[Tokens]) -> Readout:
         """The answer to any number of token sequences, on the CPU, in their order.
 
+        There are as many questions as the sequence with the most has; -inf is the logit of every choice of those that a
+        sequence does not have.
+
         Raises:
             ValueError: when a logit is NaN or infinite, naming the sequence.
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, len(self.labels)), self.task.link)
-        chunks = [(places, readout.logits.cpu()) for places, readout in self._chunks(sequences)]
-        return Readout(_in_order(*zip(*chunks, strict=True)), self.task.link)
+        places, readouts = zip(*self._chunks(sequences), strict=True)
+        n_questions = max(readout.logits.shape[1] for readout in readouts)
+        wide = [F.pad(one.logits.cpu(), (0, 0, 0, n_questions - one.logits.shape[1])) for one in readouts]
+        logits = _in_order(places, wide)
+        asked = [n_questions if one.anchors is None else one.n_questions for one in sequences]
+        missing = torch.arange(n_questions) >= torch.tensor(asked)[:, None]
+        return Readout(logits.masked_fill(missing[..., None], -torch.inf), self.task.link)
 
     def evaluate(self, sequences: Sequence[Tokens], target: Target) -> TargetValues:
         """What the model says of the target of each sequence, on the CPU, in their order.

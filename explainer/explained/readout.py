@@ -183,7 +183,7 @@ class Readout:
     """What a task reads from one pass: the logits of every choice, per text and question.
 
     Attributes:
-        logits: -inf where a text has no such choice.
+        logits: -inf where a text has no such choice; where it has no such question, at every choice.
         link: how they become probabilities.
     """
 
@@ -291,7 +291,7 @@ class Readout:
         return self.logits.softmax(dim=-1) if self.link == "softmax" else self.logits.sigmoid()
 
     def predicted(self) -> Target:
-        """The choice of the highest logit, per question; the only value of a regression.
+        """The choice of the highest logit, per question that a text has; the only value of a regression.
 
         Raises:
             ValueError: for a regression with several values, none of which is "the" prediction.
@@ -301,7 +301,8 @@ class Readout:
                 f"`target` must name one of the {self.logits.shape[-1]} values that this model predicts; there is no "
                 "predicted one among them."
             )
-        return Target(self.logits.argmax(dim=-1))
+        missing = (self.logits == -torch.inf).all(dim=-1)
+        return Target(self.logits.argmax(dim=-1).masked_fill(missing, NO_QUESTION))
 
     def runner_up(self, target: Target) -> Choices:
         """The choice of the highest logit beside the target's, per question.
@@ -311,7 +312,8 @@ class Readout:
         """
         if self.logits.shape[-1] < 2:
             raise ValueError("This model has one output only, so there is no other to contrast it with.")
-        return self.logits.scatter(-1, target.choices[..., None], -torch.inf).argmax(dim=-1)
+        chosen, asked = self._places(target.choices)
+        return self.logits.scatter(-1, chosen, -torch.inf).argmax(dim=-1).masked_fill(~asked, NO_QUESTION)
 
     def _chosen(self, numbers: Tensor, target: Target, otherwise: float = 0.0) -> Float[Tensor, "batch questions"]:
         """The number of each choice; `otherwise` where a text has no such question."""

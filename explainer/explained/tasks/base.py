@@ -120,9 +120,18 @@ class AbstractTask(ABC):
         if not 0 <= index < len(labels):
             raise ValueError(
                 f"`target` must be 'predicted', one of the labels {labels} or an index below {len(labels)}, "
-                f"got {wanted!r}."
+                f"got {wanted!r}.{self._index_meant(wanted)}"
             )
         return index
+
+    def _index_meant(self, wanted: Any) -> str:
+        """The way out for an index that was written as a string where labels are numbers."""
+        if not isinstance(wanted, str) or not wanted.isdecimal() or int(wanted) >= len(self.labels):
+            return ""
+        return (
+            f" Labels are numbers here, so that a number in a string is a label: for the index {int(wanted)} give the "
+            f"label there, {self.labels[int(wanted)]!r}, or in Python {int(wanted)} without quotes."
+        )
 
     def _named(self, wanted: str) -> int:
         """The index of the label of that name, or of the number written there; -1 where there is none."""

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response, responses_target
 from explainer.explained.batch import collate
 from explainer.explained.prefix import SHORTEST, shared_prefix
+from explainer.explained.readout import NO_QUESTION
 from explainer.explainers import SideExplainer
 from explainer.faithfulness.perturbation import Operator, perturb, remove
 from explainer.methods import METHODS
@@ -122,6 +123,33 @@ def test_without_marks_the_next_token_is_asked_for(family: str) -> None:
     expected = [lm(input_ids=text.tokens.input_ids[None]).logits[0, -1] for text in texts]
     assert torch.allclose(readout.logits[:, 0], torch.stack(expected), atol=1e-4)
     assert len(model(family).labels) == readout.logits.shape[-1]
+
+
+@every_family
+def test_targets_of_unequal_length_are_predicted_in_any_batches(family: str) -> None:
+    """A question that a text does not have is no question, whichever texts it was in a batch with."""
+    ones = [asked(family, token=(0, n)) for n in (2, 1, 3)]
+    for batch_tokens in (1, 1000):
+        served = model(family)
+        before, served.batch_tokens = served.batch_tokens, batch_tokens
+        readout = served.predict([one.text.tokens for one in ones])
+        served.batch_tokens = before
+        for logits, one in zip(readout.logits, ones, strict=True):
+            expected, n = straight(family, one), len(one.target_ids)
+            assert torch.allclose(logits[:n], expected, atol=1e-4)
+            assert (logits[n:] == -torch.inf).all()
+        predicted = readout.predicted()
+        assert (predicted.choices == NO_QUESTION).sum(dim=1).tolist() == [1, 2, 0]
+        assert readout.runner_up(predicted).eq(NO_QUESTION).sum(dim=1).tolist() == [1, 2, 0]
+        assert readout.value(predicted).isfinite().all()
+
+
+def test_responses_and_prompts_may_not_share_a_batch_and_are_told_so() -> None:
+    served = model("llama")
+    texts = [asked("llama").text, *served.encode(["the film"])]
+    with pytest.raises(ValueError, match=r"some have marked tokens of a response .* others have none\. Take the batches"):
+        served.collate(texts)
+    assert sorted(served.batches(texts)) == [[0], [1]]
 
 
 @every_family

@@ -77,8 +77,12 @@ def test_a_number_in_a_string_is_a_name_where_labels_are_numbers() -> None:
     stars = TextClassification(names=("1", "2", "3"))
     assert stars.index_of("1") == 0
     assert stars.index_of(1) == 1
-    with pytest.raises(ValueError, match="got '0'"):
+    with pytest.raises(
+        ValueError, match=r"got '0'\. Labels are numbers here.* give the label there, '1', or in Python 0"
+    ):
         stars.index_of("0")
+    with pytest.raises(ValueError, match=r"got '4'\.$"):
+        stars.index_of("4")
 
 
 def test_a_target_is_one_for_all_texts_or_one_per_text() -> None:
