@@ -85,6 +85,11 @@ def test_the_soft_target_of_several_labels_changes_the_target_s_alone() -> None:
     assert torch.equal(found[2], p[2])  # below one half, and yet the label that is predicted first
 
 
+def test_a_label_at_one_half_is_not_predicted() -> None:
+    answer = readout([2.0, 0.0], link="sigmoid")
+    assert soft_target(answer, Target.of([1]))[0, 0, 1] == 1
+
+
 def test_the_soft_target_of_a_regression_is_its_values() -> None:
     answer = random_readout("identity")
     assert torch.equal(soft_target(answer, Target.of([0, 1, 2, 0, 1])), answer.logits)
@@ -139,6 +144,11 @@ def test_correlation_matching_is_one_less_pearson_s_correlation_per_text() -> No
     assert correlation_matching(SCORES, teacher, SCORABLE).item() == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
+def test_correlation_matching_counts_a_text_of_two_tokens() -> None:
+    scores, scorable = torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[True, True, False]])
+    assert correlation_matching(scores, -scores, scorable).item() == pytest.approx(2)
+
+
 def test_correlation_matching_does_not_see_scale_shift_or_other_positions() -> None:
     teacher = torch.randn(2, 4)
     expected = correlation_matching(SCORES, teacher, SCORABLE)
@@ -175,6 +185,19 @@ def test_standardized_has_mean_0_and_deviation_1_over_its_tokens() -> None:
 
 def test_standardized_constant_scores_are_0() -> None:
     assert (standardized(torch.full((2, 4), 5.0), SCORABLE) == 0).all()
+
+
+def test_standardized_a_text_of_one_token_or_none_is_0() -> None:
+    scorable = torch.tensor([[False, True, False], [False, False, False]])
+    assert (standardized(torch.tensor([[9.0, 5.0, 7.0], [1.0, 2.0, 3.0]]), scorable) == 0).all()
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(7, False), (9, True)])
+def test_standardized_keeps_differences_above_four_roundings(steps: int, kept: bool) -> None:
+    """The deviation of scores that are so many of the smallest steps of float32 apart is half of the steps."""
+    apart = 1 + steps * torch.finfo(torch.float32).eps
+    scores = standardized(torch.tensor([[1.0, apart]]), torch.ones(1, 2, dtype=torch.bool))
+    assert bool(scores.any()) == kept
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3])

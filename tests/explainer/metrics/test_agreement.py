@@ -52,7 +52,15 @@ def test_overlap_counts_the_reference_s_top_tokens() -> None:
 
 def test_overlap_has_one_token_at_least_and_none_of_none() -> None:
     assert top_k_overlap(torch.tensor([2.0, 1.0]), torch.tensor([3.0, 0.0])).item() == 1
+    assert top_k_overlap(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([3.0, 0.0, 1.0])).item() == 1
     assert math.isnan(top_k_overlap(torch.zeros(0), torch.zeros(0)).item())
+
+
+def test_overlap_is_of_a_fifth_by_default() -> None:
+    scores = torch.arange(100.0, 0.0, -1.0)
+    reference = scores.clone()
+    reference[20], reference[50] = 50.0, 80.0  # the same first twenty, another one after them
+    assert top_k_overlap(scores, reference).item() == 1
 
 
 def test_overlap_breaks_ties_by_position() -> None:

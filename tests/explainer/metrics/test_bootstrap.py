@@ -48,6 +48,19 @@ def test_no_values_have_no_mean(values: list[float]) -> None:
     assert all(math.isnan(number) for number in (estimate.mean, estimate.low, estimate.high))
 
 
+def test_resamples_drawn_in_blocks_are_those_drawn_at_once() -> None:
+    values = np.random.default_rng(0).normal(size=300)
+    places = np.random.default_rng(7).integers(0, 300, (5000, 300))  # blocks hold a million numbers
+    low, high = np.percentile(values[places].mean(axis=1), [2.5, 97.5])
+    assert bootstrap_mean(values, samples=5000, seed=7) == Estimate(values.mean(), low, high, 300)
+
+
+def test_by_default_there_are_ten_thousand_resamples_of_seed_0() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    assert bootstrap_mean(values) == bootstrap_mean(values, samples=10_000, seed=0)
+    assert bootstrap_mean(values) != bootstrap_mean(values, samples=10_001, seed=0)
+
+
 def test_the_seed_decides() -> None:
     values = [0.0, 1.0, 5.0, 2.0, 7.0]
     assert bootstrap_mean(values, samples=500) == bootstrap_mean(values, samples=500)

@@ -63,6 +63,12 @@ def test_answer_precision_counts_as_a_loop_does(tokens: list[tuple[int, bool]], 
         assert math.isnan(found)
 
 
+def test_the_class_is_at_twenty() -> None:
+    metric, scores = AnswerPrecision(), torch.arange(30).float()
+    metric.update([scores], [scores <= 10], [scores >= 0])
+    assert metric.compute().item() == pytest.approx(1 / 11)
+
+
 def test_the_class_leaves_out_texts_without_an_answer() -> None:
     metric = AnswerPrecision()
     assert metric.higher_is_better is True

@@ -27,7 +27,7 @@ def test_beyond_bounds_that_were_searched_too_narrowly_it_is_not_cut() -> None:
     assert value(0.125, 0.25, 0.5) == -0.5
 
 
-@pytest.mark.parametrize(("lower", "upper"), [(0.2, 0.2), (0.2, 0.200001), (torch.nan, torch.nan)])
+@pytest.mark.parametrize(("lower", "upper"), [(0.2, 0.2), (0.2, 0.200001), (0.0, 1e-5), (torch.nan, torch.nan)])
 def test_where_no_order_makes_a_difference_it_is_not_defined(lower: float, upper: float) -> None:
     assert torch.tensor(value(0.2, lower, upper)).isnan()
 

@@ -22,6 +22,14 @@ def test_lds_ranks_masks_by_the_sum_of_the_scores_they_keep() -> None:
     assert lds(kept, torch.tensor([-4.0, -3.0, -2.0, -1.0]), scores) == pytest.approx(-1, abs=1e-4)
 
 
+def test_no_metric_of_a_curve_or_of_masks_depends_on_the_unit() -> None:
+    kept = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]]).bool()
+    values, scores = torch.tensor([-2.0, -1.0, -3.0, -4.0]), torch.tensor([4.0, 2.0, 1.0, 0.0])
+    assert lds(kept, values, scores * 1e-9) == lds(kept, values, scores)
+    assert rise(values / 8) == rise(values) > 0
+    assert mas(values / 8, scores[:3] / 8) == mas(values, scores[:3]) > rise(values)
+
+
 def test_a_constant_map_counts_zero_over_masks_of_equal_size_and_not_over_others() -> None:
     half = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1]]).bool()
     values, constant = torch.tensor([-1.0, -2.0, -3.0]), torch.full((3,), 0.1)

@@ -174,6 +174,23 @@ def test_scores_are_the_gradient_weighted_rollout_of_that_relevance(
     assert relative_error(scores[0], expected) < 1e-5
 
 
+def test_relevance_of_a_text_does_not_depend_on_its_company() -> None:
+    model = bert(2)
+    batch, target = batch_of(model), torch.tensor([i % 3 for i in range(len(TEXTS))])
+    together = relevance_at_attention(model, batch, Target.of(target))
+    for i, one in enumerate(batch.unbatched()):
+        for own, all_ in zip(relevance_at_attention(model, one, Target.of(target[i : i + 1])), together, strict=True):
+            n = own.shape[-1]
+            assert relative_error(all_[i, :, :n, :n], own[0]) < 1e-5
+            assert (all_[i, :, :, n:] == 0).all()
+
+
+def test_the_cost_is_that_of_its_passes() -> None:
+    assert MaskLRP(rules="attn_lrp").forward_equivalents(9) == AttnLRP().forward_equivalents(9)
+    gradient_pass, z_plus_pass = 1 + 2, 1 + 4
+    assert MaskLRP().forward_equivalents(9) == gradient_pass + z_plus_pass
+
+
 def plain_gradients(model: ExplainedModel, batch: Any, target: int, foil: int | None) -> list[Tensor]:
     """Through transformers' own eager attention and its output_attentions."""
     model.model.set_attn_implementation("eager")

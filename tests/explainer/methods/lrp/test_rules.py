@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
 from explainer.methods.lrp import lrp_rules
-from explainer.methods.lrp.rules import identity, scaled
+from explainer.methods.lrp.rules import identity, scaled, stabilized
 from tests.explainer.tools import deberta, double, fresh, hook_count, logits_of
 
 
@@ -91,6 +91,19 @@ def test_an_activation_at_exactly_0_gives_a_finite_gradient() -> None:
     assert relevance_gradient(nn.GELU(), torch.zeros(3, dtype=torch.float64))[1].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "step"),
+    # In float64 a rounding error is smaller still; float16's smallest normal number is larger.
+    [(torch.float64, 2**-52), (torch.float32, 1e-10), (torch.bfloat16, 1e-10), (torch.float16, 2**-14)],
+)
+def test_stabilized_moves_away_from_0_and_keeps_the_sign(dtype: torch.dtype, step: float) -> None:
+    tiny = torch.tensor(step, dtype=dtype)
+    assert torch.equal(
+        stabilized(torch.tensor([0.0, 1.0, -1.0], dtype=dtype)), torch.stack([tiny, 1 + tiny, -1 - tiny])
+    )
+    assert torch.equal(stabilized(torch.stack([tiny, -tiny])), torch.stack([2 * tiny, -2 * tiny]))
+
+
 def test_softmax_keeps_its_gradient() -> None:
     x, weights = inputs(4, 6), inputs(6)
     module = nn.Sequential(nn.Softmax(dim=-1), Function(lambda p: p @ weights))
@@ -124,6 +137,14 @@ def test_rms_norm_has_a_constant_deviation_and_conserves_relevance(kind: type[nn
     deviation = (x.pow(2).mean(dim=-1, keepdim=True) + 1e-6).sqrt()
     assert torch.allclose(gradient, norm.weight.detach() / deviation, rtol=1e-6)
     assert torch.allclose((x * gradient).sum(), y.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [F.layer_norm, F.rms_norm])
+def test_a_norm_by_its_default_settings_has_its_own_value(norm: Any) -> None:
+    x = inputs(4, 6) * 1e-3  # so small that the constant under the root counts
+    assert torch.allclose(relevance_gradient(Function(lambda x: norm(x, (6,))), x)[0], norm(x, (6,)), rtol=1e-9)
+    small = inputs(4, 6) * 1e-8
+    assert torch.allclose(relevance_gradient(Function(lambda x: norm(x, (6,))), small)[0], norm(small, (6,)), rtol=1e-9)
 
 
 @pytest.mark.parametrize("product", [torch.mul, Tensor.mul, lambda a, b: a * b], ids=["torch", "Tensor", "operator"])
