@@ -43,7 +43,7 @@ TARGETS: dict[str, tuple[str, list[str]]] = {
         "explainer/methods/lrp/rules.py",
         [f"{LRP}/test_rules.py", f"{LRP}/test_attn_lrp.py", f"{LRP}/test_cp_lrp.py", f"{LRP}/test_base.py"],
     ),
-    "chefer": ("explainer/methods/lrp/chefer.py", [f"{LRP}/test_mask_lrp.py"]),
+    "chefer": ("explainer/methods/lrp/chefer.py", [f"{LRP}/test_chefer.py", f"{LRP}/test_mask_lrp.py"]),
     "mask_lrp": ("explainer/methods/lrp/mask_lrp.py", [f"{LRP}/test_mask_lrp.py"]),
 }
 """What is changed, and the tests that have to notice."""

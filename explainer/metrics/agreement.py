@@ -18,7 +18,7 @@ def spearman(scores: TokenScores, reference: TokenScores) -> Value:
     """
     if _undefined(scores, reference):
         return torch.tensor(torch.nan)
-    return spearman_corrcoef(scores.float(), reference.float()).clamp(-1, 1)
+    return spearman_corrcoef(scores.float(), reference.float())
 
 
 def kendall(scores: TokenScores, reference: TokenScores) -> Value:
