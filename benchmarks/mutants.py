@@ -44,7 +44,10 @@ TARGETS: dict[str, tuple[str, list[str]]] = {
         [f"{LRP}/test_rules.py", f"{LRP}/test_attn_lrp.py", f"{LRP}/test_cp_lrp.py", f"{LRP}/test_base.py"],
     ),
     "chefer": ("explainer/methods/lrp/chefer.py", [f"{LRP}/test_chefer.py", f"{LRP}/test_mask_lrp.py"]),
-    "mask_lrp": ("explainer/methods/lrp/mask_lrp.py", [f"{LRP}/test_mask_lrp.py"]),
+    "mask_lrp": (
+        "explainer/methods/lrp/mask_lrp.py",
+        ["tests/explainer/attention_heads/test_mask.py", f"{LRP}/test_mask_lrp.py"],
+    ),
 }
 """What is changed, and the tests that have to notice."""
 

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from explainer.attention_heads import HeadMask
 from explainer.explained import ExplainedModel, Target
 from explainer.methods import AttnLRP, MaskLRP
+from explainer.methods.attention.weights import weights_and_gradients
 from explainer.methods.lrp.mask_lrp import relevance_at_attention
 from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, predicted, relative_error
 from tests.families import EXPERTS, FAMILIES, TEXTS, explained, tokenizer
@@ -183,6 +184,19 @@ def test_relevance_of_a_text_does_not_depend_on_its_company() -> None:
             n = own.shape[-1]
             assert relative_error(all_[i, :, :n, :n], own[0]) < 1e-5
             assert (all_[i, :, :, n:] == 0).all()
+
+
+def test_the_stream_of_the_token_that_a_decoder_reads_is_left_out() -> None:
+    """What went through no attention: the product of the normalised identities at that token."""
+    model = double("gpt2")
+    batch, target = batch_of(model, TEXTS[:1]), Target.of([1])
+    assert batch.scorable.all()
+    slopes = weights_and_gradients(model, batch, target)[1]
+    stream = 1.0
+    for slope, relevance in zip(slopes, relevance_at_attention(model, batch, target), strict=True):
+        stream /= 1 + float((slope * relevance).clamp(min=0).mean(dim=1)[0, -1].sum())
+    assert 0.5 < stream < 0.999
+    assert float(MaskLRP().scores(model, batch, target).sum()) == pytest.approx(1 - stream, rel=1e-5)
 
 
 def test_the_cost_is_that_of_its_passes() -> None:
