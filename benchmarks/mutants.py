@@ -51,7 +51,45 @@ TARGETS: dict[str, tuple[str, list[str]]] = {
 }
 """What is changed, and the tests that have to notice."""
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {}
+_UNDEFINED = "return len(scores) < 2 or bool((scores == scores[0]).all()) or bool((reference == reference[0]).all())"
+_BLOCK = "block = max(1, 1_000_000 // len(array))  # resamples drawn at once: bounded memory"
+_SIGNS = "modified = torch.where(y >= 0, strengthened(up, down, offsets[0]), strengthened(down, up, offsets[1]))"
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("explainer/metrics/agreement.py", _UNDEFINED, "0 -> 1 (columns 53-54)"): "all equal the first, or the second",
+    ("explainer/metrics/agreement.py", _UNDEFINED, "0 -> 1 (columns 96-97)"): "all equal the first, or the second",
+    (
+        *("explainer/metrics/base.py", "full_state_update = False"),
+        "False -> True (columns 24-29)",
+    ): "torchmetrics updates twice instead of once, to the same values",
+    (
+        *("explainer/metrics/base.py", "is_differentiable = False"),
+        "False -> True (columns 24-29)",
+    ): "a remark that torchmetrics computes nothing with",
+    ("explainer/metrics/bootstrap.py", _BLOCK, "1 -> 2 (columns 16-17)"): "memory, not numbers",
+    ("explainer/metrics/bootstrap.py", _BLOCK, "1000000 -> 1000001 (columns 19-28)"): "memory, not numbers",
+    (
+        *("explainer/metrics/response.py", "if not span > 0:"),
+        "Gt -> GtE (columns 11-19)",
+    ): "a span of 0 gives 0 / 0, which is NaN as well",
+    (
+        "explainer/metrics/response.py",
+        "steps = (predicted * (1e7 / predicted.abs().max().clamp(min=1e-300))).round()",
+        "10000000.0 -> 10000001.0 (columns 26-29)",
+    ): "any factor of this size ties the same sums",
+    (
+        *("explainer/methods/lrp/rules.py", _SIGNS),
+        "GtE -> Gt (columns 27-33)",
+    ): "where y is 0, the next line multiplies by 0",
+    (
+        "explainer/methods/lrp/chefer.py",
+        "return torch.where(b == 0, 0.0, a / (b + torch.where(b < 0, -EPSILON, EPSILON)))",
+        "Lt -> LtE (columns 57-62)",
+    ): "where b is 0, the quotient is not taken",
+    (
+        *("explainer/methods/lrp/mask_lrp.py", "pairs = zip(gradients, relevances, strict=True)"),
+        "True -> False (columns 46-50)",
+    ): "both have one entry per layer",
+}
 """Mutants that compute the same: the file, the line of its code and the change, and why."""
 
 _PAIRS = (
@@ -156,8 +194,12 @@ def main(
     wanted = list(TARGETS) if only is None else only.split(",")
     mutants = {name: drawn(name, sample, seed) for name in wanted}
     failing = failing_tests(wanted, jobs)
+    every = [mutant for of_target in mutants.values() for mutant in of_target]
+    if sample is None and only is None:
+        for place in EQUIVALENT.keys() - {(mutant.file, mutant.code, mutant.change) for mutant in every}:
+            raise SystemExit(f"`EQUIVALENT` names a mutant that there is not: {place}")
     todo: list[Mutant] = []
-    for mutant in (mutant for name in wanted for mutant in mutants[name]):
+    for mutant in every:
         if reason := EQUIVALENT.get((mutant.file, mutant.code, mutant.change)):
             found[mutant.key] = result_of(mutant, "equivalent", reason, 0.0)
         elif mutant.key in known:
@@ -170,7 +212,7 @@ def main(
         if results is not None:
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
-    for mutant in (mutant for name in wanted for mutant in mutants[name]):
+    for mutant in every:
         if mutant.key in found and found[mutant.key].outcome == "survived":
             print(f"{mutant.file}:{mutant.line}: {mutant.change}\n{mutant.diff()}")
     print("| target | mutants | killed | of them by the time limit | equivalent | survived | not run | share killed |")
@@ -243,11 +285,17 @@ def mutations(source: str) -> Iterator[tuple[int, str, str]]:
         for what, change in changes(node) if id(node) not in types else ():
             mutant = copy.deepcopy(tree)
             change(list(ast.walk(mutant))[place])
-            yield getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(mutant))
+            place_in_line = f"columns {getattr(node, 'col_offset', 0)}-{getattr(node, 'end_col_offset', 0)}"
+            yield (
+                getattr(node, "lineno", 0),
+                f"{what} ({place_in_line})",
+                ast.unparse(ast.fix_missing_locations(mutant)),
+            )
 
 
 def types_of(node: ast.AST) -> Iterator[ast.AST]:
-    """The types written at a node, which compute nothing."""
+    """The types and decorators written at a node, which compute nothing."""
+    yield from getattr(node, "decorator_list", ())
     for name in ("annotation", "returns"):
         if isinstance(type_ := getattr(node, name, None), ast.AST):
             yield type_

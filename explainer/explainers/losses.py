@@ -71,7 +71,7 @@ def prediction_destroyed(readout: Readout, target: Target, eps: float = 1e-6) ->
 def sparsity(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Loss:
     """Mean over each text's tokens of -log(1 - a_i), a = sigmoid(scores): keep little (AML, equation 5)."""
     # -log(1 - sigmoid(s)) = softplus(s), which does not overflow.
-    return _mean_over_texts(F.softplus(scores), scorable)
+    return _means(F.softplus(scores), scorable).mean()
 
 
 def correlation_matching(scores: Scores, teacher: Scores, scorable: Bool[Tensor, "batch seq"]) -> Loss:
@@ -100,18 +100,21 @@ def additivity(
 def standardized(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Scores:
     """Each text's scores with mean 0 and standard deviation 1 over its tokens, so that teachers can be mixed."""
     centred = _centred(scores, scorable)
-    count = scorable.sum(dim=1, keepdim=True).clamp(min=1)
-    deviation = (centred.pow(2).sum(dim=1, keepdim=True) / count).sqrt()
+    deviation = (centred.pow(2).sum(dim=1, keepdim=True) / _count(scorable)).sqrt()
     # Below rounding error of the scores' own size there is no difference to stretch: constant scores become 0.
     floor = torch.finfo(scores.dtype).eps * (scores * scorable).abs().amax(dim=1, keepdim=True)
     return torch.where(deviation > 4 * floor, centred / deviation.clamp(min=torch.finfo(scores.dtype).tiny), 0.0)
 
 
 def _centred(scores: Tensor, scorable: Tensor) -> Tensor:
-    count = scorable.sum(dim=1, keepdim=True).clamp(min=1)
-    mean = (scores * scorable).sum(dim=1, keepdim=True) / count
-    return (scores - mean) * scorable
+    return (scores - _means(scores, scorable)) * scorable
 
 
-def _mean_over_texts(values: Tensor, scorable: Tensor) -> Tensor:
-    return ((values * scorable).sum(dim=1) / scorable.sum(dim=1).clamp(min=1)).mean()
+def _means(values: Tensor, scorable: Tensor) -> Tensor:
+    """The mean over the tokens of each text (batch, 1); 0 where it has none."""
+    return (values * scorable).sum(dim=1, keepdim=True) / _count(scorable)
+
+
+def _count(scorable: Tensor) -> Tensor:
+    """The number of tokens of each text (batch, 1), at least 1."""
+    return scorable.sum(dim=1, keepdim=True).clamp(min=1)

@@ -192,15 +192,15 @@ def test_standardized_a_text_of_one_token_or_none_is_0() -> None:
     assert (standardized(torch.tensor([[9.0, 5.0, 7.0], [1.0, 2.0, 3.0]]), scorable) == 0).all()
 
 
-@pytest.mark.parametrize(("steps", "kept"), [(7, False), (9, True)])
+@pytest.mark.parametrize(("steps", "kept"), [(7, False), (-8, False), (9, True)])
 def test_standardized_keeps_differences_above_four_roundings(steps: int, kept: bool) -> None:
-    """The deviation of scores that are so many of the smallest steps of float32 apart is half of the steps."""
+    """The deviation of two scores that are so many rounding errors apart is half as many."""
     apart = 1 + steps * torch.finfo(torch.float32).eps
     scores = standardized(torch.tensor([[1.0, apart]]), torch.ones(1, 2, dtype=torch.bool))
     assert bool(scores.any()) == kept
 
 
-@pytest.mark.parametrize("value", [0.1, 1 / 3])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e4 / 3])
 def test_standardized_constant_scores_are_not_rounding_noise(value: float) -> None:
     scorable = torch.ones(1, 7, dtype=torch.bool)
     assert standardized(torch.full((1, 7), value), scorable).abs().max().item() < 1e-3

@@ -1,5 +1,6 @@
 """Metrics read from curves, against a straight re-computation, and only what they need run."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
+from explainer.faithfulness.aopc_bounds import aopc_bounds
 from explainer.faithfulness.curves import DELETE_REST, DELETE_TOP, PERCENTS, REPLACE_TOP, Curves
 from explainer.faithfulness.measures import (
     ALL_METRICS,
@@ -367,6 +369,11 @@ def test_names_and_directions() -> None:
         "mask_lrp_log_odds",
         "value_aopc_sufficiency",
     ]
+
+
+def test_the_bounds_are_searched_as_widely_as_by_themselves() -> None:
+    of_metrics, of_bounds = (inspect.signature(one).parameters["beam_width"] for one in (faithfulness, aopc_bounds))
+    assert of_metrics.default == of_bounds.default
 
 
 def test_equal_scores_rank_by_place_and_one_token_is_never_a_fifth() -> None:

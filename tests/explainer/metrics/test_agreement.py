@@ -64,4 +64,6 @@ def test_overlap_is_of_a_fifth_by_default() -> None:
 
 
 def test_overlap_breaks_ties_by_position() -> None:
+    every_third = (torch.arange(1000) % 3 == 0).float()
+    assert top_k_overlap(every_third, every_third - torch.arange(1000) * 1e-6).item() == 1  # earlier ones are higher
     assert top_k_overlap(torch.zeros(4), torch.tensor([1.0, 1.0, 0.0, 0.0]), percent=50.0).item() == 1

@@ -41,6 +41,10 @@ def test_missing_values_are_left_out_and_not_counted() -> None:
     assert bootstrap_mean([1.0, math.nan, 3.0]).n == 2
 
 
+def test_one_value_is_its_own_mean() -> None:
+    assert bootstrap_mean([3.0]) == Estimate(3.0, 3.0, 3.0, 1)
+
+
 @pytest.mark.parametrize("values", [[], [math.nan]])
 def test_no_values_have_no_mean(values: list[float]) -> None:
     estimate = bootstrap_mean(values)

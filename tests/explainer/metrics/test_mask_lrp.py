@@ -48,6 +48,9 @@ def test_specials_take_no_place_and_ties_go_to_the_front() -> None:
     scorable = torch.tensor([False, True, True, True, False])
     for place, found in ((1, 1.0), (2, 0.0), (3, 0.0)):
         assert answer_precision(scores, torch.arange(5) == place, scorable, k=1).item() == found
+    many, every_third = torch.arange(1000), torch.arange(1000) % 3 == 0
+    first = every_third & (many < 60)
+    assert answer_precision(every_third.float(), first, torch.ones_like(first)).item() == 1
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.booleans()), min_size=1, max_size=12), st.integers(1, 12))
@@ -67,6 +70,8 @@ def test_the_class_is_at_twenty() -> None:
     metric, scores = AnswerPrecision(), torch.arange(30).float()
     metric.update([scores], [scores <= 10], [scores >= 0])
     assert metric.compute().item() == pytest.approx(1 / 11)
+    with pytest.raises(ValueError, match="shorter than"):
+        metric.update([scores, scores], [scores <= 10], [scores >= 0])
 
 
 def test_the_class_leaves_out_texts_without_an_answer() -> None:

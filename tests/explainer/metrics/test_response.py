@@ -22,6 +22,13 @@ def test_lds_ranks_masks_by_the_sum_of_the_scores_they_keep() -> None:
     assert lds(kept, torch.tensor([-4.0, -3.0, -2.0, -1.0]), scores) == pytest.approx(-1, abs=1e-4)
 
 
+def test_sums_that_differ_by_rounding_only_are_tied() -> None:
+    kept = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+    scores = torch.tensor([0.1, 0.2, 0.3, 1e-9])  # in single precision 0.1 + 0.2 is not 0.3
+    for values in ([-1.0, -2.0, -3.0], [-2.0, -1.0, -3.0]):
+        assert lds(kept, torch.tensor(values), scores) == pytest.approx(0.75**0.5, abs=1e-4)
+
+
 def test_no_metric_of_a_curve_or_of_masks_depends_on_the_unit() -> None:
     kept = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]]).bool()
     values, scores = torch.tensor([-2.0, -1.0, -3.0, -4.0]), torch.tensor([4.0, 2.0, 1.0, 0.0])

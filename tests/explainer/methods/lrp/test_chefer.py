@@ -27,8 +27,10 @@ def relevances(module: Any, start: Tensor | None, *inputs: Tensor) -> tuple[Tens
     """The relevance of each input where `start` is that of the output (1 everywhere without it)."""
     module = module if isinstance(module, nn.Module) else Function(module)
     leaves = [x.clone().requires_grad_() for x in inputs]
-    with chefer_rules(module.double().requires_grad_(False)):
+    expected = module.double().requires_grad_(False)(*inputs)
+    with chefer_rules(module):
         y = module(*leaves)
+        assert torch.equal(y, expected)
         return torch.autograd.grad(y, leaves, torch.ones_like(y) if start is None else start)
 
 
@@ -56,6 +58,8 @@ def test_a_linear_layer_hands_on_by_its_positive_parts(kind: str) -> None:
     assert torch.allclose(relevance, linear(x, weight, start), rtol=1e-6, atol=1e-9)
     assert (relevance[1] == 0).all()
     assert torch.allclose(relevance.sum(), start.sum(), rtol=1e-6)
+    (relevance,) = relevances(layer, None, x)
+    assert torch.allclose(relevance, linear(x, weight, torch.ones(3, 4)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("function", [torch.add, lambda a, b: a + b], ids=["torch", "operator"])
@@ -128,7 +132,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_operation_without_a_rule_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ValueError, match=r"`rules='chefer'` has no rule for .*`rules='attn_lrp'`"):
+    with pytest.raises(ValueError, match=r"`rules='chefer'` has no rule for torch\.\S+ as .*`rules='attn_lrp'`"):
         relevances(REFUSED[name], None, numbers(3, 5))
 
 

@@ -1,6 +1,7 @@
 """Mask-LRP against Chefer et al.'s relevance propagated by hand, and what a head mask does and does not change."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from explainer.attention_heads import HeadMask
 from explainer.explained import ExplainedModel, Target
 from explainer.methods import AttnLRP, MaskLRP
-from explainer.methods.attention.weights import weights_and_gradients
+from explainer.methods.attention.weights import rollout, scores_read, weights_and_gradients
 from explainer.methods.lrp.mask_lrp import relevance_at_attention
 from tests.explainer.tools import batch_of, bit_equal_logits, deberta, double, predicted, relative_error
 from tests.families import EXPERTS, FAMILIES, TEXTS, explained, tokenizer
@@ -186,17 +187,19 @@ def test_relevance_of_a_text_does_not_depend_on_its_company() -> None:
             assert (all_[i, :, :, n:] == 0).all()
 
 
-def test_the_stream_of_the_token_that_a_decoder_reads_is_left_out() -> None:
+@pytest.mark.parametrize(("family", "place"), [("gpt2", -1), ("t5", -2)])
+def test_the_stream_of_the_token_that_a_decoder_reads_is_left_out(family: str, place: int) -> None:
     """What went through no attention: the product of the normalised identities at that token."""
-    model = double("gpt2")
+    model = double(family)
     batch, target = batch_of(model, TEXTS[:1]), Target.of([1])
-    assert batch.scorable.all()
-    slopes = weights_and_gradients(model, batch, target)[1]
-    stream = 1.0
-    for slope, relevance in zip(slopes, relevance_at_attention(model, batch, target), strict=True):
-        stream /= 1 + float((slope * relevance).clamp(min=0).mean(dim=1)[0, -1].sum())
-    assert 0.5 < stream < 0.999
-    assert float(MaskLRP().scores(model, batch, target).sum()) == pytest.approx(1 - stream, rel=1e-5)
+    slopes, relevances = weights_and_gradients(model, batch, target)[1], relevance_at_attention(model, batch, target)
+    weighted = [(g * r).clamp(min=0).mean(dim=1) for g, r in zip(slopes, relevances, strict=True)]
+    of_decoder = weighted if family == "gpt2" else weighted[model.depth :]
+    stream = math.prod(1 / (1 + float(layer[0, -1].sum())) for layer in of_decoder)
+    left_out = scores_read(model, batch, *rollout(weighted, model.depth)) - MaskLRP().scores(model, batch, target)
+    assert float(left_out[0, place]) == pytest.approx(stream, rel=1e-6)
+    left_out[0, place] = 0
+    assert left_out.abs().max() < 1e-9
 
 
 def test_the_cost_is_that_of_its_passes() -> None:
