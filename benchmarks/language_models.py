@@ -1,4 +1,4 @@
-"""Time of explaining one response of a language model, in forward passes, beside captum, ContextCite and AT2; in one run.
+"""Time of explaining one response, in forward passes, beside captum, ContextCite and AT2, in one run.
 
 python benchmarks/language_models.py [--n-facts 12] [--repeats 3] [--dtype float32]
 
@@ -6,9 +6,9 @@ For the other packages, in a folder of their own:
 
 pip install --target FOLDER context-cite at2 && PYTHONPATH=.:FOLDER python benchmarks/language_models.py
 
-The prompt is one message, `Context: ... Query: ...`, of made-up facts and a question about one of them; the response is
-the model's own, greedy, of 12 tokens at most, and all of it is explained. The sources are the facts, one each. Every row
-is the median time of a call (on a processor, its own time) over that of a forward pass over prompt and response;
+The prompt is one message, `Context: ... Query: ...`, of made-up facts and a question about one of them. The response is
+the model's own, greedy, of 12 tokens at most, and all of it is explained. The sources are the facts, one each. Every
+row is the median time of a call (on a processor, its own time) over that of a forward pass over prompt and response;
 `passes` is what the model read, in tokens over those of the forward pass, without backward passes. What is not
 installed is said to be so.
 """
@@ -210,7 +210,8 @@ def main(
     print(f"{model}, {dtype}, {device}, {threads} thread; {', '.join(map(_version, packages))}")
     print(
         f"{len(asked.one.text)} tokens, of which {len(asked.one.response_ids)} are the response "
-        f"{asked.one.response!r}; {len(asked.one.sources)} sources\n\n| | s | in forward passes | passes |\n|---|---|---|---|"
+        f"{asked.one.response!r}; {len(asked.one.sources)} sources\n\n"
+        "| | s | in forward passes | passes |\n|---|---|---|---|"
     )
     found: dict[str, Any] = {}
     unit = (1.0, 1.0)
