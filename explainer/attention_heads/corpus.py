@@ -62,8 +62,12 @@ def corpus_statistics(
     while chunk := list(islice(stream, CHUNK)):
         n_texts += len(chunk)
         texts = explained.encode([parse.text for parse in chunk])
-        for places in explained.batches(texts):
-            for i, peaks in zip(places, attention_peaks(explained, [texts[i] for i in places]), strict=True):
+
+        def run(places: list[int], texts: list[EncodedText] = texts) -> list[Tensor]:
+            return attention_peaks(explained, [texts[i] for i in places])
+
+        for places, of_each in explained.in_batches(texts, run):
+            for i, peaks in zip(places, of_each, strict=True):
                 statistics.update(peaks, texts[i].scorable, arcs(texts[i], chunk[i], relations))
     if not n_texts:
         raise ValueError("There are no parsed texts to look at.")

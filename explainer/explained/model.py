@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -22,11 +22,15 @@ from explainer.explained.base import AbstractExplained
 from explainer.explained.batch import EncodedText, PaddingSide, TokenBatch, Tokens, collate, padded_masks
 from explainer.explained.passes import (
     EmbeddingEdit,
+    Result,
     edit_output,
+    fitted,
     in_order,
+    memory_for,
     model_inputs,
     no_leaf,
     token_budgeted,
+    tried,
     within,
 )
 from explainer.explained.prefix import Prefix, after, may_share, shared_prefix
@@ -274,6 +278,36 @@ class ExplainedModel(AbstractExplained):
             [self._kind(tokens) for tokens in own],
         )
 
+    def in_batches(
+        self,
+        sequences: Sequence[Tokens | EncodedText],
+        run: Callable[[list[int]], Result],
+        leaner: Callable[[list[int]], Result] | None = None,
+    ) -> Iterator[tuple[list[int], Result]]:
+        """The indices of each of the `batches`, and what `run` gives for them; smaller ones where memory runs out.
+
+        Args:
+            run: called with the indices of a batch; what it returns should not be on the model's device.
+            leaner: the same with less memory, for a sequence that does not fit by itself.
+
+        Raises:
+            ValueError: when a sequence does not fit into memory by itself.
+        """
+        lengths = [len(sequence) for sequence in sequences]
+
+        def alone(batch: list[int]) -> Result:
+            budget = self.batch_tokens
+            try:  # methods that run several copies of a text at once do so under the budget
+                while self.batch_tokens > lengths[batch[0]]:
+                    self.batch_tokens = max(lengths[batch[0]], self.batch_tokens // 2)
+                    if (result := tried(leaner or run, batch)) is not None:
+                        return result[0]
+                return (leaner or run)(batch)
+            finally:
+                self.batch_tokens = budget
+
+        return fitted(self.batches(sequences), lengths, run, alone)
+
     def _kind(self, tokens: Tokens) -> tuple[int, ...]:
         """Equal for sequences that may share a batch."""
         return tuple(self._apart(tokens).values())
@@ -413,10 +447,10 @@ class ExplainedModel(AbstractExplained):
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, len(self.labels)), self.task.link)
-        places, readouts = zip(*self._chunks(sequences), strict=True)
-        n_questions = max(readout.logits.shape[1] for readout in readouts)
-        wide = [F.pad(one.logits.cpu(), (0, 0, 0, n_questions - one.logits.shape[1])) for one in readouts]
-        logits = _in_order(places, wide)
+        chunks = self._chunks(sequences, lambda readout, places: readout.logits.cpu())
+        places, parts = zip(*chunks, strict=True)
+        n_questions = max(logits.shape[1] for logits in parts)
+        logits = _in_order(places, [F.pad(one, (0, 0, 0, n_questions - one.shape[1])) for one in parts])
         asked = [n_questions if one.anchors is None else one.n_questions for one in sequences]
         missing = torch.arange(n_questions) >= torch.tensor(asked)[:, None]
         return Readout(logits.masked_fill(missing[..., None], -torch.inf), self.task.link)
@@ -436,11 +470,11 @@ class ExplainedModel(AbstractExplained):
         if not len(sequences):
             return Readout(torch.empty(0, 1, 1), self.task.link).of(Target.of([]))
         target = target.to("cpu")
-        chunks = [
-            (places, readout.of(target[places].to(readout.logits.device)).to("cpu"))
-            for places, readout in self._chunks(sequences)
-        ]
-        places, values = zip(*chunks, strict=True)
+
+        def reduce(readout: Readout, places: list[int]) -> TargetValues:
+            return readout.of(target[places].to(readout.logits.device)).to("cpu")
+
+        places, values = zip(*self._chunks(sequences, reduce), strict=True)
         return TargetValues.joined(values)[_order(places)]
 
     def predicted(self, texts: Sequence[EncodedText]) -> Target:
@@ -448,8 +482,10 @@ class ExplainedModel(AbstractExplained):
         return self.predict([text.tokens for text in texts]).predicted()
 
     @torch.no_grad()
-    def _chunks(self, sequences: Sequence[Tokens]) -> Iterator[tuple[list[int], Readout]]:
-        """The places of some sequences and the answers to them, until all had their turn.
+    def _chunks(
+        self, sequences: Sequence[Tokens], reduce: Callable[[Readout, list[int]], Result]
+    ) -> Iterator[tuple[list[int], Result]]:
+        """The places of some sequences and what `reduce` makes of the answers to them, until all had their turn.
 
         The one place that batches perturbed inputs: equal sequences are computed once, and the rest goes through in
         batches of similar length under the token budget. Where nothing is left, or nothing before an answer, the
@@ -464,18 +500,26 @@ class ExplainedModel(AbstractExplained):
             members.setdefault(key, []).append(place)
         places = list(members.values())
         prefix = self._prefix(unique) if self.shares_prefix else None
-        for chunk in self.batches(unique):
+
+        def answer(chunk: list[int]) -> tuple[list[int], Result]:
             readout = self._answer([unique[i] for i in chunk], prefix)
             shown = [(places[i][0], unique[i]) for i in chunk]
             readout.check_finite(partial(self._shown, shown))
             rows = [row for row, i in enumerate(chunk) for _ in places[i]]
-            yield [place for i in chunk for place in places[i]], readout[rows]
+            owners = [place for i in chunk for place in places[i]]
+            return owners, reduce(readout[rows], owners)
+
+        for _, answered in self.in_batches(unique, answer):
+            yield answered
 
     def _prefix(self, sequences: Sequence[Tokens]) -> Prefix | None:
         """What all sequences begin with, read once; None where that is not worth a pass."""
         length = shared_prefix(sequences)
         ids = sequences[0].input_ids[:length].to(self.device) if length else None
-        return None if ids is None else Prefix(self.model, ids, self.explicit_positions)
+        if ids is None:
+            return None
+        with memory_for(f"A prompt of {length} tokens"):
+            return Prefix(self.model, ids, self.explicit_positions)
 
     def _answer(self, sequences: Sequence[Tokens], prefix: Prefix | None) -> Readout:
         """The answer to sequences that share a batch."""

@@ -2,10 +2,11 @@
 
 import inspect
 import itertools
+import math
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from explainer.explained.batch import TokenBatch
 
 EmbeddingEdit = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 def model_inputs(model: nn.Module, batch: TokenBatch, positions: bool) -> dict[str, Any]:
@@ -102,6 +104,84 @@ def token_budgeted(lengths: Sequence[int], batch_tokens: int, kinds: Sequence[Ha
             open_batches[kinds[i]] = [i]
             batches.append(open_batches[kinds[i]])
     return batches
+
+
+def fitted(
+    batches: Sequence[list[int]],
+    lengths: Sequence[int],
+    run: Callable[[list[int]], Result],
+    alone: Callable[[list[int]], Result],
+) -> Iterator[tuple[list[int], Result]]:
+    """Each batch and what `run` gives for it; a batch that does not fit into memory is halved and run again.
+
+    Once a batch has not fitted, the later ones are at most half as large.
+
+    Args:
+        batches: indices.
+        lengths: tokens of each sequence.
+        run: called with the indices of a batch.
+        alone: called for a sequence that does not fit by itself: the same with less memory.
+
+    Raises:
+        ValueError: when a sequence does not fit then either, naming its length.
+    """
+    waiting, most = list(reversed(batches)), math.inf
+    while waiting:
+        batch = waiting.pop()
+        size, half = len(batch) * max(lengths[i] for i in batch), len(batch) // 2
+        result = tried(run, batch) if size <= most or not half else None
+        if result is not None:
+            yield batch, result[0]
+        elif half:
+            most = min(most, size // 2)
+            waiting += [batch[half:], batch[:half]]
+        else:
+            with memory_for(f"A sequence of {lengths[batch[0]]} tokens"):
+                last = alone(batch)
+            yield batch, last
+
+
+def tried(run: Callable[[list[int]], Result], batch: list[int]) -> tuple[Result] | None:
+    """What `run` gives; None where memory runs out."""
+    try:
+        return (run(batch),)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Only here are the error's frames gone, and the tensors that they hold.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the main memory."""
+    told = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "out of memory" in told
+        or "can't allocate memory" in told
+    )
+
+
+@contextmanager
+def memory_for(what: str) -> Iterator[None]:
+    """Name what was too large, and the way out, where memory runs out inside the block.
+
+    Raises:
+        ValueError: in place of the error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"{what} does not fit into memory by itself ({str(error).splitlines()[0]:.120}). Shorten it, load the "
+            "model with `dtype=torch.bfloat16`, or take a method without gradients, such as `leave_one_out`. Methods "
+            "that run several copies of a text at once need less with a smaller `batch_tokens`, and `attn_lrp` and "
+            "`cp_lrp` with `checkpointing=True`."
+        ) from error
 
 
 def state_of(output: Any) -> Any:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, Tokens, collate
 from explainer.explained.model import ExplainedModel
-from explainer.explained.passes import token_budgeted
+from explainer.explained.passes import fitted, memory_for, token_budgeted
 from explainer.explained.readout import Score, Target
 from explainer.explained.tasks.language_model import MARKS, checked_messages
 from explainer.explained.tasks.response import Response
@@ -218,12 +218,15 @@ def generate_responses(
     responses: list[tuple[int, ...]] = [()] * len(prompts)
     lengths = [len(one.ids) + more for one in rendered]
     full = [limit is not None and length > limit for length in lengths]  # these have less room than the others
-    for chunk in token_budgeted(lengths, explained.batch_tokens, [i if full[i] else -1 for i in range(len(prompts))]):
+
+    def run(chunk: list[int]) -> list[tuple[int, ...]]:
         if full[chunk[0]]:
             room = int(limit or 0) - len(rendered[chunk[0]].ids)
-            made = _continued(explained, [list(rendered[chunk[0]].ids)], {**settings, "max_new_tokens": room})
-        else:
-            made = _continued(explained, [list(rendered[i].ids) for i in chunk], settings)
+            return _continued(explained, [list(rendered[chunk[0]].ids)], {**settings, "max_new_tokens": room})
+        return _continued(explained, [list(rendered[i].ids) for i in chunk], settings)
+
+    kinds = [i if full[i] else -1 for i in range(len(prompts))]
+    for chunk, made in fitted(token_budgeted(lengths, explained.batch_tokens, kinds), lengths, run, run):
         for i, said in zip(chunk, made, strict=True):
             responses[i] = _before_end(explained, said)
     return responses
@@ -329,7 +332,8 @@ class _Rendered:
             if room < 1:
                 raise ValueError(f"`prompt` and `response` have {len(context)} tokens, and the model takes {limit}.")
             settings = {**settings, "max_new_tokens": min(room, settings["max_new_tokens"])}
-        (said,) = _continued(self.explained, [context], settings)
+        with memory_for(f"`prompt` of {len(context)} tokens, with its response,"):
+            (said,) = _continued(self.explained, [context], settings)
         kept = said if keep_end else _before_end(self.explained, said)
         if not kept:
             shown = self.explained.tokenizer.convert_ids_to_tokens(list(said))

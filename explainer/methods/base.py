@@ -5,7 +5,8 @@ Two bases say how a method works: `AbstractBatchMethod` on padded batches (gradi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -24,8 +25,9 @@ from explainer.explained import (
     TokenBatch,
     Tokens,
 )
+from explainer.explained.passes import Result
 from explainer.explained.readout import precise
-from explainer.rendering.progress import track
+from explainer.rendering.progress import Progress
 from explainer.typing import Embeddings, RaggedScores, Scores, TokenMask, TokenScores
 
 
@@ -109,12 +111,24 @@ class AbstractBatchMethod(AbstractMethod):
         self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, progress: str | None = None
     ) -> Attributions:
         scores = [torch.empty(0)] * len(texts)
-        for chunk in _chunks(explained, texts, progress):
+
+        def run(method: AbstractBatchMethod, chunk: list[int]) -> RaggedScores:
             batch = explained.collate([texts[i] for i in chunk])
-            rows = batch.split(self.scores(explained, batch, target[chunk].to(explained.device)))
+            rows = batch.split(method.scores(explained, batch, target[chunk].to(explained.device)))
+            return [row.cpu() for row in rows]
+
+        for chunk, rows in _in_batches(explained, texts, progress, partial(run, self), self._run_leaner(run)):
             for i, row in zip(chunk, rows, strict=True):
-                scores[i] = row.cpu()
+                scores[i] = row
         return Attributions(texts, target, scores)
+
+    @property
+    def leaner(self) -> "AbstractBatchMethod | None":
+        """The same scores with less memory in more time, for a text that does not fit; None where there is no way."""
+        return None
+
+    def _run_leaner(self, run: Callable[..., Any]) -> Callable[[list[int]], Any] | None:
+        return None if self.leaner is None else partial(run, self.leaner)
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -127,20 +141,28 @@ class AbstractBatchMethod(AbstractMethod):
     ) -> tuple[Readout, list[Attributions]]:
         if not len(texts):
             return super().explain(explained, texts, targets, progress)
+        chunks: list[list[int]] = []
         answers: list[Readout] = []
         resolved: list[list[Target]] = []
         scores = [[torch.empty(0)] * len(texts) for _ in targets]
-        chunks = list(_chunks(explained, texts, progress))
-        for chunk in chunks:
+
+        def run(method: AbstractBatchMethod, chunk: list[int]) -> tuple[Readout, list[Target], list[RaggedScores]]:
             batch = explained.collate([texts[i] for i in chunk])
-            readout, score = self.predict_and_attribute(explained, batch)
+            readout, score = method.predict_and_attribute(explained, batch)
             readout.check_finite(partial(_name, texts, chunk))
             wanted = [target[chunk].to(explained.device).resolved(readout) for target in targets]
-            for mine, target in zip(scores, wanted, strict=True):
-                for i, row in zip(chunk, batch.split(score(target)), strict=True):
-                    mine[i] = row.cpu()
-            answers.append(readout.to("cpu"))
-            resolved.append([target.to("cpu") for target in wanted])
+            rows = [[row.cpu() for row in batch.split(score(target))] for target in wanted]
+            return readout.to("cpu"), [target.to("cpu") for target in wanted], rows
+
+        for chunk, (answer, wanted, rows) in _in_batches(
+            explained, texts, progress, partial(run, self), self._run_leaner(run)
+        ):
+            for mine, of_target in zip(scores, rows, strict=True):
+                for i, row in zip(chunk, of_target, strict=True):
+                    mine[i] = row
+            chunks.append(chunk)
+            answers.append(answer)
+            resolved.append(wanted)
         order = torch.tensor([i for chunk in chunks for i in chunk]).argsort()
         logits = torch.cat([answer.logits for answer in answers]).detach()[order]
         joined = [Target.joined([parts[k] for parts in resolved])[order] for k in range(len(targets))]
@@ -176,16 +198,29 @@ class AbstractTextMethod(AbstractMethod):
         self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, progress: str | None = None
     ) -> Attributions:
         scores = [torch.empty(0)] * len(texts)
-        for chunk in _chunks(explained, texts, progress):
-            part = [texts[i] for i in chunk]
-            for i, row in zip(chunk, self.scores(explained, part, target[chunk].to("cpu")), strict=True):
+
+        def run(chunk: list[int]) -> RaggedScores:
+            return self.scores(explained, [texts[i] for i in chunk], target[chunk].to("cpu"))
+
+        for chunk, rows in _in_batches(explained, texts, progress, run):
+            for i, row in zip(chunk, rows, strict=True):
                 scores[i] = row.detach().cpu().float().masked_fill(~texts[i].scorable, 0.0)
         return Attributions(texts, target, scores)
 
 
-def _chunks(explained: ExplainedModel, texts: Sequence[EncodedText], progress: str | None) -> Any:
-    """Indices of the texts in batches under the token budget, with a progress bar where it is wanted."""
-    return track(explained.batches(texts), progress)
+def _in_batches(
+    explained: ExplainedModel,
+    texts: Sequence[EncodedText],
+    progress: str | None,
+    run: Callable[[list[int]], Result],
+    leaner: Callable[[list[int]], Result] | None = None,
+) -> Iterator[tuple[list[int], Result]]:
+    """`explained.in_batches`, with a progress bar over the texts where it is wanted."""
+    with nullcontext() if progress is None else Progress(progress, len(texts)) as shown:
+        for chunk, result in explained.in_batches(texts, run, leaner):
+            yield chunk, result
+            if shown is not None:
+                shown.advance(len(chunk))
 
 
 def _name(texts: Sequence[EncodedText], chunk: Sequence[int], row: int) -> str:

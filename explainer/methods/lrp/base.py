@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ class AbstractLRP(AbstractBatchMethod):
         gamma: strength of the gamma rule at linear layers and convolutions (0.05 to 0.25 calms vision transformers);
             None is the epsilon rule.
         checkpointing: keep each layer's input only and compute its inside again in the backward pass: less memory,
-            one more forward pass.
+            one more forward pass. A text that does not fit into memory without it gets it by itself.
 
     Raises:
         ValueError: on models whose attention is not on transformers' attention interface (DeBERTa, XLNet, BLOOM).
@@ -84,6 +84,10 @@ class AbstractLRP(AbstractBatchMethod):
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 4.0 if self.checkpointing else 3.0
+
+    @property
+    def leaner(self) -> "AbstractLRP | None":
+        return None if self.checkpointing else replace(self, checkpointing=True)
 
     @contextmanager
     def _rules(self, explained: AbstractExplained) -> Iterator[None]:

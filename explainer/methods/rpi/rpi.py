@@ -136,11 +136,15 @@ class RPI(AbstractBatchMethod):
             target: one row per text, without stand-ins (`Target.resolved`).
         """
         candidates = [torch.empty(0, 0)] * len(texts)
-        for chunk in explained.batches(texts):
+
+        def run(chunk: list[int]) -> list[Tensor]:
             batch = explained.collate([texts[i] for i in chunk])
             of_batch = self.batch_candidates(explained, batch, target[chunk].to(explained.device))
-            for i, of_text in zip(chunk, batch.split(of_batch.movedim(0, -1)), strict=True):
-                candidates[i] = of_text.T.cpu()
+            return [of_text.T.cpu() for of_text in batch.split(of_batch.movedim(0, -1))]
+
+        for chunk, rows in explained.in_batches(texts, run):
+            for i, of_text in zip(chunk, rows, strict=True):
+                candidates[i] = of_text
         return candidates
 
     @torch.enable_grad()

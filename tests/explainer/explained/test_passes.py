@@ -1,11 +1,14 @@
 """One pass: batches under a budget, the embedding seam, a model's inputs."""
 
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explainer.explained.passes import edit_output, layer_states, model_inputs, token_budgeted
+from explainer.explained.passes import edit_output, fitted, layer_states, model_inputs, token_budgeted
 from tests.explainer.tools import batch_of, hook_count
 from tests.families import explained
 
@@ -50,3 +53,68 @@ def test_layer_states_leave_no_hook_after_an_exception() -> None:
     with pytest.raises(RuntimeError, match="inside"):
         broken()
     assert hook_count(model) == 0
+
+
+# Memory
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_batch_that_does_not_fit_is_halved_and_the_later_ones_stay_as_small(error: BaseException) -> None:
+    lengths = [9, 8, 7, 6, 5, 5, 5, 5]
+    asked: list[list[int]] = []
+
+    def run(batch: list[int]) -> list[int]:
+        asked.append(batch)
+        if len(batch) * max(lengths[i] for i in batch) > 18:
+            raise error
+        return [lengths[i] for i in batch]
+
+    found = list(fitted([[0, 1, 2, 3], [4, 5, 6, 7]], lengths, run, run))
+    assert found == [(batch, [lengths[i] for i in batch]) for batch in ([0, 1], [2, 3], [4, 5], [6, 7])]
+    assert asked == [[0, 1, 2, 3], [0, 1], [2, 3], [4, 5], [6, 7]]  # the second batch is not tried whole
+
+
+def test_other_errors_are_raised_as_they_are() -> None:
+    def run(batch: list[int]) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(fitted([[0, 1]], [3, 3], run, run))
+
+
+def test_a_sequence_that_does_not_fit_by_itself_is_run_leaner_or_named_with_its_length() -> None:
+    def run(batch: list[int]) -> str:
+        if 1 in batch:
+            raise ERRORS[0]
+        return "run"
+
+    assert list(fitted([[0, 1, 2]], [3, 700, 3], run, lambda batch: "leaner")) == [
+        ([0], "run"),
+        ([1], "leaner"),
+        ([2], "run"),
+    ]
+    with pytest.raises(ValueError, match=r"A sequence of 700 tokens does not fit.*CUDA out of memory.*bfloat16"):
+        list(fitted([[0, 1, 2]], [3, 700, 3], run, run))
+
+
+def test_the_memory_of_a_failed_batch_is_free_before_the_next_one() -> None:
+    """Nothing refers to what the failed call held: the error's traceback is gone."""
+    held: list[weakref.ref[Any]] = []
+
+    def run(batch: list[int]) -> int:
+        assert all(one() is None for one in held)
+        large = torch.zeros(4)
+        held.append(weakref.ref(large))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError
+        return 0
+
+    assert [batch for batch, _ in fitted([[0, 1, 2, 3]], [1, 1, 1, 1], run, run)] == [[0], [1], [2], [3]]
+    assert len(held) == 6  # the second half is not tried whole

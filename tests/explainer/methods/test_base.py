@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from explainer.methods.base import (
     one_at_a_time,
     scorable_only,
 )
+from explainer.methods.loading import load_method
 from explainer.rendering import progress
 from explainer.typing import RaggedScores, Scores, TokenMask
 from tests.explainer.tools import batch_of, double, encoded, fresh
@@ -213,3 +214,67 @@ def test_a_text_whose_logits_are_no_numbers_is_named(method: AbstractMethod) -> 
         method.explain(model, texts, [Target.of([PREDICTED] * 3)])
     with pytest.raises(ValueError, match="the dull film"):
         method.attribute(model, texts, Target.of([0, 0, 0]))
+
+
+# Memory
+
+
+class Tight:
+    """Memory for passes of so many tokens, and no more."""
+
+    def __init__(self, model: ExplainedModel, tokens: int) -> None:
+        self.tokens, self.tried = tokens, []  # type: ignore[var-annotated]
+        model.embedding.register_forward_hook(self)
+
+    def __call__(self, module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        size = output.shape[0] * output.shape[1]
+        self.tried.append(size)
+        if size > self.tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    "name", ["attn_lrp", "attention_rollout", "leave_one_out", "context_cite", "integrated_gradients"]
+)
+def test_when_memory_runs_out_smaller_batches_give_the_same_scores(name: str) -> None:
+    model = fresh("bert")
+    texts, method = encoded(model), load_method(name)
+    expected = method.explain(model, texts, [TARGET])
+    tight, budget = Tight(model, max(len(text) for text in texts)), model.batch_tokens
+    for readout, (scores,) in (
+        method.explain(model, texts, [TARGET]),
+        (expected[0], [method.attribute(model, texts, TARGET)]),
+    ):
+        assert torch.allclose(readout.logits, expected[0].logits, atol=1e-5)
+        for one, other in zip(scores.scores, expected[1][0].scores, strict=True):
+            assert torch.allclose(one, other, atol=1e-5, rtol=1e-3)
+    assert max(tight.tried) > tight.tokens
+    assert model.batch_tokens == budget
+
+
+@pytest.mark.parametrize("name", ["attn_lrp", "leave_one_out", "integrated_gradients"])
+def test_a_text_that_does_not_fit_by_itself_is_an_error_with_its_length(name: str) -> None:
+    model = fresh("bert")
+    texts = encoded(model)
+    longest = max(len(text) for text in texts)
+    Tight(model, longest - 1)
+    with pytest.raises(
+        ValueError, match=rf"of {longest} tokens does not fit into memory.*`batch_tokens`.*checkpointing"
+    ):
+        load_method(name).attribute(model, texts, TARGET)
+
+
+def test_attn_lrp_takes_checkpointing_for_a_text_that_does_not_fit_without() -> None:
+    model = fresh("llama")
+    texts = encoded(model, TEXTS[:1])
+    expected = AttnLRP().attribute(model, texts, TARGET[:1]).scores[0]
+    calls: list[bool] = []
+
+    def graph_of_a_layer(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        calls.append("forward" in vars(module))  # checkpointed
+        if not calls[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model.layers[-1].register_forward_hook(graph_of_a_layer)
+    assert torch.allclose(AttnLRP().attribute(model, texts, TARGET[:1]).scores[0], expected, atol=1e-6, rtol=1e-4)
+    assert calls == [False, True]
