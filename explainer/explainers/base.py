@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     It never owns the explained model, which is passed to every call.
 
     Attributes:
+        reads_ids: whether the batch's ids are enough for it; otherwise it reads `TokenBatch.texts`.
         label: the conditioning, which tells the network the target.
         settings: the constructor's arguments, as an export keeps them.
         forward_equivalents: the cost of the explanation on top of the prediction, in forward passes of the explained
@@ -29,6 +30,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
+    reads_ids: ClassVar[bool] = True
     label: AbstractConditioning
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
@@ -56,7 +58,12 @@ class AbstractMaskExplainer(nn.Module, ABC):
                 f"{sorted(settings)!r:.200}."
             )
         for name, value in settings.items():
-            if parameters[name].annotation is int:
+            kind = parameters[name].annotation
+            if kind is str or get_args(kind):
+                if not isinstance(value, str) or value not in (get_args(kind) or (value,)):
+                    wanted = f"one of {', '.join(get_args(kind))}" if get_args(kind) else "a string"
+                    raise ValueError(f"`{name}` of the {cls.kind} explainer must be {wanted}, got {value!r:.80}.")
+            elif kind is int:
                 if type(value) is not int or value < 1:
                     raise ValueError(
                         f"`{name}` of the {cls.kind} explainer must be a positive integer, got {value!r:.80}."
