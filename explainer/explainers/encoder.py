@@ -8,7 +8,7 @@ smallest number of the pieces that share characters with it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from tokenizers import Encoding
@@ -22,13 +22,12 @@ from explainer.explainers.alignment import Pairs, Spans, aligned
 from explainer.explainers.backbone import AbstractBackboneExplainer
 from explainer.typing import Scores
 
-Pooling = Literal["max", "mean", "min"]
-
-_REDUCTIONS = {"max": "amax", "mean": "mean", "min": "amin"}
+POOLING = {"max": "amax", "mean": "mean", "min": "amin"}
+"""torch's names of the reductions."""
 
 
 class EncoderExplainer(AbstractBackboneExplainer):
-    """A small pretrained encoder, trained whole but for the word embeddings, beside the explained model (AML).
+    """A small pretrained encoder beside the explained model, trained whole.
 
     It reads the characters that the explained model reads: what truncation cut off there is not read here. A text that
     is longer than the encoder takes is read in windows, one after the other, each with the target.
@@ -39,8 +38,9 @@ class EncoderExplainer(AbstractBackboneExplainer):
         pooling: the number of an explained token of several pieces: their `max`, `mean` or `min`.
 
     Raises:
-        ValueError: when there is no such encoder, it does not read both ways, or padding changes what it reads; in a
-            pass, when the batch has no texts, or a text and its pair are longer than the encoder takes.
+        ValueError: when there is no such encoder or pooling, the encoder does not read both ways, or padding changes
+            what it reads; in a pass, when the batch has no texts, or a text and its pair are longer than the encoder
+            takes.
     """
 
     kind: ClassVar[str] = "encoder"
@@ -50,10 +50,10 @@ class EncoderExplainer(AbstractBackboneExplainer):
         self,
         explained: ExplainedModel,
         encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
-        pooling: Pooling = "mean",
+        pooling: str = "mean",
     ) -> None:
-        if pooling not in get_args(Pooling):
-            raise ValueError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")
+        if pooling not in POOLING:
+            raise ValueError(f"`pooling` must be one of {', '.join(POOLING)}, got {pooling!r}.")
         encoder = str(Path(encoder).resolve()) if Path(encoder).is_dir() else encoder
         # The classification head that comes with it is not read.
         model, tokenizer, _ = load_base(encoder, ["0", "1"], torch.float32)
@@ -63,7 +63,6 @@ class EncoderExplainer(AbstractBackboneExplainer):
         super().__init__(explained, reader, encoder=encoder, pooling=pooling)
         self._readers = (reader,)  # not a module of this one: a reader stays in eval mode, its backbone does not
         self.network = reader.backbone.requires_grad_(True)
-        self.network.get_input_embeddings().requires_grad_(False)
         if getattr(self.network, "pooler", None) is not None:
             self.network.pooler = nn.Identity()  # not read here, so not trained and not saved
         self.pooling = pooling
@@ -81,9 +80,6 @@ class EncoderExplainer(AbstractBackboneExplainer):
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         return self.network
 
-    def trained(self, explained: ExplainedModel) -> dict[str, nn.Parameter]:
-        return dict(self.named_parameters())  # the word embeddings too: an export is whole
-
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         if batch.texts is None:
             raise ValueError(
@@ -95,7 +91,7 @@ class EncoderExplainer(AbstractBackboneExplainer):
         numbers = self.read(self.reader, reading.windows.to(device), target[reading.rows])
         pieces = numbers.float().flatten()[reading.piece.to(device)]
         scores = pieces.new_zeros(batch.input_ids.numel()).scatter_reduce(
-            0, reading.token.to(device), pieces, _REDUCTIONS[self.pooling], include_self=False
+            0, reading.token.to(device), pieces, POOLING[self.pooling], include_self=False
         )
         return scores.view_as(batch.input_ids).masked_fill(~batch.scorable, 0.0)
 
