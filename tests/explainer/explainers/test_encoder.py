@@ -66,35 +66,13 @@ def test_a_long_text_is_read_in_windows_without_a_gap(monkeypatch: pytest.Monkey
     explainer = built(model)
     explainer.reader.text.max_tokens = 12  # two special tokens, the target and nine pieces
     seen = counted(explainer, monkeypatch)
-    words = [
-        "the",
-        "film",
-        "was",
-        "great",
-        "fun",
-        "and",
-        "the",
-        "plot",
-        "was",
-        "dull",
-        "but",
-        "it",
-        "is",
-        "not",
-        "bad",
-        "really",
-        "one",
-        "of",
-        "the",
-        "good",
-        "film",
-    ]
-    batch = batch_of(model, [" ".join(words), "bad"])
+    text = "the film was great fun and the plot was dull but it is not bad really one of the good film"
+    batch = batch_of(model, [text, "bad"])
     scores = batch.split(explainer(model, batch, Target.of([0, 1])))
     windows = seen[0].split(seen[0].input_ids)
     assert [len(window) for window in windows] == [11, 11, 5, 3]
     read = explainer.reader.tokenizer.decode(torch.cat(windows), skip_special_tokens=True)
-    assert read == " ".join([*words, "bad"])
+    assert read == f"{text} bad"
     assert [piece for piece, _ in groupby(scores[0].tolist())] == [*range(1, 10), *range(1, 10), 1, 2, 3]
 
 
