@@ -36,8 +36,9 @@ class MaskTraining(TrainingModule):
 
     Args:
         explained: the model to explain: hub id, model folder or PEFT adapter folder.
-        explainer: `lora` (on the explained backbone, its weights shared), `separate` (a backbone of its own) or `side`
-            (a narrow network on the states of the prediction's own pass).
+        explainer: `lora` (on the explained backbone, its weights shared), `separate` (a backbone of its own), `encoder`
+            (a small encoder with a tokenizer of its own) or `side` (a narrow network on the states of the prediction's
+            own pass).
         explainer_settings: arguments of that explainer, such as {rank: 16}.
         pretrained: folder of an exported explainer whose weights are the start, or what `explainer test` compares.
         teachers: methods whose scores are matched, {name: settings}, or {label: {method: name, ...settings}} where one
@@ -61,6 +62,7 @@ class MaskTraining(TrainingModule):
         seed: of the choice of the other labels.
         prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
             shots and calibration.
+        batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
     """
 
     best_by = "validation/faithfulness"
@@ -84,7 +86,8 @@ class MaskTraining(TrainingModule):
         weight_decay: float = 0.01,
         warmup: float = 0.06,
         seed: int = 0,
-        prompt: dict[str, Any] | None = None,
+        prompt: dict | None = None,  # type: ignore[type-arg] # jsonargparse would read strings of `Any` as YAML
+        batch_tokens: int = 4096,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -98,7 +101,7 @@ class MaskTraining(TrainingModule):
         if not teachers and matching != 0:
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
         task = None if prompt is None else PromptedClassification.of(prompt)
-        self.explained = ExplainedModel.from_pretrained(explained, task=task)
+        self.explained = ExplainedModel.from_pretrained(explained, task=task, batch_tokens=batch_tokens)
         check_task(self.explained, other_class, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
         self.teachers = Teachers(self.explained, teachers or {}, teacher_weights, mixing)

@@ -111,7 +111,11 @@ class EncodedText:
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:
-    """Several texts padded to one length, on either side."""
+    """Several texts padded to one length, on either side.
+
+    Attributes:
+        texts: what the rows were encoded from, for an explainer that reads texts; None where they are no whole texts.
+    """
 
     input_ids: Int64[Tensor, "batch seq"]
     attention_mask: Int64[Tensor, "batch seq"]
@@ -119,13 +123,15 @@ class TokenBatch:
     token_type_ids: Int64[Tensor, "batch seq"] | None = None
     hidden: Bool[Tensor, "batch seq"] | None = None
     anchors: Int64[Tensor, "batch seq"] | None = None
+    texts: tuple[EncodedText, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     def __getitem__(self, texts: Any) -> "TokenBatch":
         """Some of the texts: a slice or indices."""
-        return self._map(lambda tensor: tensor[texts])
+        chosen = texts.cpu() if isinstance(texts, Tensor) else texts
+        return self._map(lambda tensor: tensor[texts], torch.arange(len(self))[chosen].tolist())
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +147,7 @@ class TokenBatch:
 
     def repeat(self, times: int) -> "TokenBatch":
         """The whole batch `times` times over, as captum expands inputs over its steps."""
-        return self._map(lambda tensor: tensor.repeat(times, 1))
+        return self._map(lambda tensor: tensor.repeat(times, 1), [*range(len(self))] * times)
 
     def columns(self, n: int) -> "TokenBatch":
         """The first `n` columns."""
@@ -181,15 +187,17 @@ class TokenBatch:
     def unbatched(self) -> list["TokenBatch"]:
         """Each text as a batch of its own, without padding."""
         real = self.attention_mask.bool()
-        return [self._map(partial(_row_alone, i, real[i])) for i in range(len(self))]
+        return [self._map(partial(_row_alone, i, real[i]), [i]) for i in range(len(self))]
 
     def split(self, values: Tensor) -> list[Tensor]:
         """Rows of a (batch, seq) tensor without padding, one tensor per text."""
         return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> "TokenBatch":
+    def _map(self, function: Callable[[Tensor], Tensor], places: Sequence[int] | None = None) -> "TokenBatch":
+        """The batch of other tensors, and of the texts at these places (by default all)."""
         tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
-        return TokenBatch(*tensors)
+        kept = self.texts if self.texts is None or places is None else tuple(self.texts[i] for i in places)
+        return TokenBatch(*tensors, texts=kept)
 
     @property
     def tensors(self) -> tuple[Any, ...]:

@@ -344,7 +344,7 @@ class ExplainedModel(AbstractExplained):
             pad_token_id=self.tokenizer.pad_token_id,
             side=side,
         )
-        return batch.to(self.device)
+        return replace(batch.to(self.device), texts=tuple(encoded))
 
     # Passes
 

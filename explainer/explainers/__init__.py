@@ -1,6 +1,7 @@
 """Trainable explainer networks: they own their weights, never the explained model."""
 
 from explainer.explainers.base import AbstractMaskExplainer as AbstractMaskExplainer
+from explainer.explainers.encoder import EncoderExplainer as EncoderExplainer
 from explainer.explainers.lora import LoraExplainer as LoraExplainer
 from explainer.explainers.response import AttentionExplainer as AttentionExplainer
 from explainer.explainers.response import ResponseExplainer as ResponseExplainer
@@ -11,6 +12,7 @@ _ALL: tuple[type[AbstractMaskExplainer], ...] = (
     SeparateExplainer,
     LoraExplainer,
     SideExplainer,
+    EncoderExplainer,
     AttentionExplainer,
     ResponseExplainer,
 )

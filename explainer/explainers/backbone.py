@@ -20,19 +20,24 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     """One pass of a backbone, with the target at an extra position, and a head that reads its last hidden states.
 
     A concrete explainer says which backbone that is.
+
+    Args:
+        reader: the model whose tokens, embeddings and conventions the backbone has; by default the explained one.
     """
 
     label: ClassConditioning
 
-    def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
+    def __init__(self, explained: ExplainedModel, reader: ExplainedModel | None = None, **settings: Any) -> None:
         super().__init__(explained, **settings)
-        if not explained.reads_both_ways:
+        reader = reader or explained
+        if not reader.reads_both_ways:
             raise ValueError(
-                f"{type(explained.model).__name__} gives no state per token that knows what follows it (it is causal "
-                "for good, or pools tokens), so its backbone cannot explain: take `side`."
+                f"{type(reader.model).__name__} gives no state per token that knows what follows it (it is causal "
+                "for good, or pools tokens), so its backbone cannot explain: take `side`"
+                + ("." if reader is explained else ", or another `encoder`.")
             )
-        hidden = explained.hidden_size
-        self.label = ClassConditioning.like_words(explained)
+        hidden = reader.hidden_size
+        self.label = ClassConditioning.like_words(reader, len(explained.labels))
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     @property
@@ -45,17 +50,19 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
     def backbone(self, explained: ExplainedModel) -> PreTrainedModel:
         """The network whose last hidden states the head reads."""
 
-    def hidden_states(self, explained: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit) -> Embeddings:
+    def hidden_states(self, reader: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit) -> Embeddings:
         """The backbone's last hidden states, from word embeddings changed by `edit`."""
-        backbone = self.backbone(explained)
-        with edit_output(backbone.get_input_embeddings(), within(batch, edit, explained.sequence_first)):
-            return explained.reading_both_ways(backbone, batch)
+        backbone = self.backbone(reader)
+        with edit_output(backbone.get_input_embeddings(), within(batch, edit, reader.sequence_first)):
+            return reader.reading_both_ways(backbone, batch)
+
+    def read(self, reader: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        """The head's number at every position of a right-padded batch of the reader's tokens."""
+        longer, edit = self.label.join(reader, batch, target)
+        states = self.hidden_states(reader, longer, edit)
+        # The extra position is dropped again before the head.
+        return self.head(states[:, : batch.input_ids.shape[1]].to(self.label.shared.dtype))[..., 0]
 
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         padded, order = batch.right_padded()
-        longer, edit = self.label.join(explained, padded, target)
-        states = self.hidden_states(explained, longer, edit)
-        # The extra position is dropped again before the head.
-        seq = padded.input_ids.shape[1]
-        scores = self.head(states[:, :seq].to(self.label.shared.dtype))[..., 0]
-        return in_place(batch, scores, order)
+        return in_place(batch, self.read(explained, padded, target), order)

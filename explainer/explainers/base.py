@@ -21,6 +21,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     It never owns the explained model, which is passed to every call.
 
     Attributes:
+        reads_ids: whether the batch's ids are enough for it; otherwise it reads `TokenBatch.texts`.
         label: the conditioning, which tells the network the target.
         settings: the constructor's arguments, as an export keeps them.
         forward_equivalents: the cost of the explanation on top of the prediction, in forward passes of the explained
@@ -31,6 +32,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
 
     kind: ClassVar[str]
     edits_explained: ClassVar[bool] = False
+    reads_ids: ClassVar[bool] = True
     label: AbstractConditioning
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
@@ -68,7 +70,10 @@ class AbstractMaskExplainer(nn.Module, ABC):
                 f"{sorted(settings)!r:.200}."
             )
         for name, value in settings.items():
-            if parameters[name].annotation is int:
+            if parameters[name].annotation is str:
+                if not isinstance(value, str):
+                    raise ValueError(f"`{name}` of the {cls.kind} explainer must be a string, got {value!r:.80}.")
+            elif parameters[name].annotation is int:
                 if type(value) is not int or value < 1:
                     raise ValueError(
                         f"`{name}` of the {cls.kind} explainer must be a positive integer, got {value!r:.80}."

@@ -29,7 +29,7 @@ class AbstractConditioning(nn.Module, ABC):
         """
 
     def join(
-        self, explained: ExplainedModel, batch: TokenBatch, target: Target
+        self, reader: ExplainedModel, batch: TokenBatch, target: Target
     ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
         """The batch with one column more, and the embedding edit that puts the vectors into it.
 
@@ -37,9 +37,10 @@ class AbstractConditioning(nn.Module, ABC):
         last token's place (in an encoder that is a special token).
 
         Args:
+            reader: the model whose backbone reads the batch.
             batch: right-padded.
         """
-        longer, placeholder = _with_placeholder(batch, explained)
+        longer, placeholder = _with_placeholder(batch, reader)
         vectors = self(target)[:, None]
 
         def put(embeddings: Embeddings) -> Embeddings:
@@ -57,10 +58,10 @@ class ClassConditioning(AbstractConditioning):
         self.shared = nn.Parameter(torch.zeros(width))
 
     @classmethod
-    def like_words(cls, explained: ExplainedModel) -> "ClassConditioning":
-        """Vectors as wide and as large as the explained model's word embeddings, which they join."""
-        words = explained.embedding
-        return cls(len(explained.labels), words.embedding_dim, words.weight.float().std().item())
+    def like_words(cls, reader: ExplainedModel, classes: int) -> "ClassConditioning":
+        """Vectors as wide and as large as a model's word embeddings, which they join."""
+        words = reader.embedding
+        return cls(classes, words.embedding_dim, words.weight.float().std().item())
 
     def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
         # The paper's mean over classes differs by a constant factor, which the embeddings absorb.
@@ -90,17 +91,17 @@ def _beyond_one_logit(target: Target) -> str | None:
     return None if target.score == "logit" else f"`score` {target.score!r}"
 
 
-def _with_placeholder(batch: TokenBatch, explained: ExplainedModel) -> tuple[TokenBatch, Bool[Tensor, "batch longer"]]:
+def _with_placeholder(batch: TokenBatch, reader: ExplainedModel) -> tuple[TokenBatch, Bool[Tensor, "batch longer"]]:
     """The right-padded batch with a placeholder after each text's last token, and the mask of the placeholders."""
     seq = batch.input_ids.shape[1]
     length = batch.attention_mask.sum(dim=1)
-    limit = explained.text.max_tokens
+    limit = reader.text.max_tokens
     place = length if limit is None else length.clamp(max=limit - 1)
     placeholder = torch.arange(seq + 1, device=place.device) == place[:, None]
-    ids = F.pad(batch.input_ids, (0, 1), value=explained.tokenizer.pad_token_id)
+    ids = F.pad(batch.input_ids, (0, 1), value=reader.tokenizer.pad_token_id)
     types = batch.token_type_ids
     longer = TokenBatch(
-        input_ids=ids.masked_fill(placeholder, explained.baseline_token_id),
+        input_ids=ids.masked_fill(placeholder, reader.baseline_token_id),
         attention_mask=F.pad(batch.attention_mask, (0, 1)).masked_fill(placeholder, 1),
         scorable=F.pad(batch.scorable, (0, 1)) & ~placeholder,
         token_type_ids=None if types is None else F.pad(types, (0, 1)),

@@ -42,6 +42,11 @@ class ExportableAttributor(nn.Module):
                 f"The task {explained.task.name!r} has a prompt around the text, and a program reads ids, of which "
                 "it does not know which are the text's: serve this model by PyTorch."
             )
+        if not method.explainer.reads_ids:
+            raise ValueError(
+                f"The {method.explainer.kind} explainer reads texts by a tokenizer of its own, and a program reads the "
+                "ids of the explained model's: serve it by PyTorch."
+            )
         if not explained.pads:
             raise ValueError(
                 f"Padding changes what {type(explained.model).__name__} answers, and a program reads padded batches: "

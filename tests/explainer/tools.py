@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
@@ -106,10 +107,22 @@ def state_of(model: ExplainedModel, batch: TokenBatch, layers: tuple[int, ...] =
         return state
 
 
+@cache
+def _encoder() -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory()  # cached, so that it is there until the tests end
+    saved(explained("bert"), Path(folder.name))
+    return folder
+
+
+def explainer_of(model: ExplainedModel, kind: str, **settings: Any) -> AbstractMaskExplainer:
+    """An explainer of that kind; a kind that needs a pretrained encoder gets a tiny one."""
+    return EXPLAINERS[kind](model, **({"encoder": _encoder().name} if kind == "encoder" else {}), **settings)
+
+
 def moved(model: ExplainedModel, kind: str = "separate", **settings: Any) -> AbstractMaskExplainer:
     """An explainer of that kind, every trained weight of it moved off its start."""
     torch.manual_seed(1)
-    explainer = EXPLAINERS[kind](model, **settings).eval()
+    explainer = explainer_of(model, kind, **settings).eval()
     with torch.no_grad():
         for parameter in explainer.trained(model).values():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -15,16 +15,28 @@ from safetensors import SafetensorError
 
 from lightning_modules import cli
 from lightning_modules.cli import main
+from tests.explainer.tools import saved
+from tests.families import PROMPT, explained
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
-def shrunk(path: Path, classifier: str, files: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny random Llama with a language model head."""
+    return saved(explained("llama", prompted=True), tmp_path_factory.mktemp("language_model"))
+
+
+def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, str], tmp_path: Path) -> dict[str, Any]:
     """A shipped configuration on the tiny model and data, two steps; everything else as it is."""
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
     arguments["base" if "base" in arguments else "explained"] = classifier
+    if "prompt" in arguments:
+        arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
+    if "encoder" in (arguments.get("explainer_settings") or {}):
+        arguments["explainer_settings"]["encoder"] = classifier
     for teacher in (arguments.get("teachers") or {}).values():
         if teacher and "/" in teacher.get("method", ""):
             teacher["method"] = "random"  # an exported explainer of another model
@@ -49,9 +61,9 @@ def shrunk(path: Path, classifier: str, files: dict[str, str], tmp_path: Path) -
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_trains_tests_and_exports(
-    path: Path, classifier: str, files: dict[str, str], tmp_path: Path
+    path: Path, classifier: str, language_model: str, files: dict[str, str], tmp_path: Path
 ) -> None:
-    config = write(shrunk(path, classifier, files, tmp_path), tmp_path / "config.yaml")
+    config = write(shrunk(path, classifier, language_model, files, tmp_path), tmp_path / "config.yaml")
     main(["fit", "--config", config])
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 2

@@ -310,18 +310,29 @@ def test_training_starts_from_an_exported_explainer(configuration: dict[str, Any
         assert torch.equal(again.state_dict()[name], tensor)
 
 
+@pytest.mark.parametrize("explainer", ["side", "lora", "encoder"])
 def test_an_explainer_of_a_prompted_language_model_is_trained_exported_and_loaded(
-    configuration: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    explainer: str,
+    classifier: str,
+    configuration: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    prompt = PROMPT | {"template": "film: {text}\nit was:"}  # which would be a mapping, read as YAML
     arguments = configuration["model"]["init_args"]
-    arguments |= {"explained": saved(explained("llama", prompted=True), tmp_path / "model"), "prompt": PROMPT}
-    arguments |= {"explainer": "side", "explainer_settings": SETTINGS["side"]}
+    arguments |= {"explained": saved(explained("llama", prompted=True), tmp_path / "model"), "prompt": prompt}
+    arguments |= {"explainer": explainer, "explainer_settings": {"encoder": classifier, "pooling": "max"}}
+    if explainer != "encoder":
+        arguments["explainer_settings"] = SETTINGS[explainer]
+    if explainer == "encoder":  # AML's losses, which mask what the explained model reads by what the encoder says
+        arguments |= {"kept": 1.0, "destroyed": 1.0, "sparse": 0.1, "other_class": 0.5}
     main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
     main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "export")])
     trained, _ = load_training(checkpoint(tmp_path))
     assert isinstance(trained, MaskTraining)
     loaded = Attributor.from_pretrained(tmp_path / "export")
     assert loaded.explained.task == trained.explained.task
+    assert loaded.explained.task.settings["prompt"]["template"] == prompt["template"]
     assert loaded("the film was great fun").scores == trained.attributor("the film was great fun").scores
     with pytest.raises(SystemExit):
         main(["export", "--ckpt", str(checkpoint(tmp_path)), "--onnx", str(tmp_path / "model.onnx")])

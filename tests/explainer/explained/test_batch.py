@@ -154,3 +154,15 @@ def test_restored_undoes_the_alignment(shape: tuple[int, ...]) -> None:
     values = torch.arange(torch.Size(shape).numel()).view(shape)
     there = values if order is None else values.gather(1, order.view(2, 3, *[1] * (len(shape) - 2)).expand(shape))
     assert torch.equal(aligned.original_order(there, order), values)
+
+
+def test_the_texts_of_a_batch_are_those_of_its_rows() -> None:
+    texts = encoded(explained("bert"))
+    batch = explained("bert").collate(texts, side="left")
+    assert batch.texts == tuple(texts)
+    assert batch.to("cpu").texts == batch.right_padded()[0].texts == batch.columns(2).texts == tuple(texts)
+    assert batch[1:3].texts == tuple(texts[1:3])
+    assert batch[torch.tensor([2, 0])].texts == (texts[2], texts[0])
+    assert batch.repeat(2).texts == (*texts, *texts)
+    assert [alone.texts for alone in batch.unbatched()] == [(text,) for text in texts]
+    assert TokenBatch(*batch.tensors).texts is None
