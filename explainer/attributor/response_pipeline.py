@@ -10,7 +10,6 @@ hub id of an exported explainer of responses:
 """
 
 from collections.abc import Mapping
-from types import GeneratorType
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from torch.utils.data import Dataset
 from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from explainer.attributor.inputs import InputKind
 from explainer.attributor.pipeline import AmortexConfig, local_folder, precision_of
 from explainer.attributor.response_inputs import ResponseInput, prompt_kind
 from explainer.attributor.responses import ResponseAttributor, ResponseOptions
@@ -77,13 +75,13 @@ class ResponseAttributionPipeline(Pipeline):
         self.attributor.to(self.device)
 
     def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
-        kind: InputKind = prompt_kind(inputs)
+        kind = prompt_kind(inputs)
         if kind == "one":
-            return super().__call__([inputs], *arguments, **options)[0]
+            return super().__call__([_row(inputs)], *arguments, **options)[0]
         if kind == "list":
-            return super().__call__(list(inputs), *arguments, **options) if len(inputs) else []
-        many = isinstance(inputs, GeneratorType | Dataset)
-        return super().__call__(inputs if many else (one for one in inputs), *arguments, **options)
+            return super().__call__([_row(one) for one in inputs], *arguments, **options) if len(inputs) else []
+        rows = inputs if isinstance(inputs, Dataset) else (_row(one) for one in inputs)
+        return super().__call__(rows, *arguments, **options)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown := sorted(set(options) - {*ASKED, *OPTIONS}):
@@ -94,8 +92,7 @@ class ResponseAttributionPipeline(Pipeline):
     def preprocess(self, input_: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         asked = {name: options[name] for name in ASKED if name in options}
         settings = ResponseOptions(**{name: options[name] for name in OPTIONS if name in options})
-        prompt = getattr(input_, "messages", input_)  # transformers wraps messages into a class of its own
-        return {"asked": self.attributor.ask(ResponseInput.of(prompt, **asked), settings)}
+        return {"asked": self.attributor.ask(ResponseInput.of(input_, **asked), settings)}
 
     def _forward(self, input_tensors: dict[str, Any], trust: bool = False, sources: Any = "token") -> Any:
         asked = input_tensors["asked"]  # one, or those of a batch
@@ -105,6 +102,13 @@ class ResponseAttributionPipeline(Pipeline):
 
     def postprocess(self, model_outputs: dict[str, Any]) -> Mapping[str, Any]:  # type: ignore[override]
         return model_outputs["explanation"].record()
+
+
+def _row(prompt: Any) -> Any:
+    """A prompt as a mapping, so that transformers does not take one for a chat, and all others with it."""
+    if isinstance(prompt, str):
+        return {"prompt": prompt}
+    return {"messages": prompt} if isinstance(prompt, list | tuple) else prompt
 
 
 def _attributor(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> ResponseAttributor:
