@@ -23,6 +23,6 @@ def counted_from(first: int, n: int) -> Iterator[None]:
         numbered = _TEXT.sub(lambda found: f"{found[1]}{int(found[2]) + first}", message, count=1)
         if numbered == message and _SEQUENCE in message:
             numbered = f"In the texts {first} to {first + n - 1}: {message}"
-        if numbered == message:
+        if numbered == message or type(error) not in (TypeError, ValueError):  # others are not made of a message
             raise
         raise type(error)(numbered) from error

@@ -51,12 +51,21 @@ class PipelineModel:
     def from_pretrained(
         cls, name: str, *, dtype: torch.dtype | str = "auto", revision: str | None = None, **options: Any
     ) -> Attributor | ExplainedModel:
-        hub = {key: options[key] for key in ("token", "local_files_only") if key in options}
-        folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, revision=revision, **hub))
-        precision = dtype if isinstance(dtype, torch.dtype) else torch.float32
+        folder, precision = local_folder(name, revision, options), precision_of(dtype)
         if config_of(str(folder)).model_type == AmortexConfig.model_type:
             return Attributor.from_pretrained(folder, dtype=precision)
         return ExplainedModel.from_pretrained(folder, dtype=precision)
+
+
+def local_folder(name: str, revision: str | None, options: Mapping[str, Any]) -> Path:
+    """A folder, or the snapshot of a hub id."""
+    hub = {key: options[key] for key in ("token", "local_files_only") if key in options}
+    return Path(name) if Path(name).is_dir() else Path(snapshot_download(name, revision=revision, **hub))
+
+
+def precision_of(dtype: torch.dtype | str) -> torch.dtype:
+    """The dtype of the weights; float32 for "auto", since gradients want it."""
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 class TokenAttributionPipeline(Pipeline):

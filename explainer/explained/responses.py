@@ -175,10 +175,12 @@ def explain_response(
     if response is None and token != "next":
         response = rendered.generated({"max_new_tokens": NEW_TOKENS, **(generate or {})})
     ids = () if response is None else rendered.ids_of(response, "response")
+    given = response if isinstance(response, str) else None
     if token == "next":
+        given = None  # the text has one more token
         ids += rendered.generated({"max_new_tokens": 1, **(generate or {})}, after=ids, keep_end=True)[:1]
         token = len(ids) - 1
-    answered = rendered.answered(ids, response if isinstance(response, str) and token is None else None)
+    answered = rendered.answered(ids, given)
     chosen = _chosen(answered.response, answered.offsets, span, token)
     score = score or ("logit" if foil is None else "log_prob")
     if score not in ("logit", "log_prob"):

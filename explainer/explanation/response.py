@@ -257,7 +257,7 @@ class ResponseExplanation:
         owner = {token: k for k, source in enumerate(coarse) for token in source.tokens}
         groups: list[list[int]] = [[] for _ in coarse]
         for i, source in enumerate(self.asked.sources):
-            owners = {owner.get(token) for token in source.tokens}
+            owners = {owner.get(token) for token in self._visible(source)}
             if len(owners) != 1 or None in owners:
                 raise ValueError(
                     f"`level` {level!r} is finer than what was scored ({self._level_name}), such as "
@@ -267,6 +267,12 @@ class ResponseExplanation:
             groups[owners.pop() or 0].append(i)
         kept = [k for k, group in enumerate(groups) if group]
         return [coarse[k] for k in kept], [groups[k] for k in kept]
+
+    def _visible(self, source: Source) -> list[int]:
+        """The tokens of a source that show something: white space at its edges may lie in another sentence."""
+        text = self.asked.text
+        seen = [token for token in source.tokens if text.text[slice(*text.offsets[token])].strip()]
+        return seen or list(source.tokens)
 
     @property
     def _level_name(self) -> str:
