@@ -19,6 +19,7 @@ from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch,
 from explainer.explained.passes import EmbeddingEdit
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers.config import settings_digest
+from explainer.explainers.response import AbstractResponseExplainer
 from explainer.methods import Random
 from explainer.methods.rpi.baselines import AttentionState, record_attention
 from tests.families import EXPERTS, TEXTS, explained, tokenizer
@@ -30,6 +31,10 @@ LORA_WARNINGS = [
     pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
+
+
+LABEL_EXPLAINERS = [kind for kind, one in EXPLAINERS.items() if not issubclass(one, AbstractResponseExplainer)]
+"""The kinds that explain the labels of a closed list; the others explain responses."""
 
 
 def fresh(family: str) -> ExplainedModel:

@@ -22,11 +22,11 @@ from explainer.explanation import Explanation
 from explainer.methods import METHODS, SIG
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
-from tests.explainer.tools import LORA_WARNINGS, change_config, fresh, moved
+from tests.explainer.tools import LABEL_EXPLAINERS, LORA_WARNINGS, change_config, fresh, moved
 from tests.families import TASKS, TEXTS, explained
 
 pytestmark = LORA_WARNINGS
-every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
+every_kind = pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 
 
 def sig() -> Attributor:

@@ -8,14 +8,22 @@ import torch
 
 from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
-from tests.explainer.tools import LORA_WARNINGS, batch_of, bit_equal_logits, explainer_of, fresh, relative_error
+from tests.explainer.tools import (
+    LABEL_EXPLAINERS,
+    LORA_WARNINGS,
+    batch_of,
+    bit_equal_logits,
+    explainer_of,
+    fresh,
+    relative_error,
+)
 from tests.families import EXPERTS, FAMILIES, TASKS, TEXTS, TOKENIZERS, explained
 
 pytestmark = LORA_WARNINGS
-every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
+every_kind = pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 # To a small encoder the explained model's family is its tokenizer.
 TOKENIZED = ["bert", *{kind: family for family, kind in TOKENIZERS.items()}.values()]
-PAIRS = [(family, kind) for kind in EXPLAINERS for family in (FAMILIES if kind != "encoder" else TOKENIZED)]
+PAIRS = [(family, kind) for kind in LABEL_EXPLAINERS for family in (FAMILIES if kind != "encoder" else TOKENIZED)]
 every_pair = pytest.mark.parametrize(("family", "kind"), PAIRS)
 TARGET = Target.of([0, 1, 2, 0])
 
@@ -155,7 +163,7 @@ def test_load_trained_refuses_another_shape(kind: str) -> None:
 
 
 def test_kinds_are_the_table_s_keys() -> None:
-    assert set(EXPLAINERS) == {"encoder", "lora", "separate", "side"}
+    assert set(EXPLAINERS) == {"attention", "encoder", "lora", "response", "separate", "side"}
     assert all(explainer.kind == kind for kind, explainer in EXPLAINERS.items())
 
 

@@ -18,7 +18,7 @@ from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers import folder as module
 from explainer.explainers.config import ExportConfig
 from explainer.explainers.folder import is_exported, load_exported, load_folder, save_folder
-from tests.explainer.tools import LORA_WARNINGS, batch_of, change_config, fresh, moved, saved
+from tests.explainer.tools import LABEL_EXPLAINERS, LORA_WARNINGS, batch_of, change_config, fresh, moved, saved
 from tests.families import FAMILIES, TASKS, TEXTS, explained
 
 pytestmark = LORA_WARNINGS
@@ -41,7 +41,7 @@ def scores(pair: Pair, target: Target = TARGET) -> Tensor:
         return explainer(model, batch_of(model), target)
 
 
-@pytest.mark.parametrize("kind", EXPLAINERS)
+@pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 def test_what_was_saved_is_loaded_equal_to_the_bit(kind: str, tmp_path: Path) -> None:
     pair = exported(tmp_path, kind)
     pair[1].longest_text = 17
@@ -53,7 +53,7 @@ def test_what_was_saved_is_loaded_equal_to_the_bit(kind: str, tmp_path: Path) ->
     assert not explainer.training
 
 
-@pytest.mark.parametrize("kind", EXPLAINERS)
+@pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 def test_a_merged_folder_needs_no_other_and_is_equal_to_the_bit(kind: str, tmp_path: Path) -> None:
     pair = exported(tmp_path / "here", kind)
     save_folder(*pair, tmp_path / "merged", merge=True)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from explainer.explained import PREDICTED, ExplainedModel, Target
-from explainer.explainers import EXPLAINERS, AbstractMaskExplainer, SeparateExplainer, SideExplainer
+from explainer.explainers import AbstractMaskExplainer, SeparateExplainer, SideExplainer
 from explainer.explainers.folder import save_folder
 from explainer.methods.trained.amortized import Amortized
-from tests.explainer.tools import LORA_WARNINGS, batch_of, encoded, fresh, moved, saved
+from tests.explainer.tools import LABEL_EXPLAINERS, LORA_WARNINGS, batch_of, encoded, fresh, moved, saved
 from tests.families import explained
 
 pytestmark = LORA_WARNINGS
-every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
+every_kind = pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 MODEL = explained("bert")
 TARGET = Target.of([0, 1, 2, 0])
 

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Readout, Target
-from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
+from explainer.explainers import AbstractMaskExplainer
 from explainer.faithfulness.measures import faithfulness
 from explainer.methods.best_of import BestOf, HasCandidates
 from explainer.methods.trained.amortized import Amortized
 from explainer.methods.trained.refined import Refined
-from tests.explainer.tools import LORA_WARNINGS, batch_of, bit_equal_logits, encoded, fresh, moved
+from tests.explainer.tools import LABEL_EXPLAINERS, LORA_WARNINGS, batch_of, bit_equal_logits, encoded, fresh, moved
 from tests.families import TASKS, TEXTS, explained
 
 pytestmark = LORA_WARNINGS
-every_kind = pytest.mark.parametrize("kind", EXPLAINERS)
+every_kind = pytest.mark.parametrize("kind", LABEL_EXPLAINERS)
 RATE = 0.01
 TARGET = Target.of([1])
 
