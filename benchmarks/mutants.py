@@ -426,7 +426,7 @@ def serve(path: Path, source: str) -> list[str]:
     served: list[str] = []
     original = SourceFileLoader.get_data
 
-    def get_data(self: SourceFileLoader, name: str) -> bytes:
+    def get_data(self: Any, name: str) -> bytes:
         if Path(name) == path:
             served.append(name)
             return source.encode()
@@ -434,7 +434,7 @@ def serve(path: Path, source: str) -> list[str]:
             raise OSError(f"{name} is of the unchanged code")
         return original(self, name)
 
-    SourceFileLoader.get_data = get_data  # type: ignore[method-assign]
+    SourceFileLoader.get_data = get_data  # type: ignore[method-assign, assignment]
     return served
 
 

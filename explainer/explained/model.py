@@ -315,7 +315,7 @@ class ExplainedModel(AbstractExplained):
     def _apart(self, tokens: Tokens) -> dict[str, int]:
         """What sequences of a batch must have in common: what is said where they differ, and this one's value."""
         name = type(self.model).__name__
-        apart = {
+        apart: dict[str, int] = {
             "some have marked tokens of a response (`explain_response`), the others have none": tokens.anchors is None
         }
         if not self.pads:
