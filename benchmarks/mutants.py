@@ -15,6 +15,7 @@ import ast
 import copy
 import difflib
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
@@ -234,20 +236,18 @@ def row(name: str, counts: Counter[str]) -> str:
     return " | ".join([f"| {name}", str(counts.total()), str(killed), *map(str, rest), f"{share} |"])
 
 
+LIBRARIES = (
+    *("captum.attr", "datasets", "hypothesis", "matplotlib.pyplot", "peft", "pytest", "scipy.stats", "tokenizers"),
+    *("torch", "torchmetrics.functional", "transformers.models.auto.modeling_auto"),
+)
+
+
 def import_libraries() -> None:
     """Import once, here, what the tests import, except the package itself and the tests."""
-    import captum.attr  # noqa: F401
-    import datasets  # noqa: F401
-    import hypothesis  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
-    import peft  # noqa: F401
-    import pytest  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import torch
-    import torchmetrics.functional  # noqa: F401
-    from transformers import AutoModelForSequenceClassification  # noqa: F401
-
-    torch.set_num_threads(1)
+    for name in LIBRARIES:
+        with suppress(ImportError):  # then the tests say what is missing
+            importlib.import_module(name)
+    importlib.import_module("torch").set_num_threads(1)
 
 
 def read(path: Path | None) -> dict[str, Result]:
