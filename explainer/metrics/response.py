@@ -101,7 +101,8 @@ def _fall(values: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
     span = (values[0] - values[-1]).abs()
     if not span > 0:
         return torch.full_like(values, math.nan)
-    return ((values - values[-1]) / span).clamp(0, 1).cummin(dim=0).values
+    # The first is 1 or clipped to 0, and so the running minimum is never above 1.
+    return ((values - values[-1]) / span).clamp(min=0).cummin(dim=0).values
 
 
 def _area(curve: Float[Tensor, " points"]) -> Tensor:
