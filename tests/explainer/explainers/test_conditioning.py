@@ -13,7 +13,7 @@ TARGET = Target.of([0, 1, 2, 0])
 
 
 def conditioning(family: str = "bert") -> ClassConditioning:
-    module = ClassConditioning.like_words(explained(family))
+    module = ClassConditioning.like_words(explained(family), 3)
     torch.nn.init.normal_(module.shared)
     return module
 
