@@ -197,7 +197,7 @@ class TokenBatch:
         """The batch of other tensors, and of the texts at these places (by default all)."""
         tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
         kept = self.texts if self.texts is None or places is None else tuple(self.texts[i] for i in places)
-        return TokenBatch(*tensors, texts=kept)
+        return replace(TokenBatch(*tensors), texts=kept)
 
     @property
     def tensors(self) -> tuple[Any, ...]:

@@ -212,7 +212,8 @@ def test_half_precision_ranks_like_single(kind: str, tmp_path: Path) -> None:
     own = torch.tensor(single.scorable)
     assert float(spearman(torch.tensor(explanation.scores)[own], torch.tensor(single.scores)[own])) > 0.9
     assert explanation.probabilities == pytest.approx(single.probabilities, abs=0.03)
-    assert explanation.scores != single.scores
+    # An encoder of its own reads the text in single precision, whatever the explained model is in.
+    assert (explanation.scores == single.scores) == (kind == "encoder")
 
 
 # Every task
