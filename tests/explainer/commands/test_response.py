@@ -186,7 +186,8 @@ def test_the_guide_runs_on_a_small_model(model: str, tmp_path: Path, monkeypatch
     names: dict[str, Any] = {}
     for block in blocks(guide, "python"):
         exec(block.code.replace(named, model), names)
-    assert names["against"].foil is not None
+    assert names["against"].asked.foil is not None
+    assert "<script" in (tmp_path / "page.html").read_text()
     for words in commands(guide):
         if words[0] == "explainer":
             main([model if word == named else word for word in words[1:]])
