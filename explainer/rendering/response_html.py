@@ -257,7 +257,6 @@ def _data(layout: ResponseLayout, table: TokenTable) -> str:
         "facts": "".join(f" · {fact}" for fact in layout.facts),
         "by": "".join(f" · {fact}" for fact in layout.facts[:1]),
         "level": layout.level,
-        "unit": layout.unit,
         "words": layout.max_words,
         "top": TOP,
         "context": CONTEXT,

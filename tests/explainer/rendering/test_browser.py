@@ -102,7 +102,6 @@ def hostile_response(picks: bool) -> ResponseView:
         headline=HOSTILE[0],
         facts=(HOSTILE[1], HOSTILE[2]),
         level=HOSTILE[3],
-        unit=HOSTILE[4],
         table=TokenTable(np.eye(len(offsets), n), -np.ones(len(offsets))) if picks else None,
     )
 
@@ -163,7 +162,6 @@ def test_a_drag_over_the_response_shows_the_sum_of_its_tokens(tmp_path: Path) ->
         headline="as given",
         facts=("by method",),
         level="word",
-        unit="nats",
         table=TokenTable(scores, np.array([-0.5, -1.0, -0.25])),
     )
     before = rendered(response_page(shown), tmp_path / "before.html")
@@ -177,7 +175,7 @@ def test_a_drag_over_the_response_shows_the_sum_of_its_tokens(tmp_path: Path) ->
     }
     assert titles == {0: "+0.5", 1: "+4", 2: "−4"}
     assert re.findall(r'<span class="t in" data-k="(\d)"', dom) == ["1", "2"]
-    assert "full colour: 4 nats, the largest word" in dom
+    assert "full colour: |score| 4, the largest word" in dom
     assert re.findall(r'<li data-s="(\d)">', dom) == ["1", "0"]
 
 

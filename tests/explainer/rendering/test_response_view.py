@@ -32,7 +32,6 @@ def view(**changes: Any) -> ResponseView:
         "headline": "log-probability −1.2 nats, 2 of 7 tokens",
         "facts": ("by attn_lrp", "rather than 'no'"),
         "level": "sentence",
-        "unit": "logits",
     }
     return ResponseView(**(values | changes))
 
@@ -74,7 +73,7 @@ def test_the_sources_have_their_colours_and_the_rest_has_none() -> None:
         ("for", 2, 1.0, "+2", "Ben has a red car."),
         ("for", 3, 0.5, "+1", "What has Ben?"),
     ]
-    assert "full colour: 2 logits, the largest sentence" in html
+    assert "full colour: |score| 2, the largest sentence" in html
 
 
 @pytest.mark.parametrize("shown", [view(), long()])
