@@ -26,7 +26,8 @@ from explainer.methods import AbstractMethod
 
 TASK = "response-attribution"
 ASKED = ("response", "span", "token", "foil")
-OPTIONS = ("score", "sources", "trust", "generate")
+FORWARD = ("trust", "sources")
+OPTIONS = (*FORWARD, "score", "generate")
 
 
 class ResponsePipelineModel:
@@ -86,7 +87,7 @@ class ResponseAttributionPipeline(Pipeline):
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if unknown := sorted(set(options) - {*ASKED, *OPTIONS}):
             raise TypeError(f"The pipeline {TASK!r} has no option {', '.join(unknown)}.")
-        forward = {name: options[name] for name in ("trust", "sources") if name in options}
+        forward: dict[str, Any] = {name: options[name] for name in FORWARD if name in options}
         return options, forward, {}
 
     def preprocess(self, input_: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
@@ -94,10 +95,11 @@ class ResponseAttributionPipeline(Pipeline):
         settings = ResponseOptions(**{name: options[name] for name in OPTIONS if name in options})
         return {"asked": self.attributor.ask(ResponseInput.of(input_, **asked), settings)}
 
-    def _forward(self, input_tensors: dict[str, Any], trust: bool = False, sources: Any = "token") -> Any:
+    def _forward(self, input_tensors: dict[str, Any], **options: Any) -> Any:
         asked = input_tensors["asked"]  # one, or those of a batch
         single = not isinstance(asked, list)
-        explanations = self.attributor.explain([asked] if single else asked, trust=trust, level=sources)
+        trust, level = options.get("trust", False), options.get("sources", "token")
+        explanations = self.attributor.explain([asked] if single else asked, trust=trust, level=level)
         return {"explanation": explanations[0] if single else explanations}
 
     def postprocess(self, model_outputs: dict[str, Any]) -> Mapping[str, Any]:  # type: ignore[override]

@@ -91,9 +91,9 @@ def attribute(
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
         html: with text: a page to write as well, which opens offline.
         task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
-            then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `foil`,
-            `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract, method. By
-            default the model is a classifier.
+            then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
+            `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
+            method, and trust where that is asked for. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.

@@ -19,7 +19,7 @@ MAX_PASSES = 2000
 """The most passes of the model that a matrix takes unless the caller says otherwise."""
 
 UNITS = {"logit": "logits", "log_prob": "nats"}
-"""The unit of the scores, by the number that is explained."""
+"""The unit of the explained number."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,6 @@ class ResponseExplanation:
             headline=self._headline,
             facts=tuple(self._facts),
             level=level or self._level_name,
-            unit=UNITS[asked.score],
             table=None
             if matrix is None
             else TokenTable(matrix.grouped(groups).numpy(), matrix.log_probabilities.numpy()),

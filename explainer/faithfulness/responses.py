@@ -74,26 +74,23 @@ def pooled_log_probabilities(
         kept: the masks of each response.
     """
     token_id = explained.baseline_token_id if token_id is None else token_id
+    totals: list[Tensor] = [torch.zeros(len(masks), dtype=torch.float64) for masks in kept]
     variants: list[Tokens] = []
     targets: list[Target] = []
-    signs: list[float] = []
-    owners: list[int] = []
-    for place, (response, masks) in enumerate(zip(responses, kept, strict=True)):
+    parts: list[tuple[Tensor, float]] = []
+    for response, masks, total in zip(responses, kept, totals, strict=True):
         for side, sign in ((response, 1.0), (response.foil, -1.0)):
             if side is None or not len(masks):
                 continue
             variants += [perturb(side.text, mask, operator, token_id) for mask in _away(side, masks)]
             targets.append(Target(side.target.choices).repeat(len(masks)))
-            signs += [sign] * len(masks)
-            owners += [place] * len(masks)
-    totals: list[Tensor] = [torch.zeros(len(masks), dtype=torch.float64) for masks in kept]
-    if not variants:
+            parts.append((total, sign))
+    if not parts:
         return totals
     values = explained.evaluate(variants, Target.joined(targets)).log_probability
     assert values is not None
-    signed, owner = values.double() * torch.tensor(signs), torch.tensor(owners)
-    for place, total in enumerate(totals):
-        total += signed[owner == place].view(-1, len(total)).sum(dim=0)
+    for (total, sign), of_part in zip(parts, values.double().split([len(total) for total, _ in parts]), strict=True):
+        total += sign * of_part
     return totals
 
 

@@ -76,13 +76,13 @@ def _read(
         values = explained.evaluate([text.tokens for text in texts], target).log_probability
         assert values is not None
         return method.attribute(explained, texts, target, progress).scores, values.tolist()
-    scores: RaggedScores = [torch.empty(0)] * len(texts)
+    scores = [torch.empty(0)] * len(texts)
     log_probabilities = [0.0] * len(texts)
     for chunk in track(explained.batches(texts), progress):
         # A batch at a time, so that the logits of a whole vocabulary are never in memory for all texts at once.
         readout, (attributions,) = method.explain(explained, [texts[i] for i in chunk], [target[chunk]])
-        values = readout.log_probability(target[chunk]).tolist()
-        for i, row, value in zip(chunk, attributions.scores, values, strict=True):
+        of_chunk = readout.log_probability(target[chunk]).tolist()
+        for i, row, value in zip(chunk, attributions.scores, of_chunk, strict=True):
             scores[i], log_probabilities[i] = row, value
     return scores, log_probabilities
 

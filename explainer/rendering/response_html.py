@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -210,14 +210,14 @@ def _messages(layout: ResponseLayout, texts: Sequence[Sequence[Column]], tag: st
 def _running(layout: ResponseLayout, message: int, text: Sequence[Column]) -> str:
     """The text of a message; a source is one element, and so is what lies between sources."""
     parts: list[tuple[int | None, str]] = []
-    for column in text:
+    for before, column in pairwise([Column(()), *text]):
         if column.omitted:
             parts.append((-1, ellipsis(column)))
-        parts += [
-            (layout.source_at(message, piece.start), escaped(piece.text))
-            for piece in (column.rows[0] if column.rows else ())
-            if piece.text
-        ]
+            continue
+        for piece in column.rows[0]:
+            # The blank behind an ellipsis has no place in the text.
+            source = None if before.omitted else layout.source_at(message, piece.start)
+            parts.append((source, escaped(piece.text)))
     grouped = ((source, "".join(part for _, part in group)) for source, group in groupby(parts, lambda part: part[0]))
     return "".join(
         part if source == -1 else f"<span>{part}</span>" if source is None else _source(layout, source, part)
@@ -257,7 +257,6 @@ def _data(layout: ResponseLayout, table: TokenTable) -> str:
         "facts": "".join(f" · {fact}" for fact in layout.facts),
         "by": "".join(f" · {fact}" for fact in layout.facts[:1]),
         "level": layout.level,
-        "unit": layout.unit,
         "words": layout.max_words,
         "top": TOP,
         "context": CONTEXT,

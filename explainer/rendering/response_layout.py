@@ -68,7 +68,6 @@ class ResponseLayout:
         headline: what is explained, in a few words.
         facts: further facts, in their order.
         level: what a source is: `word`, `sentence` and so on.
-        unit: of the scores.
         table: the scores of every token of the response, with which a page lets one pick another span.
         max_words: a longer prompt is folded to windows around its strongest sources; None shows all of it.
     """
@@ -81,7 +80,6 @@ class ResponseLayout:
     headline: str
     facts: tuple[str, ...]
     level: str
-    unit: str
     table: TokenTable | None = field(default=None, repr=False)
     max_words: int | None = MAX_WORDS
 
@@ -163,7 +161,7 @@ class ResponseLayout:
         """The meaning of full colour."""
         if not self.largest:
             return f"no {self.level} has a score other than zero"
-        return f"full colour: {self.largest:.3g} {self.unit}, the largest {self.level}; none at zero"
+        return f"full colour: |score| {self.largest:.3g}, the largest {self.level}; none at zero"
 
     @property
     def title(self) -> str:

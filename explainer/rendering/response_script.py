@@ -166,7 +166,7 @@ SCRIPT = r"""
     find(".headline").textContent = given ? data.headline : `log-probability ${short(logp)} nats, ${count}`;
     find(".more-facts").textContent = given ? data.facts : `${data.by} \u00b7 the sum of the tokens\u2019 scores`;
     find(".meaning").textContent = most
-      ? `full colour: ${short(most)} ${data.unit}, the largest ${data.level}; none at zero`
+      ? `full colour: |score| ${short(most)}, the largest ${data.level}; none at zero`
       : `no ${data.level} has a score other than zero`;
     find("button.all").disabled = n === all;
     find("button.given").disabled = given;

@@ -35,4 +35,5 @@ def _response(layout: ResponseLayout) -> Text:
         "\n".join(map(visible, part.splitlines())) if part else ""
         for part in (layout.response[:start], layout.response[start:end], layout.response[end:])
     )
-    return Text.assemble(before, (marked, "bold underline"), after)
+    whole = layout.span == (0, len(layout.offsets))
+    return Text.assemble(before, (marked, "bold" if whole else "bold underline"), after)

@@ -1,11 +1,9 @@
 """The attributor of responses: what a call gives, for one prompt and many; other spans; trust; what bad input gets."""
 
-import copy
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 import pytest
@@ -13,15 +11,16 @@ import torch
 
 from explainer.attributor import Attributor, ResponseAttributor
 from explainer.attributor.response_trust import DRAWS
-from explainer.explained import ExplainedModel, Readout, Response, Target, TokenBatch, explain_response
+from explainer.explained import ExplainedModel, Response, explain_response
+from explainer.explainers import ResponseExplainer
 from explainer.explanation import ResponseExplanation, ScoredSource
 from explainer.faithfulness.responses import log_probabilities
 from explainer.methods import Random
-from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.loading import load_method
 from explainer.methods.responses import attribute_responses
-from explainer.typing import Scores
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.explained.test_responses import FAMILY, MESSAGES, model
+from tests.explainer.explainers.test_response import built
 from tests.explainer.tools import saved
 from tests.families import explained as classifier
 
@@ -273,30 +272,28 @@ def test_every_draw_takes_as_many_sources_as_the_highest() -> None:
 # The model and the method
 
 
-@dataclass(frozen=True)
-class ReadsThePass(AbstractBatchMethod):
-    """A method that reads what the prediction computes, as a trained explainer does: the share of each position."""
-
-    name: ClassVar[str] = "reads_the_pass"
-
-    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
-        raise AssertionError("the scores come with the prediction")
-
-    def predict_and_attribute(self, explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, Any]:
-        return explained(batch), lambda target: scorable_only(batch.input_ids.float(), batch)
-
-    def forward_equivalents(self, n_scorable: int) -> float:
-        return 0.0
-
-
-def test_a_method_that_reads_the_model_s_pass_costs_no_other() -> None:
-    explained, passes = copy.deepcopy(model("llama")), []
-    hook = explained.model.register_forward_hook(lambda *_: passes.append(1))
-    one = ResponseAttributor(explained, ReadsThePass())(MESSAGES, response=RESPONSE)
+def test_a_trained_explainer_reads_the_pass_that_gives_the_log_probability(tmp_path: Path) -> None:
+    folder = Path(saved(model("qwen2"), tmp_path / "model"))
+    explained = ExplainedModel.from_pretrained(folder, task=Response())
+    explainer = built(ResponseExplainer, "qwen2")
+    ResponseAttributor(explained, Amortized(explainer)).save_pretrained(tmp_path / "explainer")
+    attribute = Attributor.from_pretrained(tmp_path / "explainer")
+    assert isinstance(attribute, ResponseAttributor)
+    passes: list[int] = []
+    hook = attribute.explained.model.register_forward_hook(lambda *_: passes.append(1))
+    one = attribute(MESSAGES, response=RESPONSE, sources="word")
     hook.remove()
     assert len(passes) == 1
-    assert sum(one.scores) == sum(one.asked.text.tokens.input_ids[one.asked.text.scorable].tolist())
-    assert one.log_probability == pytest.approx(attributor()(MESSAGES, response=RESPONSE).log_probability, abs=1e-5)
+    assert any(one.scores)
+    expected = attributor("qwen2")(MESSAGES, response=RESPONSE).log_probability
+    assert one.log_probability == pytest.approx(expected, abs=1e-4)
+    for other in (
+        ResponseAttributor.from_pretrained(tmp_path / "explainer"),
+        ResponseAttributor.of(folder, str(tmp_path / "explainer")),
+        ResponseAttributor.of(explained, Amortized(explainer)),
+    ):
+        assert close(other(MESSAGES, response=RESPONSE, sources="word"), one)
+    assert one.span("fun").trust is None
 
 
 def test_an_attributor_of_a_language_model_is_one_of_responses(tmp_path: Path) -> None:

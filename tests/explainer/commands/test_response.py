@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from explainer.attributor import ResponseAttributor
 from explainer.commands.attribute import attribute
 from explainer.commands.evaluate import evaluate
 from explainer.explained import ExplainedModel, Response, explain_response
@@ -93,6 +94,23 @@ def test_a_file_of_prompts_to_scores_and_those_to_faithfulness(
         assert numbers["n"] == sum(value is not None for value in numbers["values"])
 
 
+def test_a_line_is_the_record_of_the_attributor(model: str, loaded: ExplainedModel, tmp_path: Path) -> None:
+    source, output = written(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    options: dict[str, Any] = {"task": "response", "sources": "word", "max_new_tokens": 3, "trust": True}
+    attribute("input_x_gradient", model, source, output, **options)
+    for row, record in zip(ROWS, lines(output), strict=True):
+        own = ResponseAttributor.of(loaded, "input_x_gradient")(
+            row, sources="word", generate={"max_new_tokens": 3}, trust=True
+        )
+        expected, numbers = own.record(), []
+        for part in (expected, record):
+            scores = [found.pop("score") for found in part["sources"]]
+            trust = part.pop("trust")
+            numbers.append([part.pop("log_probability"), trust["drop"], trust["random"], *scores])
+        assert {"id": record["id"], **expected} == record
+        assert numbers[0] == pytest.approx(numbers[1], abs=1e-4)
+
+
 def test_the_scores_of_another_tool_are_measured_too(model: str, loaded: ExplainedModel, tmp_path: Path) -> None:
     """Without tokens: the response as text, its span as characters, any ranges as sources."""
     row = {
@@ -168,7 +186,8 @@ def test_the_guide_runs_on_a_small_model(model: str, tmp_path: Path, monkeypatch
     names: dict[str, Any] = {}
     for block in blocks(guide, "python"):
         exec(block.code.replace(named, model), names)
-    assert names["against"].foil is not None
+    assert names["against"].asked.foil is not None
+    assert "<script" in (tmp_path / "page.html").read_text()
     for words in commands(guide):
         if words[0] == "explainer":
             main([model if word == named else word for word in words[1:]])

@@ -9,7 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response, responses_target
+from explainer.explained import (
+    ExplainedModel,
+    ExplainedResponse,
+    Response,
+    explain_response,
+    responses_target,
+    sources_of,
+)
 from explainer.explained.batch import collate
 from explainer.explained.prefix import SHORTEST, shared_prefix
 from explainer.explained.readout import NO_QUESTION
@@ -303,6 +310,23 @@ def test_a_source_that_is_a_whole_message_is_taken_away_whole() -> None:
     (scores,) = attribute_responses(load_method("leave_one_out"), model("llama"), [one])
     value = model("llama").evaluate([one.text.tokens, without], one.target.repeat(2)).value
     assert scores[0] == pytest.approx(float(value[0] - value[1]), abs=1e-5)
+
+
+@every_family
+def test_another_target_of_the_same_response_is_that_of_asking_for_it(family: str) -> None:
+    one = asked(family, MESSAGES, " 这 good fun", token=1)
+    for within in ({"span": "good"}, {"span": (0, 2)}, {"token": -1}, {"token": (0, 2)}, {}):
+        made, expected = one.with_target(**within), asked(family, MESSAGES, " 这 good fun", **within)
+        assert (made.span, made.characters, made.response) == (expected.span, expected.characters, expected.response)
+        assert made.text.tokens.key == expected.text.tokens.key
+    with pytest.raises(ValueError, match="not both"):
+        one.with_target(span="good", token=1)
+
+
+@every_family
+def test_the_sources_of_a_prompt_are_those_of_its_responses(family: str) -> None:
+    for level in ("token", "word", "sentence", "paragraph", "message", [(1, 2, 6)]):
+        assert sources_of(model(family), MESSAGES, level) == asked(family, MESSAGES, sources=level).sources
 
 
 # Methods

@@ -13,6 +13,7 @@ from explainer.faithfulness.responses import (
     bernoulli_masks,
     equal_size_masks,
     log_probabilities,
+    pooled_log_probabilities,
     response_faithfulness,
 )
 from tests.explainer.explained.test_responses import MESSAGES, model
@@ -84,6 +85,19 @@ def test_every_operator_keeps_the_response_and_all_kept_is_the_prompt_itself(ope
     assert whole == pytest.approx(by_hand(one, set()), abs=1e-4)
     assert math.isfinite(nothing)
     assert nothing != whole
+
+
+def test_responses_that_are_measured_together_have_the_values_of_each_alone() -> None:
+    explained = model("qwen2")
+    responses = [
+        explain_response(explained, MESSAGES, " good fun", sources="word", foil=" bad"),
+        explain_response(explained, "a film", " dull and bad", sources="message"),
+        explain_response(explained, "a film", " dull", sources="word"),
+    ]
+    masks = [torch.rand(n, len(one.sources)) < 0.5 for one, n in zip(responses, (4, 2, 0), strict=True)]
+    together = pooled_log_probabilities(explained, responses, masks)
+    for one, kept, values in zip(responses, masks, together, strict=True):
+        assert torch.allclose(log_probabilities(explained, one, kept), values, atol=1e-4)
 
 
 def test_a_foil_is_subtracted() -> None:

@@ -4,14 +4,19 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
+from explainer.rendering import Message, ResponseView, Stretch, TokenTable
 from explainer.rendering.html import page
+from explainer.rendering.response_html import response_page
+from explainer.rendering.response_script import SCRIPT
 from tests.explainer.rendering.odd import plain
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -78,10 +83,30 @@ def pages() -> dict[str, str]:
     return {
         "explanation": page(everything, "".join(one.view(level="token")._repr_html_() for one in hostile)),
         "report": report(everything, ["method", everything], cells, everything, picture, shown, run),
+        "response": response_page(hostile_response(picks=False)),
     }
 
 
-@pytest.mark.parametrize("name", ["explanation", "report"])
+def hostile_response(picks: bool) -> ResponseView:
+    """A response, roles and messages that are hostile, and a prompt that is long enough to fold."""
+    everything = " ".join(HOSTILE)
+    messages = tuple(Message(one, f"{one} {'word ' * 300}") for one in HOSTILE)
+    n = len(messages)
+    offsets = tuple((match.start(), match.end()) for match in re.finditer(r"\S+\s*", everything))
+    return ResponseView(
+        messages=messages,
+        sources=tuple(Stretch(i, 0, len(one), float(i % 3 - 1)) for i, one in enumerate(HOSTILE)),
+        response=everything,
+        offsets=offsets,
+        span=(0, len(offsets)),
+        headline=HOSTILE[0],
+        facts=(HOSTILE[1], HOSTILE[2]),
+        level=HOSTILE[3],
+        table=TokenTable(np.eye(len(offsets), n), -np.ones(len(offsets))) if picks else None,
+    )
+
+
+@pytest.mark.parametrize("name", ["explanation", "report", "response"])
 def test_nothing_in_a_page_is_live(name: str) -> None:
     live = Live()
     live.feed(pages()[name])
@@ -98,3 +123,65 @@ def test_a_browser_shows_hostile_words_and_runs_none_of_them(tmp_path: Path) -> 
         assert not has_run(dom)
         assert live.found == []
         assert "&lt;script&gt;document" in dom
+
+
+def test_the_only_scripts_of_a_page_with_a_table_are_its_own() -> None:
+    html = response_page(hostile_response(picks=True))
+    live = Live()
+    live.feed(html)
+    assert live.found == ["script []", "script []"]
+    assert html.count("<script") == 2
+    assert f"<script>{SCRIPT}</script>" in html
+
+
+DRAG = """
+const t = [...document.querySelectorAll(".t")], box = (i) => t[i].getBoundingClientRect();
+const send = (name, i, to, more) => to.dispatchEvent(new PointerEvent(name, {
+  bubbles: true, pointerType: "mouse", clientX: box(i).x + 2, clientY: box(i).y + box(i).height / 2, ...more }));
+send("pointerdown", FROM, t[FROM]); send("pointermove", TO, document); send("pointerup", TO, document);
+"""
+
+
+def after_drag(shown: ResponseView, first: int, last: int, path: Path) -> str:
+    """The page's elements after a drag over the response; without the policy, which would refuse this very script."""
+    html = re.sub(r"<meta http-equiv[^>]*>", "", response_page(shown))
+    drag = DRAG.replace("FROM", str(first)).replace("TO", str(last))
+    return rendered(html.replace("</body>", f"<script>{drag}</script></body>"), path)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_a_drag_over_the_response_shows_the_sum_of_its_tokens(tmp_path: Path) -> None:
+    contents = ["one two. " + "filler " * 300, "three four."]
+    scores = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, -4.0], [0.5, 2.0, 0.0]])
+    shown = ResponseView(
+        messages=(Message("system", contents[0]), Message("user", contents[1])),
+        sources=(Stretch(0, 0, 8, 9.0), Stretch(1, 0, 5, 0.0), Stretch(1, 6, 10, 0.0)),
+        response="so it is",
+        offsets=((0, 2), (2, 5), (5, 8)),
+        span=(0, 1),
+        headline="as given",
+        facts=("by method",),
+        level="word",
+        table=TokenTable(scores, np.array([-0.5, -1.0, -0.25])),
+    )
+    before = rendered(response_page(shown), tmp_path / "before.html")
+    assert "as given" in before
+    assert re.search(r'<span class="w for strong full" data-s="0"[^>]*title="\+9"', before)
+    assert re.search(r'class="gap">… 300 words …</button>', before)
+    dom = after_drag(shown, 1, 2, tmp_path / "after.html")
+    assert "log-probability −1.25 nats, 2 of 3 tokens" in dom
+    titles = {
+        int(s): unescape(title) for s, title in re.findall(r'class="w[^"]*" data-s="(\d)"[^>]*title="([^"]*)"', dom)
+    }
+    assert titles == {0: "+0.5", 1: "+4", 2: "−4"}
+    assert re.findall(r'<span class="t in" data-k="(\d)"', dom) == ["1", "2"]
+    assert "full colour: |score| 4, the largest word" in dom
+    assert re.findall(r'<li data-s="(\d)">', dom) == ["1", "0"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_picking_in_a_hostile_page_runs_nothing(tmp_path: Path) -> None:
+    dom = after_drag(hostile_response(picks=True), 0, 2, tmp_path / "picked.html")
+    assert not has_run(dom)
+    assert "&lt;script&gt;document" in dom
+    assert "log-probability −3 nats, 3 of " in dom
