@@ -15,6 +15,7 @@ installed is said to be so.
 
 import contextlib
 import io
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -26,9 +27,9 @@ import numpy as np
 import torch
 from captum import attr
 from jsonargparse import auto_cli
-from responses import planted
 
 from explainer import ExplainedModel, load_method
+from explainer.data.planted import planted_prompt
 from explainer.explained import ExplainedResponse, Response, explain_response
 from explainer.methods.responses import attribute_responses
 
@@ -39,11 +40,8 @@ class Asked:
     """One response of the model, and the parts that the other packages want."""
 
     def __init__(self, explained: ExplainedModel, n_facts: int, seed: int) -> None:
-        facts, self.query = [], ""
-        for k in range(n_facts // 6 + 1):
-            context, self.query = planted(1, seed + k)[0].split("\n\n")
-            facts += [f"{fact.strip('.')}." for fact in context.split(". ")]
-        self.facts = facts[-n_facts:]
+        context, self.query = planted_prompt(random.Random(seed), n_facts, n_facts).text.split("\n\n")
+        self.facts = [f"{fact.strip('.')}." for fact in context.split(". ")]
         self.context = " ".join(self.facts)
         content = f"Context: {self.context}\n\nQuery: {self.query}"
         ranges, place = [], 0
