@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -68,7 +69,8 @@ def calls(explained: ExplainedModel, one: ExplainedResponse, wanted: tuple[str, 
     rows: dict[str, Call] = {"forward, all logits": plain, "forward": forward}
     for row in wanted:
         name, *switches = row.split()
-        method = load_method(name, **dict.fromkeys(switches, True))
+        settings: dict[str, Any] = dict.fromkeys(switches, True)
+        method = load_method(name, **settings)
         rows[row] = lambda method=method: method.attribute(explained, [one.text], one.target)  # type: ignore[misc]
     return {row: call for row, call in rows.items() if row in (*wanted, "forward", "forward, all logits")}
 

@@ -17,9 +17,10 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from transformers.models.llama import modeling_llama
 
-from explainer import ExplainedModel, load_method
+from explainer import ExplainedModel
 from explainer.data.planted import planted_prompt
 from explainer.explained import ExplainedResponse, Response, explain_response
+from explainer.methods import AttnLRP
 from explainer.methods.base import gradient_times_input
 
 
@@ -27,7 +28,7 @@ def everywhere(explained: ExplainedModel, one: ExplainedResponse) -> Tensor:
     """Our AttnLRP at every token, also those of the template and the response."""
     batch = explained.collate([one.text])
     batch.scorable[:] = True
-    return load_method("attn_lrp").scores(explained, batch, one.target)[0].double()
+    return AttnLRP().scores(explained, batch, one.target)[0].double()
 
 
 def by_lxt(explained: ExplainedModel, one: ExplainedResponse) -> Tensor:
