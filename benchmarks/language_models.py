@@ -1,6 +1,6 @@
 """Time of explaining one response, in forward passes, beside captum, ContextCite and AT2, in one run.
 
-python benchmarks/language_models.py [--n-facts 12] [--repeats 3] [--dtype float32]
+python benchmarks/language_models.py [--n_facts 12] [--repeats 3] [--dtype float32]
 
 For the other packages, in a folder of their own:
 
