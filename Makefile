@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check clean
+.PHONY: help install demo demo-llm test check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ OUT := runs/demo
 CKPT = $(OUT)/version_0/checkpoints/best.ckpt
 
 help: ## Show what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,13 @@ demo: install ## Train an explainer of a real classifier, compare it, export it,
 	@printf '\n== 4 of 4: explain a text ==\n'
 	$(BIN)/explainer attribute --method $(OUT)/attributor --text "The plot is thin, but the acting is simply wonderful."
 	@printf '\nCurves and heatmaps: $(BIN)/tensorboard --logdir runs\n'
+
+$(VENV)/.llm: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[llm]"
+	touch $@
+
+demo-llm: $(VENV)/.llm ## Ask a small language model a question about a text, and explain its answer
+	$(BIN)/python examples/explain_an_answer.py
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n 2

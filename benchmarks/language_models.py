@@ -1,6 +1,6 @@
 """Time of explaining one response, in forward passes, beside captum, ContextCite and AT2, in one run.
 
-python benchmarks/language_models.py [--n-facts 12] [--repeats 3] [--dtype float32]
+python benchmarks/language_models.py [--n_facts 12] [--repeats 3] [--dtype float32]
 
 For the other packages, in a folder of their own:
 
@@ -14,7 +14,9 @@ installed is said to be so.
 """
 
 import contextlib
+import copy
 import io
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -26,9 +28,9 @@ import numpy as np
 import torch
 from captum import attr
 from jsonargparse import auto_cli
-from responses import planted
 
 from explainer import ExplainedModel, load_method
+from explainer.data.planted import planted_prompt
 from explainer.explained import ExplainedResponse, Response, explain_response
 from explainer.methods.responses import attribute_responses
 
@@ -39,11 +41,8 @@ class Asked:
     """One response of the model, and the parts that the other packages want."""
 
     def __init__(self, explained: ExplainedModel, n_facts: int, seed: int) -> None:
-        facts, self.query = [], ""
-        for k in range(n_facts // 6 + 1):
-            context, self.query = planted(1, seed + k)[0].split("\n\n")
-            facts += [f"{fact.strip('.')}." for fact in context.split(". ")]
-        self.facts = facts[-n_facts:]
+        context, self.query = planted_prompt(random.Random(seed), n_facts, n_facts).text.split("\n\n")
+        self.facts = [f"{fact.strip('.')}." for fact in context.split(". ")]
         self.context = " ".join(self.facts)
         content = f"Context: {self.context}\n\nQuery: {self.query}"
         ranges, place = [], 0
@@ -85,7 +84,8 @@ def by_captum(asked: Asked, gradient: bool) -> Call:
         return lambda: of_tokens.attribute(tokens, target=asked.one.response).seq_attr
     of_facts = attr.LLMAttribution(attr.FeatureAblation(model), tokenizer)
     template = attr.TextTemplateInput(asked.prompt, values=asked.facts)
-    return lambda: of_facts.attribute(template, target=asked.one.response, use_cached_outputs=True).seq_attr.tolist()
+    # Its key-value cache (`use_cached_outputs`, the default) is appended to in place by transformers 5: wrong scores.
+    return lambda: of_facts.attribute(template, target=asked.one.response, use_cached_outputs=False).seq_attr.tolist()
 
 
 def by_context_cite(asked: Asked) -> Call:
@@ -107,10 +107,13 @@ def by_context_cite(asked: Asked) -> Call:
             kept = np.ones(len(asked.facts), bool) if mask is None else mask
             return " ".join(fact for fact, stays in zip(asked.facts, kept, strict=True) if stays)
 
+    tokenizer = copy.deepcopy(asked.explained.tokenizer)
+    tokenizer.padding_side = "left"  # it asks for that
+
     def call() -> list[float]:
         citer = ContextCiter(
             asked.explained.model,
-            asked.explained.tokenizer,
+            tokenizer,
             asked.context,
             asked.query,
             num_ablations=32,
@@ -232,7 +235,8 @@ def main(
     print()
     for name in ("`leave_one_out`", "`context_cite`, 32 ablations"):
         other = f"{name.split(',')[0]}, no prefix cache"
-        print(f"{name}: largest difference without the prefix cache {_apart(found[name], found[other]):.1e}")
+        apart, largest = _apart(found[name], found[other]), max(map(abs, found[name]))
+        print(f"{name}: largest difference without the prefix cache {apart:.1e}, largest score {largest:.3f}")
     print(f"sources of `leave_one_out`: {[round(value, 3) for value in found['`leave_one_out`']]}")
     for row in list(rows)[-4:-1]:
         if row in found and len(found[row]) == len(asked.facts):

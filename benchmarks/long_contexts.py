@@ -17,13 +17,14 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from jsonargparse import auto_cli
-from responses import FACTS, NAMES
 
 from explainer import ExplainedModel, load_method
+from explainer.data.planted import planted_prompt
 from explainer.explained import ExplainedResponse, Response, explain_response
 
 Call = Callable[[], object]
@@ -38,12 +39,11 @@ def long_response(explained: ExplainedModel, length: int, seed: int = 0) -> Expl
     ids = explained.tokenizer(RESPONSE, add_special_tokens=False)["input_ids"][:8]
     room = length - len(ids) - 80  # the template, its system message, and the question
     while room > 0:
-        kind = draw.choice(FACTS)
-        facts.append(kind[0].format(n=draw.choice(NAMES.split()), v=draw.choice(kind[2].split())))
-        room -= len(explained.tokenizer(" " + facts[-1], add_special_tokens=False)["input_ids"])
-    question = "\n\nWhere does Anna live?"
+        context, question = planted_prompt(draw, 8, 8).text.split("\n\n")
+        facts.append(context)
+        room -= len(explained.tokenizer(" " + context, add_special_tokens=False)["input_ids"])
     while True:
-        messages = [{"role": "user", "content": " ".join(facts) + question}]
+        messages = [{"role": "user", "content": " ".join(facts) + f"\n\n{question}"}]
         try:
             made = explain_response(explained, messages, ids, sources="sentence")
         except ValueError:  # longer than the model reads
@@ -69,7 +69,8 @@ def calls(explained: ExplainedModel, one: ExplainedResponse, wanted: tuple[str, 
     rows: dict[str, Call] = {"forward, all logits": plain, "forward": forward}
     for row in wanted:
         name, *switches = row.split()
-        method = load_method(name, **dict.fromkeys(switches, True))
+        settings: dict[str, Any] = dict.fromkeys(switches, True)
+        method = load_method(name, **settings)
         rows[row] = lambda method=method: method.attribute(explained, [one.text], one.target)  # type: ignore[misc]
     return {row: call for row, call in rows.items() if row in (*wanted, "forward", "forward, all logits")}
 

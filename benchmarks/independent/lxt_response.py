@@ -3,26 +3,24 @@
 git clone https://github.com/rachtibat/LRP-eXplains-Transformers lxt && git -C lxt checkout f043441
 PYTHONPATH=.:lxt python benchmarks/independent/lxt_response.py [--n 4]
 
-The responses are the model's own to prompts with planted facts (`benchmarks/responses.py`). LXT explains the sum of the
-target's logits by one backward pass, as ours does. It changes transformers' classes for good, so ours comes first. With
-the embeddings alone as input LXT gives the relevance of every token; the relative difference is the largest difference
-at any token over the largest score.
+The responses are the model's own to prompts with planted facts. LXT explains the sum of the target's logits by one
+backward pass, as ours does. It changes transformers' classes for good, so ours comes first. Relevance is compared at
+every token, the template's and the response's too; the relative difference is the largest difference at any token over
+the largest score.
 """
 
-import sys
-from importlib.metadata import version
-from pathlib import Path
+import random
 
 import torch
+import transformers
 from jsonargparse import auto_cli
 from torch import Tensor
 from transformers.models.llama import modeling_llama
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from responses import planted
-
-from explainer import ExplainedModel, load_method
+from explainer import ExplainedModel
+from explainer.data.planted import planted_prompt
 from explainer.explained import ExplainedResponse, Response, explain_response
+from explainer.methods import AttnLRP
 from explainer.methods.base import gradient_times_input
 
 
@@ -30,7 +28,7 @@ def everywhere(explained: ExplainedModel, one: ExplainedResponse) -> Tensor:
     """Our AttnLRP at every token, also those of the template and the response."""
     batch = explained.collate([one.text])
     batch.scorable[:] = True
-    return load_method("attn_lrp").scores(explained, batch, one.target)[0].double()
+    return AttnLRP().scores(explained, batch, one.target)[0].double()
 
 
 def by_lxt(explained: ExplainedModel, one: ExplainedResponse) -> Tensor:
@@ -52,8 +50,9 @@ def difference(scores: Tensor, expected: Tensor) -> float:
 def main(model: str = "HuggingFaceTB/SmolLM2-135M-Instruct", n: int = 4) -> None:
     """Print the relative differences."""
     explained = ExplainedModel.from_pretrained(model, task=Response(), dtype=torch.float32)
-    spans = []
-    for k, prompt in enumerate(planted(n)):
+    draw, spans = random.Random(0), []
+    for k in range(n):
+        prompt = planted_prompt(draw, 6, 6).text
         whole = explain_response(
             explained, [{"role": "user", "content": prompt}], token=None, generate={"max_new_tokens": 12}
         )
@@ -70,7 +69,7 @@ def main(model: str = "HuggingFaceTB/SmolLM2-135M-Instruct", n: int = 4) -> None
     from lxt.efficient import monkey_patch
 
     monkey_patch(modeling_llama, verbose=False)
-    print(f"transformers {version('transformers')}, torch {torch.__version__}, float32\n")
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}, float32\n")
     print("| response | tokens | target tokens | ours, LXT | one pass, sum over tokens | plain gradient, LXT |")
     print("|---|---|---|---|---|---|")
     for k, one in enumerate(spans):

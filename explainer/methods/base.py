@@ -151,7 +151,7 @@ class AbstractBatchMethod(AbstractMethod):
             readout, score = method.predict_and_attribute(explained, batch)
             readout.check_finite(partial(_name, texts, chunk))
             wanted = [target[chunk].to(explained.device).resolved(readout) for target in targets]
-            rows = [[row.cpu() for row in batch.split(score(target))] for target in wanted]
+            rows: list[RaggedScores] = [[row.cpu() for row in batch.split(score(target))] for target in wanted]
             return readout.to("cpu"), [target.to("cpu") for target in wanted], rows
 
         for chunk, (answer, wanted, rows) in _in_batches(
