@@ -1,12 +1,14 @@
 """The attention of a few positions to all others, read in an ordinary pass, without the (seq, seq) arrays.
 
-A model keeps the attention that it runs with (sdpa, flash ...). Beside it, the family's own eager attention is asked
-for the wanted rows alone, so that soft caps, windows, grouped keys and sinks are as they should be.
+A model keeps the attention that it runs with (sdpa, flash ...). What the wanted rows need is kept aside, and the
+family's own eager attention is asked for them after the pass, for many layers at once, so that soft caps, windows,
+grouped keys and sinks are as they should be.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,31 +18,68 @@ from torch import Tensor, nn
 from explainer.explained.attention import Attend, check_one_per_layer, edit_attention
 from explainer.explained.model import ExplainedModel
 
+AT_ONCE = 1 << 24
+"""Attention weights that are computed at once, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What one layer's attention was called with, of the wanted rows."""
+
+    module: nn.Module
+    eager: Any
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor
+    options: dict[str, Any]
+
+    def like(self, other: "_Asked") -> bool:
+        """Whether both layers can be computed in one call: nothing but queries and keys is their own."""
+        own = self.module._parameters or other.module._parameters  # such as sinks
+        same = self.eager is other.eager and self.mask is other.mask and self.key.shape == other.key.shape
+        return same and not own and _plain(self.options) == _plain(other.options)
+
 
 class AttentionRows:
-    """What `attention_rows` has read so far."""
+    """What `attention_rows` has read."""
 
-    def __init__(self, explained: ExplainedModel) -> None:
+    def __init__(self, explained: ExplainedModel, shares: Float[Tensor, "batch rows"]) -> None:
         self._place = {module: i for i, layer in enumerate(explained.layers) for module in layer.modules()}
-        self._model, self._depth = explained.model, len(explained.layers)
-        self._read: dict[int, Tensor] = {}
+        self._model, self._depth, self._shares = explained.model, len(explained.layers), shares
+        self._asked: dict[int, _Asked] = {}
 
-    def add(self, module: nn.Module, rows: Float[Tensor, "batch heads seq"]) -> None:
-        place = self._place.get(module)
+    def add(self, asked: _Asked) -> None:
+        place = self._place.get(asked.module)
         if place is not None:
-            self._read[place] = rows
+            self._asked[place] = asked
 
-    @property
+    @torch.no_grad()
     def mean(self) -> Float[Tensor, "batch heads seq"]:
         """The mean row of every head, the heads of the first layer first; in float32.
 
         Raises:
             ValueError: when a layer of the model has no attention, or one to several things at once.
         """
-        read = [self._read[place] for place in sorted(self._read)]
-        square = [torch.Size((1, 1)) for _ in read]
-        check_one_per_layer(self._model, self._depth, square)
-        return torch.cat(read, dim=1)
+        asked = [self._asked[place] for place in sorted(self._asked)]
+        check_one_per_layer(self._model, self._depth, [torch.Size((1, 1)) for _ in asked])
+        groups: list[list[_Asked]] = []
+        for one in asked:
+            size = one.query.shape[:3].numel() * one.key.shape[2]
+            if groups and groups[-1][0].like(one) and (len(groups[-1]) + 1) * size <= AT_ONCE:
+                groups[-1].append(one)
+            else:
+                groups.append([one])
+        return torch.cat([self._mean_of(group) for group in groups], dim=1)
+
+    def _mean_of(self, group: Sequence[_Asked]) -> Float[Tensor, "batch heads seq"]:
+        first, n = group[0], len(group)
+        query, key, value = (torch.cat([getattr(one, part) for one in group]) for part in ("query", "key", "value"))
+        mask = first.mask.repeat(n, 1, 1, 1)
+        weights = first.eager(first.module, query, key, value, mask, **first.options)[1].float()
+        shares = self._shares.to(weights.device).repeat(n, 1)
+        rows = (shares[:, None, None] @ weights)[:, :, 0]
+        return rows.view(n, len(self._shares), *rows.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
 @contextmanager
@@ -56,7 +95,7 @@ def attention_rows(
     Raises:
         ValueError: when the model's attention is not on transformers' attention interface.
     """
-    found = AttentionRows(explained)
+    found = AttentionRows(explained, shares)
     masks: dict[int, tuple[Any, Tensor]] = {}  # one mask serves many layers
 
     def rows_of(mask: Tensor | None, query: Tensor) -> Tensor:
@@ -65,15 +104,14 @@ def attention_rows(
         return masks[id(mask)][1]
 
     def read(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any):
-        output = attend(module, query, key, value, mask, **kwargs)
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-        if eager is None or key.shape[2] != query.shape[2]:  # attention to something else than the text itself
-            return output
-        with torch.no_grad():
-            wanted = query.gather(2, places[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3]))
-            weights = eager(module, wanted, key, value[..., :1], rows_of(mask, query), **kwargs)[1]
-            found.add(module, (weights.float() * shares[:, None, :, None].to(weights.device)).sum(dim=2))
-        return output
+        if eager is not None and key.shape[2] == query.shape[2]:  # else attention to something else than the text
+            at = places.to(query.device)[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
+            wanted = query.detach().gather(2, at)
+            found.add(
+                _Asked(module, eager, wanted, key.detach(), value[..., :1].detach(), rows_of(mask, query), kwargs)
+            )
+        return attend(module, query, key, value, mask, **kwargs)
 
     with edit_attention(explained.model, read):
         yield found
@@ -82,6 +120,7 @@ def attention_rows(
 def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor) -> Tensor:
     """The rows of an attention mask as numbers that are added to the scores."""
     batch, _, seq, _ = query.shape
+    places = places.to(query.device)
     if mask is None or mask.ndim == 2:  # causal, and the padding alone
         columns = torch.arange(seq, device=query.device)
         allowed = columns <= places[:, None, :, None]
@@ -93,3 +132,12 @@ def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor) -> Tensor:
             return allowed
     lowest = torch.finfo(query.dtype).min
     return torch.zeros(allowed.shape, dtype=query.dtype, device=query.device).masked_fill(~allowed, lowest)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments that can be compared: tensors, and tuples of them, by what they are."""
+    return {
+        name: value if isinstance(value, bool | int | float | str | None) else id(value)
+        for name, value in options.items()
+        if name != "position_embeddings"
+    }

@@ -106,7 +106,7 @@ def read_response(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout
     shares = shares / shares.sum(dim=1, keepdim=True)
     with torch.no_grad(), layer_states(explained.layers) as states, attention_rows(explained, places, shares) as rows:
         readout = explained(batch)
-    return readout, [of_sequence(state, batch, explained.sequence_first)[0] for state in states], rows.mean
+    return readout, [of_sequence(state, batch, explained.sequence_first)[0] for state in states], rows.mean()
 
 
 def _n_heads(explained: ExplainedModel) -> int:

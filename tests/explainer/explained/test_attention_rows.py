@@ -34,6 +34,6 @@ def test_rows_are_those_of_the_whole_attention(family: str, side: str) -> None:
         with attention_rows(explained, places, shares) as rows:
             answer = explained(batch)
     of_all = torch.cat([torch.einsum("bhqk,bq->bhk", one, explained.task.read_share(padded)) for one in whole], dim=1)
-    assert torch.allclose(rows.mean, of_all, atol=1e-5)
-    assert torch.allclose(rows.mean.sum(dim=-1), torch.ones(()), atol=1e-5)
+    assert torch.allclose(rows.mean(), of_all, atol=1e-5)
+    assert torch.allclose(rows.mean().sum(dim=-1), torch.ones(()), atol=1e-5)
     assert torch.equal(answer.logits, explained(batch).logits)
