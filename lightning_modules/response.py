@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from explainer.attributor import ResponseAttributor
-from explainer.explained import ExplainedModel, Response
+from explainer.evaluation.responses import ResponseComparison
+from explainer.explained import ExplainedModel, ExplainedResponse, Response
 from explainer.explained.pretrained import DTYPES
 from explainer.explained.responses import SourceLevel
 from explainer.explained.weights import Shapes
@@ -18,12 +19,13 @@ from explainer.explainers.losses import additivity
 from explainer.explainers.response import AbstractResponseExplainer
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import AblationKind
+from explainer.methods.base import AbstractMethod
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics.response import lds
 from explainer.typing import Scores
 from lightning_modules.base import TrainingModule, check_precision
-from lightning_modules.data.responses import LEARNED, AblatedResponses, ResponseBatch, ablated_responses
-from lightning_modules.data.text import data_of
+from lightning_modules.data.responses import LEARNED, AblatedResponses, ResponseBatch, ablated_responses, own_responses
+from lightning_modules.data.text import TextExamples, data_of
 
 
 class ResponseTraining(TrainingModule):
@@ -52,6 +54,7 @@ class ResponseTraining(TrainingModule):
     """
 
     best_by = "validation/lds"
+    rivals = ("random", "mean_attention", "input_x_gradient", "attn_lrp", "leave_one_out", "context_cite")
 
     def __init__(
         self,
@@ -95,6 +98,14 @@ class ResponseTraining(TrainingModule):
     @property
     def attributor(self) -> ResponseAttributor:
         return ResponseAttributor(self.explained, Amortized(self.explainer))
+
+    def comparison(self, methods: Mapping[str, AbstractMethod], ours: str) -> ResponseComparison:
+        return ResponseComparison(methods, ours, operator=self.hparams["operator"])
+
+    def compared(self, examples: TextExamples) -> list[ExplainedResponse]:
+        """The model's own responses to the test prompts, as in the training; those that have none are left out."""
+        options = self.hparams
+        return own_responses(self.explained, examples.texts, options["new_tokens"], options["sources"])
 
     def setup(self, stage: str) -> None:
         """Let the model answer, measure the ablations, once, and let the loaders give them.
@@ -150,6 +161,9 @@ class ResponseTraining(TrainingModule):
         for name, metric in (("lds", self.agreement), ("drop_at_1", self.fall)):
             self.log(f"validation/{name}", metric.compute(), prog_bar=True, sync_dist=True)
             metric.reset()
+
+    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
+        """Nothing: the callback `MethodComparison` compares the explainer with other methods."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -9,41 +9,30 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from explainer.evaluation.comparison import SUMMARY, Comparison
-from explainer.faithfulness.measures import HIGHER_IS_BETTER, summary_metrics
-from explainer.faithfulness.perturbation import Operator
+from explainer.evaluation.comparison import AbstractComparison
 from explainer.storage.atomic import replacing, write_text
 from explainer.storage.strict_json import dumps
 
 FILES = ("comparison.json", "comparison.md", "comparison.csv")
 """The files that `write` writes."""
 
-_SHORT = {
-    "comprehensiveness": "comp@20",
-    "sufficiency": "suff@20",
-    "log_odds": "log-odds@20",
-    "aopc_comprehensiveness": "AOPC-comp",
-    "aopc_sufficiency": "AOPC-suff",
-    "value_aopc_comprehensiveness": "value AOPC-comp",
-    "value_aopc_sufficiency": "value AOPC-suff",
-    SUMMARY: "comp − suff",
-}
-_TAKEN_OUT: dict[Operator, str] = {
+_TAKEN_OUT = {
     "delete": "deleted",
     "replace": "replaced by the baseline token",
     "blank": "given a zero embedding",
     "hide": "hidden from attention",
+    "end_of_text": "replaced by the end-of-text token",
 }
 
 
-def head(comparison: Comparison) -> list[str]:
+def head(comparison: AbstractComparison[Any]) -> list[str]:
     """The names of the table's columns, with the direction that is better."""
-    arrows = {metric: "↑" if HIGHER_IS_BETTER.get(metric, True) else "↓" for metric in comparison.columns}
-    metrics = [f"{_SHORT.get(metric, metric)} {arrow}" for metric, arrow in arrows.items()]
-    return ["method", *metrics, f"Δ to {comparison.best_teacher}", "forward passes", "ms per text"]
+    arrows = {metric: "↑" if comparison.higher_is_better(metric) else "↓" for metric in comparison.columns}
+    metrics = [f"{comparison.short.get(metric, metric)} {arrow}" for metric, arrow in arrows.items()]
+    return ["method", *metrics, f"Δ to {comparison.best_teacher}", "forward passes", f"ms per {comparison.noun}"]
 
 
-def cells(comparison: Comparison) -> list[list[str]]:
+def cells(comparison: AbstractComparison[Any]) -> list[list[str]]:
     """The table's rows; mean and interval are on two lines of a cell."""
     return [
         [
@@ -57,24 +46,21 @@ def cells(comparison: Comparison) -> list[list[str]]:
     ]
 
 
-def caption(comparison: Comparison) -> str:
+def caption(comparison: AbstractComparison[Any]) -> str:
     """What a reader must know of the numbers: the one number, the unit of cost, and every metric's operator."""
-    metrics_of: dict[Operator, list[str]] = {}
+    metrics_of: dict[str, list[str]] = {}
     for metric, operator in comparison.operators.items():
-        metrics_of.setdefault(operator, []).append(_SHORT.get(metric, metric))
+        metrics_of.setdefault(operator, []).append(comparison.short.get(metric, metric))
     operators = [f"{_TAKEN_OUT[operator]} for {', '.join(metrics)}" for operator, metrics in metrics_of.items()]
-    areas = " minus ".join(_SHORT[metric] for metric in summary_metrics(comparison.columns))
-    return (
-        f"{_SHORT[SUMMARY]}: {areas}, of the same scores. A backward pass counts as two forward passes. "
-        f"Tokens are {'; '.join(operators)}."
-    )
+    cost = "A backward pass counts as two forward passes."
+    return f"{comparison.meaning} {cost} {comparison.removed} are {'; '.join(operators)}."
 
 
-def terminal(comparison: Comparison) -> Group:
+def terminal(comparison: AbstractComparison[Any]) -> Group:
     """Two tables that fit the terminal: every metric; one number and the cost."""
-    n = next(iter(comparison.rows.values())).n
-    metrics = Table(title=f"Faithfulness on {n} texts, 95 % bootstrap intervals", box=SIMPLE_HEAD)
-    totals = Table(title=f"In one number, and its cost, on {n} texts", caption=caption(comparison), box=SIMPLE_HEAD)
+    texts = f"{comparison.n} {comparison.noun}s"
+    metrics = Table(title=f"Faithfulness on {texts}, 95 % bootstrap intervals", box=SIMPLE_HEAD)
+    totals = Table(title=f"In one number, and its cost, on {texts}", caption=caption(comparison), box=SIMPLE_HEAD)
     names, split = head(comparison), len(comparison.columns)
     for table, columns in ((metrics, range(split)), (totals, [0, *range(split, len(names))])):
         for column in columns:
@@ -84,7 +70,7 @@ def terminal(comparison: Comparison) -> Group:
     return Group(metrics, totals)
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: AbstractComparison[Any]) -> str:
     """One table with all columns, and the caption below it."""
     names = head(comparison)
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
@@ -92,13 +78,13 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join([*lines, "", caption(comparison)]) + "\n"
 
 
-def write(comparison: Comparison, folder: Path) -> None:
-    """comparison.json (means and intervals), comparison.md, and comparison.csv (the values of every text)."""
+def write(comparison: AbstractComparison[Any], folder: Path) -> None:
+    """comparison.json (means and intervals), comparison.md, and comparison.csv (the values one by one)."""
     write_text(folder / "comparison.json", dumps(comparison.records(), indent=2) + "\n")
     write_text(folder / "comparison.md", markdown(comparison))
     with replacing(folder / "comparison.csv") as name, open(name, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["method", "text", *comparison.columns])
+        writer.writerow(["method", comparison.noun, *comparison.columns])
         for label, row in comparison.rows.items():
             texts = zip(*(row.values[metric] for metric in comparison.columns), strict=True)
             writer.writerows([label, i, *values] for i, values in enumerate(texts))

@@ -7,7 +7,7 @@ The tokens of the response stay, under every operator.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -39,6 +39,9 @@ RESPONSE_METRICS = (
     "mas",
 )
 """Every metric of a response, by its name."""
+
+HIGHER_IS_BETTER = {metric: metric not in ("rise", "mas") for metric in RESPONSE_METRICS}
+"""The direction of each metric."""
 
 
 def log_probabilities(
@@ -227,6 +230,16 @@ class _Plan:
         return torch.stack(rows)
 
 
+def check_response_metrics(names: Collection[str]) -> None:
+    """Check the names of metrics of responses.
+
+    Raises:
+        ValueError: when there is no such metric.
+    """
+    if unknown := [name for name in names if name not in RESPONSE_METRICS]:
+        raise ValueError(f"`metrics` of responses must be of {', '.join(RESPONSE_METRICS)}, got {', '.join(unknown)}.")
+
+
 def response_faithfulness(
     explained: ExplainedModel,
     response: ExplainedResponse,
@@ -236,61 +249,85 @@ def response_faithfulness(
     n_masks: int = N_MASKS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Every metric of one response, by its name.
+    """Every metric of one response, by its name; `responses_faithfulness` of this one.
+
+    Raises:
+        ValueError: as there.
+    """
+    (found,) = responses_faithfulness(
+        explained, [response], [scores], operator=operator, n_masks=n_masks, seeds=[seed]
+    )
+    return found
+
+
+def responses_faithfulness(
+    explained: ExplainedModel,
+    responses: Sequence[ExplainedResponse],
+    scores: Sequence[Sequence[float]],
+    *,
+    operator: Operator = "delete",
+    n_masks: int = N_MASKS,
+    seeds: Sequence[int] | None = None,
+    datamodels: "Sequence[Float[Tensor, ' _']] | None" = None,
+) -> list[dict[str, float]]:
+    """Every metric of each response, by its name.
 
     drop and gain are in nats; where there are fewer than k sources, all are taken. RISE and MAS put the end-of-text
     token in the sources' places, as their authors do; the others use `operator`.
 
     Args:
-        scores: of the sources, in their order.
+        scores: of each response's sources, in their order.
         operator: `delete`, `replace`, `blank` or `hide`.
         n_masks: of each linear datamodelling score, at most.
-        seed: of the masks.
+        seeds: of each response's masks; by default 0, 1, 2 ...
+        datamodels: `datamodel_values` with these settings, where they are known: they do not depend on the scores.
 
     Raises:
         ValueError: when there are not as many scores as sources, one is not finite, or there is no source.
     """
-    maps = {"scores": scores}
-    return responses_faithfulness(explained, response, maps, operator=operator, n_masks=n_masks, seed=seed)["scores"]
+    for response, own in zip(responses, scores, strict=True):
+        n = len(response.sources)
+        if len(own) != n:
+            raise ValueError(f"`scores` must be one per source ({n}), got {len(own)}.")
+        if not n or not all(math.isfinite(score) for score in own):
+            raise ValueError("`scores` must be finite numbers, one at least.")
+    seeds = range(len(responses)) if seeds is None else seeds
+    if datamodels is None:
+        datamodels = datamodel_values(explained, responses, operator=operator, n_masks=n_masks, seeds=seeds)
+    of_sources = [torch.tensor(list(own), dtype=torch.float64) for own in scores]
+    plans = [_Plan.of(own) for own in of_sources]
+    taken = pooled_log_probabilities(explained, responses, [plan.ablations for plan in plans], operator)
+    end = explained.tokenizer.eos_token_id
+    curves = pooled_log_probabilities(explained, responses, [plan.curve for plan in plans], "replace", end)
+    found = []
+    for i, plan in enumerate(plans):
+        masks = _datamodel_masks(responses[i], n_masks, seeds[i])
+        values = datamodels[i].split([len(one) for one in masks])
+        own = plan.measured(of_sources[i], taken[i], curves[i])
+        for metric, kept, value in zip(("lds", "lds_bernoulli"), masks, values, strict=True):
+            own[metric] = lds(kept, value, of_sources[i])
+        found.append({metric: own[metric] for metric in RESPONSE_METRICS})
+    return found
 
 
-def responses_faithfulness(
+def datamodel_values(
     explained: ExplainedModel,
-    response: ExplainedResponse,
-    maps: Mapping[str, Sequence[float]],
+    responses: Sequence[ExplainedResponse],
     *,
     operator: Operator = "delete",
     n_masks: int = N_MASKS,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """`response_faithfulness` of several explanations of one response; what they share is computed once.
+    seeds: Sequence[int],
+) -> list[Float[Tensor, " _masks"]]:
+    """l(v) of each response under the masks of its two linear datamodelling scores, those of equal size first.
 
     Args:
-        maps: the scores of the sources by the name of each explanation.
+        seeds: of each response's masks.
     """
     check_operator(operator)
+    masks = [torch.cat(_datamodel_masks(one, n_masks, seed)) for one, seed in zip(responses, seeds, strict=True)]
+    return pooled_log_probabilities(explained, responses, masks, operator)
+
+
+def _datamodel_masks(response: ExplainedResponse, n_masks: int, seed: int) -> tuple[Tensor, Tensor]:
     n = len(response.sources)
-    for label, scores in maps.items():
-        if len(scores) != n:
-            raise ValueError(f"`{label}` must be one per source ({n}), got {len(scores)}.")
-        if not n or not all(math.isfinite(score) for score in scores):
-            raise ValueError(f"`{label}` must be finite numbers, one at least.")
-    of_sources = {label: torch.tensor(list(scores), dtype=torch.float64) for label, scores in maps.items()}
-    half, free = equal_size_masks(n, n_masks, seed), bernoulli_masks(n, n_masks, seed)
-    plans = {label: _Plan.of(scores) for label, scores in of_sources.items()}
-    n_own = 2 + 2 * len(KS)
-    masks = torch.cat([half, free, *(plan.ablations for plan in plans.values())])
-    values = log_probabilities(explained, response, masks, operator)
-    of_half, of_free, *of_plans = values.split([len(half), len(free), *[n_own] * len(plans)])
-    end = explained.tokenizer.eos_token_id
-    curves = torch.cat([plan.curve for plan in plans.values()])
-    of_curves = log_probabilities(explained, response, curves, "replace", end).split(
-        [len(p.curve) for p in plans.values()]
-    )
-    found: dict[str, dict[str, float]] = {}
-    for (label, plan), own, curve in zip(plans.items(), of_plans, of_curves, strict=True):
-        measured = plan.measured(of_sources[label], own, curve)
-        measured["lds"] = lds(half, of_half, of_sources[label])
-        measured["lds_bernoulli"] = lds(free, of_free, of_sources[label])
-        found[label] = {metric: measured[metric] for metric in RESPONSE_METRICS}
-    return found
+    return equal_size_masks(n, n_masks, seed), bernoulli_masks(n, n_masks, seed)

@@ -1,6 +1,5 @@
 """`explainer test`: the trained explainer and other methods on the held-out test texts, in one table."""
 
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,11 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from explainer.evaluation import table
-from explainer.evaluation.comparison import SUMMARY, Comparison, MethodRow
+from explainer.evaluation.comparison import AbstractComparison, MethodRow
 from explainer.methods.loading import load_methods
-from lightning_modules.base import attributor_of
+from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 from lightning_modules.processes import gathered
-
-DEFAULT = ("random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig")
 
 
 class MethodComparison(pl.Callback):
@@ -25,28 +22,30 @@ class MethodComparison(pl.Callback):
     The processes of a test on several devices compare on batches of their own, and the table is that of all texts.
 
     Args:
-        methods: {name: settings}, or {label: {method: name, ...settings}}, in addition to the explainer.
+        methods: {name: settings}, or {label: {method: name, ...settings}}, in addition to the explainer; by default
+            some that fit what is explained.
         output: folder for comparison.json, comparison.csv and comparison.md; the trainer's log folder by default.
     """
 
     def __init__(self, methods: dict[str, dict[str, Any] | None] | None = None, output: str | None = None) -> None:
-        self.methods = load_methods({name: {} for name in DEFAULT} if methods is None else methods)
+        self.methods = None if methods is None else load_methods(methods)
         self.output = output
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        attributor = attributor_of(pl_module)
+        attributor = pl_module.attributor if isinstance(pl_module, TrainingModule) else None
         if attributor is None:
             raise ValueError("MethodComparison compares a trained mask explainer; this module trains something else.")
-        self.explained, ours = attributor.explained, attributor.method
-        self._new = partial(Comparison, {**self.methods, ours.name: ours}, ours=ours.name)
+        assert isinstance(pl_module, TrainingModule)
+        rivals = load_methods({name: {} for name in pl_module.rivals}) if self.methods is None else self.methods
+        self.module, self.explained, ours = pl_module, attributor.explained, attributor.method
+        self._methods, self._ours = {**rivals, ours.name: ours}, ours.name
         self._batches: list[dict[str, MethodRow]] = []
 
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: TextExamples, *args: object
     ) -> None:
-        texts = self.explained.encode(batch.texts, batch.text_pairs)
         comparison = self._new()
-        comparison.update(self.explained, texts, self.explained.predicted(texts))
+        comparison.update(self.explained, self.module.compared(batch))
         self._batches.append(comparison.rows)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -64,4 +63,8 @@ class MethodComparison(pl.Callback):
             board = trainer.logger.experiment
             board.add_text("test/comparison", table.markdown(comparison))
             for record in comparison.records():
-                board.add_scalar(f"test_{SUMMARY}/{record['method']}", record[SUMMARY]["mean"], trainer.global_step)
+                mean = record[comparison.summary]["mean"]
+                board.add_scalar(f"test_{comparison.summary}/{record['method']}", mean, trainer.global_step)
+
+    def _new(self) -> AbstractComparison[Any]:
+        return self.module.comparison(self._methods, self._ours)

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 
 from explainer.attributor import Attributor
-from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.evaluation.comparison import SUMMARY, Comparison, TargetedTexts
 from explainer.explanation import Explanation
 from explainer.methods.loading import load_methods
 from explainer.rendering.plot import heatmap
@@ -52,12 +52,14 @@ class MethodFaithfulness(pl.Callback):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if attributor_of(pl_module) is None:
-            raise ValueError("MethodFaithfulness belongs to the training of a mask explainer; this is another one.")
+        if not isinstance(attributor_of(pl_module), Attributor):
+            raise ValueError(
+                "MethodFaithfulness belongs to the training of a mask explainer of labels; this is another one."
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         attributor = attributor_of(pl_module)
-        assert attributor is not None
+        assert isinstance(attributor, Attributor)
         self._measured_at = -1
         if not trainer.is_global_zero:
             return
@@ -67,7 +69,7 @@ class MethodFaithfulness(pl.Callback):
         self.target = attributor.explained.predicted(self.texts)
         self.fixed = Comparison(self.methods, keep=self.n_shown)
         with evaluating(pl_module):
-            self.fixed.update(attributor.explained, self.texts, self.target)
+            self.fixed.update(attributor.explained, TargetedTexts(self.texts, self.target))
         self._measure(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
@@ -86,7 +88,7 @@ class MethodFaithfulness(pl.Callback):
         method = self.attributor.method
         ours = Comparison({method.name: method}, keep=self.n_shown)
         with evaluating(pl_module):
-            ours.update(self.attributor.explained, self.texts, self.target)
+            ours.update(self.attributor.explained, TargetedTexts(self.texts, self.target))
         rows = {**self.fixed.rows, **ours.rows}
         values = {f"{TAG}/{label}": row.estimate(SUMMARY).mean for label, row in rows.items()}
         for logger in trainer.loggers:

@@ -118,6 +118,28 @@ def _centred(measured: Ablations) -> tuple[Tensor, Tensor, Tensor]:
     return design[1:], effects[1:], measured.kinds[1:]
 
 
+def own_responses(
+    explained: ExplainedModel, texts: Sequence[str], new_tokens: int, level: SourceLevel
+) -> list[ExplainedResponse]:
+    """The model's own responses to messages, computed once and kept on disk.
+
+    Responses without a token, and prompts without two sources, are left out.
+
+    Args:
+        texts: one message of the user each.
+        new_tokens: of the longest response.
+        level: of the sources.
+    """
+    prompts: list[Prompt] = [[{"role": "user", "content": text}] for text in texts]
+    said = cached_responses(explained, prompts, {"max_new_tokens": new_tokens})
+    asked = [
+        explain_response(explained, prompt, ids, sources=level)
+        for prompt, ids in zip(prompts, said, strict=True)
+        if ids
+    ]
+    return [one for one in asked if len(one.sources) > 1]
+
+
 def ablated_responses(
     explained: ExplainedModel,
     texts: Sequence[str],
@@ -129,9 +151,7 @@ def ablated_responses(
     spans: int,
     seed: int,
 ) -> AblatedResponses:
-    """The model's own responses to messages, ablated; computed once and kept on disk.
-
-    Responses without a token, and prompts without two sources, are left out.
+    """`own_responses`, ablated; computed once and kept on disk.
 
     Args:
         texts: one message of the user each.
@@ -139,14 +159,7 @@ def ablated_responses(
         spans: further targets of every response: stretches of it, drawn at random.
         seed: of these.
     """
-    prompts: list[Prompt] = [[{"role": "user", "content": text}] for text in texts]
-    said = cached_responses(explained, prompts, {"max_new_tokens": new_tokens})
-    whole = [
-        explain_response(explained, prompt, ids, sources=level, score="log_prob")
-        for prompt, ids in zip(prompts, said, strict=True)
-        if ids
-    ]
-    whole = [one for one in whole if len(one.sources) > 1]
+    whole = [replace(one, score="log_prob") for one in own_responses(explained, texts, new_tokens, level)]
     measured = cached_ablations(explained, whole, operator, n_masks)
     return with_spans(explained, whole, measured, spans, seed)
 

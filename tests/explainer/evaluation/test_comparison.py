@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.evaluation.comparison import SUMMARY, Comparison, TargetedTexts
 from explainer.explained import EncodedText, ExplainedModel, Target
 from explainer.faithfulness import aopc_bounds as bounds_module
 from explainer.faithfulness.measures import (
@@ -29,7 +29,7 @@ from tests.families import TASKS, TEXTS, explained
 def measured(model: ExplainedModel, comparison: Comparison, texts: list[str] = TEXTS) -> Comparison:
     """The comparison with the texts in it, explained for the label predicted (of a regression, its value)."""
     encoded = model.encode(texts)
-    comparison.update(model, encoded, model.predicted(encoded))
+    comparison.update(model, TargetedTexts(encoded, model.predicted(encoded)))
     return comparison
 
 
@@ -90,7 +90,7 @@ def test_a_record_says_what_it_measured(comparison: Comparison) -> None:
     for record in comparison.records():
         assert set(record) == {
             *(METRICS),
-            *("method", "n", "faithfulness", "difference_to", "difference"),
+            *("method", "n", "faithfulness", "difference_to", "difference", "differences"),
             *("forward_equivalents", "milliseconds", "operators"),
         }
         assert record["n"] == 4
@@ -173,12 +173,12 @@ def test_the_bounds_of_normalised_aopc_are_found_once_for_all_methods(monkeypatc
 def test_seconds_are_those_of_the_computation_and_not_of_reading(tmp_path: Path) -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
-    target, cache = model.predicted(texts), Cache.of(model, tmp_path)
+    items, cache = TargetedTexts(texts, model.predicted(texts)), Cache.of(model, tmp_path)
     first, again = (Comparison({"sig": SIG()}, cache=cache) for _ in range(2))
-    assert not first.measured("sig", model, texts, target)
-    first.update(model, texts, target)
-    assert again.measured("sig", model, texts, target)
-    again.update(model, texts, target)
+    assert not first.measured("sig", model, items)
+    first.update(model, items)
+    assert again.measured("sig", model, items)
+    again.update(model, items)
     assert again.rows["sig"].seconds == first.rows["sig"].seconds > 0
     assert again.records() == first.records()
 
@@ -187,10 +187,12 @@ def test_what_changes_the_values_changes_the_key(tmp_path: Path) -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
     target, cache = Target.of([0, 1, 2, 0]), Cache.of(model, tmp_path)
-    Comparison({"sig": SIG()}, cache=cache).update(model, texts, target)
+    items = TargetedTexts(texts, target)
+    Comparison({"sig": SIG()}, cache=cache).update(model, items)
 
     def known(asked: Target = target, n_steps: int | None = None, **options: Any) -> bool:
-        return Comparison({"sig": SIG(n_steps)}, cache=cache, **options).measured("sig", model, texts, asked)
+        comparison = Comparison({"sig": SIG(n_steps)}, cache=cache, **options)
+        return comparison.measured("sig", model, TargetedTexts(texts, asked))
 
     assert known()
     assert not known(n_steps=3)
@@ -199,4 +201,4 @@ def test_what_changes_the_values_changes_the_key(tmp_path: Path) -> None:
     assert not known(metrics=["morf_lerf_area"])
     assert not known(operator="hide")
     other = explained("bert", **TASKS["multi_label"])
-    assert not Comparison({"sig": SIG()}, cache=Cache.of(other, tmp_path)).measured("sig", other, texts, target)
+    assert not Comparison({"sig": SIG()}, cache=Cache.of(other, tmp_path)).measured("sig", other, items)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from explainer.evaluation import table
-from explainer.evaluation.comparison import Comparison
+from explainer.evaluation.comparison import Comparison, TargetedTexts
 from explainer.faithfulness.measures import HIGHER_IS_BETTER, METRICS
 from explainer.methods import SIG, Random
 from tests.families import TASKS, TEXTS, explained
@@ -21,7 +21,7 @@ def comparison(request: pytest.FixtureRequest) -> Comparison:
     model = explained("bert", **TASKS[request.param])
     texts = model.encode(TEXTS)
     found = Comparison({"random": Random(), "sig": SIG()}, ours="sig")
-    found.update(model, texts, model.predicted(texts))
+    found.update(model, TargetedTexts(texts, model.predicted(texts)))
     return found
 
 
@@ -70,7 +70,7 @@ def test_the_caption_names_the_operator_of_every_metric() -> None:
     texts = model.encode(TEXTS[:2])
     own, hidden = (Comparison({"random": Random()}, operator=operator) for operator in (None, "hide"))
     for comparison in (own, hidden):
-        comparison.update(model, texts, model.predicted(texts))
+        comparison.update(model, TargetedTexts(texts, model.predicted(texts)))
     assert table.caption(own).endswith(
         "Tokens are deleted for comp@20, suff@20, AOPC-comp, AOPC-suff; replaced by the baseline token for log-odds@20."
     )
@@ -87,7 +87,7 @@ def test_the_caption_of_a_regression_names_values() -> None:
     model = explained("bert", **TASKS["regression"])
     texts = model.encode(TEXTS[:2])
     comparison = Comparison({"random": Random()})
-    comparison.update(model, texts, model.predicted(texts))
+    comparison.update(model, TargetedTexts(texts, model.predicted(texts)))
     assert table.caption(comparison) == (
         "comp − suff: value AOPC-comp minus value AOPC-suff, of the same scores. A backward pass counts as two forward "
         "passes. Tokens are deleted for value AOPC-comp, value AOPC-suff; given a zero embedding for morf_lerf_area."

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.evaluation.comparison import SUMMARY, Comparison, TargetedTexts
 from explainer.explained import PREDICTED, EncodedText, ExplainedModel, Target, TokenBatch
 from explainer.faithfulness.measures import METRICS, faithfulness
 from explainer.methods import METHODS, AbstractMethod, Random
@@ -102,7 +102,7 @@ def test_its_faithfulness_is_measured(kind: type[AbstractMethod]) -> None:
 
 def test_it_is_a_row_of_a_comparison(kind: type[AbstractMethod]) -> None:
     comparison = Comparison(load_methods({"mine": {"method": kind.name}, "random": {}}), ours="mine")
-    comparison.update(MODEL, encoded(MODEL), TARGET)
+    comparison.update(MODEL, TargetedTexts(encoded(MODEL), TARGET))
     mine, other = comparison.records()
     assert (mine["method"], other["method"]) == ("mine", Random().label)
     assert mine["n"] == 4
