@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
 from explainer.attributor import Attributor
+from explainer.attributor.base import AbstractAttributor
 from explainer.explained import ExplainedModel
 from explainer.explained.weights import Shapes, check_finite
 from lightning_modules.processes import gathered, process
@@ -50,7 +51,7 @@ class TrainingModule(pl.LightningModule):
         """
 
     @property
-    def attributor(self) -> Attributor | None:
+    def attributor(self) -> AbstractAttributor | None:
         """The attributor that is trained, as it is now; None where something else is trained."""
         return None
 
@@ -164,5 +165,6 @@ def check_precision(trainer: pl.Trainer) -> None:
 
 
 def attributor_of(module: pl.LightningModule) -> Attributor | None:
-    """The attributor that a module trains; None where it trains something else."""
-    return module.attributor if isinstance(module, TrainingModule) else None
+    """The attributor of texts that a module trains; None where it trains something else."""
+    attributor = module.attributor if isinstance(module, TrainingModule) else None
+    return attributor if isinstance(attributor, Attributor) else None
