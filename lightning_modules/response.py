@@ -108,7 +108,7 @@ class ResponseTraining(TrainingModule):
         return own_responses(self.explained, examples.texts, options["new_tokens"], options["sources"])
 
     def setup(self, stage: str) -> None:
-        """Let the model answer, measure the ablations, once, and let the loaders give them.
+        """Let the model answer, measure the ablations of its responses, and let the loaders give them.
 
         Raises:
             ValueError: when the run is in half or double precision.
@@ -116,7 +116,8 @@ class ResponseTraining(TrainingModule):
         check_precision(self.trainer)
         self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
         data, options = data_of(self.trainer), self.hparams
-        for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
+        splits = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        for split in splits.get(stage, ()):
             if split not in self.splits:
                 self.splits[split] = ablated_responses(
                     self.explained,
@@ -129,7 +130,8 @@ class ResponseTraining(TrainingModule):
                     seed=options["seed"],
                 )
             items = self.splits[split]
-            self.explainer.longest_text = max(self.explainer.longest_text or 0, *items.lengths)
+            if split == "train":
+                self.explainer.longest_text = max(self.explainer.longest_text or 0, *items.lengths)
             data.annotate(split, items, items.lengths)
 
     def losses(self, scores: Scores, batch: ResponseBatch) -> dict[str, Tensor]:
@@ -146,20 +148,32 @@ class ResponseTraining(TrainingModule):
         )
         return share * loss
 
-    @torch.no_grad()
     def validation_step(self, batch: ResponseBatch, batch_idx: int) -> None:
-        """LDS over the measured masks of equal size, and drop@1; of the validation responses' own ablations."""
+        self._measure("validation", batch)
+
+    def test_step(self, batch: ResponseBatch, batch_idx: int) -> None:
+        self._measure("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_measured("validation")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_measured("test")
+
+    @torch.no_grad()
+    def _measure(self, split: str, batch: ResponseBatch) -> None:
+        """LDS over the measured masks of equal size, and drop@1, by the ablations of the split's responses."""
         scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target)).cpu()
         for row, i in zip(scores, batch.index, strict=True):
-            measured = self.splits["validation"].ablations[i]
+            measured = self.splits[split].ablations[i]
             own, values = row[: measured.kept.shape[1]], measured.log_probabilities.double().sum(dim=1)
             half = measured.kinds == AblationKind.HALF
             self.agreement.update(lds(measured.kept[half], values[half], own))
             self.fall.update(values[0] - values[1 + int(own.argmax())])
 
-    def on_validation_epoch_end(self) -> None:
+    def _log_measured(self, split: str) -> None:
         for name, metric in (("lds", self.agreement), ("drop_at_1", self.fall)):
-            self.log(f"validation/{name}", metric.compute(), prog_bar=True, sync_dist=True)
+            self.log(f"{split}/{name}", metric.compute(), prog_bar=True, sync_dist=True)
             metric.reset()
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:

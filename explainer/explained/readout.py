@@ -165,7 +165,8 @@ class TargetValues:
     def joined(cls, parts: "Sequence[TargetValues]") -> "TargetValues":
         """The values of several groups of texts of one task, as one."""
         columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
-        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+        return cls(*joined)
 
     def __getitem__(self, texts: Any) -> "TargetValues":
         return self._map(lambda values: values[texts])
@@ -174,8 +175,9 @@ class TargetValues:
         return self._map(lambda values: values.to(device))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "TargetValues":
-        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
-        return TargetValues(*(None if column is None else function(column) for column in columns))
+        columns = [getattr(self, field.name) for field in fields(self)]
+        mapped: list[Any] = [None if column is None else function(column) for column in columns]
+        return TargetValues(*mapped)
 
 
 @dataclass(frozen=True, eq=False)

@@ -567,7 +567,7 @@ def _owner(rendered: _Rendered, token: tuple[int, int]) -> int | None:
 
 def _sources(rendered: _Rendered, wanted: Sources) -> tuple[list[int], list[Source]]:
     """The number of each prompt token's source, -1 for those that are of none; and the sources in their order."""
-    specials = rendered.explained.text.special_ids
+    specials = frozenset(rendered.explained.text.special_ids.tolist())
     owners = [
         None if added or token in specials else _owner(rendered, place)
         for token, place, added in zip(rendered.ids, rendered.offsets, rendered.added, strict=True)
@@ -635,8 +635,8 @@ def _groups(
         groups: list[int] = []
         reached = 0
         for start, end in places:
-            new = not groups or (start >= reached and start < end)
-            groups.append(len(set(groups)) if new else groups[-1])
+            last = groups[-1] if groups else -1
+            groups.append(last + 1 if last < 0 or reached <= start < end else last)
             reached = max(reached, end)
         return groups
     splits = rendered.explained.text.splits_unspaced

@@ -56,8 +56,8 @@ class AbstractResponseExplainer(AbstractMaskExplainer):
     def predict_and_attribute(
         self, explained: ExplainedModel, batch: TokenBatch
     ) -> tuple[Readout, Callable[[Target], Scores]]:
-        readout, *read = read_response(explained, batch)
-        return readout, partial(self.scores, explained, batch, *read)
+        readout, states, attention = read_response(explained, batch)
+        return readout, partial(self.scores, explained, batch, states, attention)
 
     def scores(
         self,

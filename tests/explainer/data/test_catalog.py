@@ -23,6 +23,18 @@ def test_the_packaged_data_have_disjoint_splits_of_the_stated_sizes(source: str)
     assert set(splits["train"]["label"]) == {0, 1}
 
 
+def test_questions_are_about_reviews_of_the_same_split() -> None:
+    reviews, asked = load("movie_reviews/imdb"), load("movie_reviews/questions")
+    assert {split: len(data) for split, data in asked.items()} == CATALOG["movie_reviews/questions"].sizes
+    for split, data in asked.items():
+        assert data.column_names == ["text"]
+        for review, prompt in zip(reviews[split]["text"][:20], data["text"][:20], strict=True):
+            shown, question = prompt.split("\n\n")
+            assert review.replace("<br />", " ").split()[:20] == shown.split()[:20]
+            assert question.endswith((".", "?"))
+            assert len(shown.split()) <= 250
+
+
 def test_the_test_split_never_changes() -> None:
     """Figures in the documentation are of exactly these texts."""
     texts = load("movie_reviews/rotten_tomatoes")["test"]["text"]
@@ -30,7 +42,7 @@ def test_the_test_split_never_changes() -> None:
     assert digest == "0cb46a25089eedb19cb676eb606e967e6b984b4e748db29eac667d1d376ee7ef"
 
 
-@pytest.mark.parametrize("name", [name for name, entry in CATALOG.items() if not entry.source.startswith("package:")])
+@pytest.mark.parametrize("name", [name for name, entry in CATALOG.items() if ":" not in entry.source])
 def test_hub_data_are_read_by_their_columns_and_splits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = CATALOG[name]
     asked = []
