@@ -8,13 +8,8 @@ import torch
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
-<<<<<<< HEAD
 from explainer.attributor.base import AbstractAttributor
 from explainer.evaluation.comparison import AbstractComparison, Comparison, TargetedTexts
-=======
-from explainer.attributor import Attributor
-from explainer.attributor.base import AbstractAttributor
->>>>>>> w-green
 from explainer.explained import ExplainedModel
 from explainer.explained.weights import Shapes, check_finite
 from explainer.methods.base import AbstractMethod
@@ -189,13 +184,6 @@ def check_precision(trainer: pl.Trainer) -> None:
         )
 
 
-<<<<<<< HEAD
 def attributor_of(module: pl.LightningModule) -> AbstractAttributor | None:
     """The attributor that a module trains; None where it trains something else."""
     return module.attributor if isinstance(module, TrainingModule) else None
-=======
-def attributor_of(module: pl.LightningModule) -> Attributor | None:
-    """The attributor of texts that a module trains; None where it trains something else."""
-    attributor = module.attributor if isinstance(module, TrainingModule) else None
-    return attributor if isinstance(attributor, Attributor) else None
->>>>>>> w-green
