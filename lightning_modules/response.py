@@ -116,8 +116,7 @@ class ResponseTraining(TrainingModule):
         check_precision(self.trainer)
         self.explained.to(self.trainer.strategy.root_device)  # Lightning moves the module only after this
         data, options = data_of(self.trainer), self.hparams
-        splits = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
-        for split in splits.get(stage, ()):
+        for split in {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ()):
             if split not in self.splits:
                 self.splits[split] = ablated_responses(
                     self.explained,
@@ -148,32 +147,20 @@ class ResponseTraining(TrainingModule):
         )
         return share * loss
 
-    def validation_step(self, batch: ResponseBatch, batch_idx: int) -> None:
-        self._measure("validation", batch)
-
-    def test_step(self, batch: ResponseBatch, batch_idx: int) -> None:
-        self._measure("test", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_measured("validation")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_measured("test")
-
     @torch.no_grad()
-    def _measure(self, split: str, batch: ResponseBatch) -> None:
-        """LDS over the measured masks of equal size, and drop@1, by the ablations of the split's responses."""
+    def validation_step(self, batch: ResponseBatch, batch_idx: int) -> None:
+        """LDS over the measured masks of equal size, and drop@1, by the ablations of the validation responses."""
         scores = batch.source_scores(self.explainer(self.explained, batch.tokens, batch.target)).cpu()
         for row, i in zip(scores, batch.index, strict=True):
-            measured = self.splits[split].ablations[i]
+            measured = self.splits["validation"].ablations[i]
             own, values = row[: measured.kept.shape[1]], measured.log_probabilities.double().sum(dim=1)
             half = measured.kinds == AblationKind.HALF
             self.agreement.update(lds(measured.kept[half], values[half], own))
             self.fall.update(values[0] - values[1 + int(own.argmax())])
 
-    def _log_measured(self, split: str) -> None:
+    def on_validation_epoch_end(self) -> None:
         for name, metric in (("lds", self.agreement), ("drop_at_1", self.fall)):
-            self.log(f"{split}/{name}", metric.compute(), prog_bar=True, sync_dist=True)
+            self.log(f"validation/{name}", metric.compute(), prog_bar=True, sync_dist=True)
             metric.reset()
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:

@@ -254,9 +254,7 @@ def response_faithfulness(
     Raises:
         ValueError: as there.
     """
-    (found,) = responses_faithfulness(
-        explained, [response], [scores], operator=operator, n_masks=n_masks, seeds=[seed]
-    )
+    (found,) = responses_faithfulness(explained, [response], [scores], operator=operator, n_masks=n_masks, seeds=[seed])
     return found
 
 
