@@ -3,8 +3,8 @@
 pip install "amortex[llm]"
 python examples/explain_an_answer.py [--question "Which river ..."] [--text notes.txt] [--html answer.html]
 
-The answer is the model's own. Its explanation comes from one forward and one backward pass (AttnLRP), or from another
-method or exported explainer of responses by its name. The sentences with the highest scores are then taken away, and
+The answer is the model's own. Its explanation comes from the shipped explainer, which reads the pass over question and
+answer, or from another one or a method by its name (`--method attn_lrp`). The sentences with the highest scores are then taken away, and
 the fall of the answer's log-probability says whether the explanation can be relied on; beside it is the fall without
 as many random ones.
 """
@@ -30,7 +30,7 @@ def main(
     question: str = QUESTION,
     text: Path | None = None,
     model: str = "HuggingFaceTB/SmolLM2-135M-Instruct",
-    method: str = "attn_lrp",
+    method: str = str(Path(__file__).parent.parent / "checkpoints" / "demo-response"),
     html: Path = Path("runs/demo-llm/answer.html"),
     max_new_tokens: int = 40,
 ) -> None:

@@ -54,8 +54,11 @@ def test_the_python_shown_runs_and_prints_what_is_shown(
 
 
 def test_make_names_the_targets_and_the_steps_of_the_demo() -> None:
-    shown = subprocess.run(["make", "-C", str(ROOT), "-n", "demo", "test"], capture_output=True, text=True, check=True)
-    for part in ("explainer fit", "explainer test", "explainer export", "explainer attribute", "-m pytest"):
+    shown = subprocess.run(
+        ["make", "-C", str(ROOT), "-n", "demo", "demo-llm", "test"], capture_output=True, text=True, check=True
+    )
+    wanted = ("explainer fit", "explainer test", "explainer export", "explainer attribute", "-m pytest")
+    for part in (*wanted, "examples/explain_an_answer.py"):
         assert part in shown.stdout
     assert "venv" in shown.stdout or (ROOT / ".venv" / ".installed").exists()
 
