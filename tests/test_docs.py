@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from explainer.data.catalog import CATALOG
 from explainer.explained import PromptedClassification
 from explainer.explainers import EXPLAINERS
 from explainer.explainers.config import ExportConfig
@@ -210,6 +211,11 @@ def test_the_options_of_commands_are_those_of_the_code(command: str) -> None:
 )
 def test_the_options_of_training_are_those_of_the_code(heading: str, kind: type) -> None:
     assert options(sections(REFERENCE / "cli.md", 3)[heading]) == expected_options(kind)
+
+
+def test_the_data_sets_are_those_of_the_catalog() -> None:
+    rows = {quoted(row[0])[0]: row[2] for row in table(sections(REFERENCE / "cli.md", 3)["The data"], "option")}
+    assert quoted(rows["name"]) == list(CATALOG)
 
 
 def test_command_lines_use_options_that_exist() -> None:
