@@ -11,7 +11,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from explainer.data.catalog import CATALOG
 from explainer.explained import PromptedClassification
+from explainer.explainers import EXPLAINERS
 from explainer.explainers.config import ExportConfig
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import METRIC_SPECS, METRICS
@@ -21,6 +23,7 @@ from explainer.storage.shards import COLUMNS
 from lightning_modules.cli import FUNCTIONS
 from lightning_modules.data.text import TextData
 from lightning_modules.mask import MaskTraining
+from lightning_modules.response import ResponseTraining
 from tests.pages import DOCS, PAGES, ROOT, blocks, clone, commands, expected_output, run_command
 from tests.test_layers import FLOORS, floor_of
 
@@ -202,9 +205,17 @@ def test_the_options_of_commands_are_those_of_the_code(command: str) -> None:
     assert options(text) == expected_options(function)
 
 
-@pytest.mark.parametrize(("heading", "kind"), [("The explainer", MaskTraining), ("The data", TextData)])
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [("The explainer", MaskTraining), ("The explainer of responses", ResponseTraining), ("The data", TextData)],
+)
 def test_the_options_of_training_are_those_of_the_code(heading: str, kind: type) -> None:
     assert options(sections(REFERENCE / "cli.md", 3)[heading]) == expected_options(kind)
+
+
+def test_the_data_sets_are_those_of_the_catalog() -> None:
+    rows = {quoted(row[0])[0]: row[2] for row in table(sections(REFERENCE / "cli.md", 3)["The data"], "option")}
+    assert quoted(rows["name"]) == list(CATALOG)
 
 
 def test_command_lines_use_options_that_exist() -> None:
@@ -226,6 +237,8 @@ def test_the_file_formats_are_those_of_the_code() -> None:
     assert sorted(columns) == sorted(["id", *COLUMNS])
     keys = {name for row in table(parts["The folder of an exported explainer"], "key") for name in quoted(row[0])}
     assert keys == {field.name for field in fields(ExportConfig)}
+    kinds = table(parts["The folder of an exported explainer"], "key")[0][1]
+    assert set(quoted(kinds)) - {"kind"} == set(EXPLAINERS)
     written = parts["JSON lines"].split("It writes")[1]
     record = {name for row in table(written, "key") for name in quoted(row[0])}
     assert record - {"id", "words", "units"} <= {field.name for field in fields(Explanation)}

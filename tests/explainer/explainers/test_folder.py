@@ -19,7 +19,7 @@ from explainer.explained import ExplainedModel, Target, TextClassification
 from explainer.explained.weights import shapes_of
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers import folder as module
-from explainer.explainers.config import ExportConfig
+from explainer.explainers.config import FORMAT, ExportConfig
 from explainer.explainers.folder import is_exported, load_exported, load_folder, save_folder
 from tests.explainer.tools import LABEL_EXPLAINERS, LORA_WARNINGS, batch_of, change_config, fresh, moved, saved
 from tests.families import FAMILIES, TASKS, TEXTS, explained
@@ -192,9 +192,12 @@ def test_a_broken_task_is_refused(tmp_path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "an older version": ({"amortex": 2}, r"is 2, and 3 is read: an older version wrote it; export it again"),
-    "a newer version": ({"amortex": 4}, r"is 3, and 3 is read: update Amortex"),
-    "a version that is none": ({"amortex": True}, r"is True, and 3 is read"),
+    "an older version": (
+        {"amortex": FORMAT - 1},
+        rf"is {FORMAT - 1}, and {FORMAT} is read: an older version wrote it; export it again",
+    ),
+    "a newer version": ({"amortex": FORMAT + 1}, rf"is {FORMAT + 1}, and {FORMAT} is read: update Amortex"),
+    "a version that is none": ({"amortex": True}, rf"is True, and {FORMAT} is read"),
     "another setting": ({"longest_text": 9, "settings_sha256": "0" * 64}, r"`settings_sha256` is of others"),
     "a huge width": ({"width": 20_000}, r"`width` is 20000, and the saved weights have 8"),
     "a huge depth": ({"depth": 20_000}, r"`depth` is 20000, and the saved weights have 1"),
