@@ -4,9 +4,9 @@ pip install "amortex[llm]"
 python examples/explain_an_answer.py [--question "Which river ..."] [--text notes.txt] [--html answer.html]
 
 The answer is the model's own. Its explanation comes from the shipped explainer, which reads the pass over question and
-answer, or from another one or a method by its name (`--method attn_lrp`). The sentences with the highest scores are then taken away, and
-the fall of the answer's log-probability says whether the explanation can be relied on; beside it is the fall without
-as many random ones.
+answer, or from another one or a method by its name (`--method attn_lrp`). The sentences with the highest scores are
+then taken away, and the fall of the answer's log-probability says whether the explanation can be relied on; beside it
+is the fall without as many random ones.
 """
 
 import time

@@ -87,9 +87,9 @@ def _layer_norm(
     function: Callable[..., Tensor],
     input: Tensor,
     normalized_shape: Any,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> Tensor:
     """The standard deviation is a constant (section 3.3.3)."""
     centre, dims = centred(input, normalized_shape)

@@ -54,6 +54,7 @@ def test_overlap_has_one_token_at_least_and_none_of_none() -> None:
     assert top_k_overlap(torch.tensor([2.0, 1.0]), torch.tensor([3.0, 0.0])).item() == 1
     assert top_k_overlap(torch.tensor([2.0, 1.0, 0.0]), torch.tensor([3.0, 0.0, 1.0])).item() == 1
     assert math.isnan(top_k_overlap(torch.zeros(0), torch.zeros(0)).item())
+    assert top_k_overlap(torch.ones(1), torch.ones(1)).item() == 1
 
 
 def test_overlap_is_of_a_fifth_by_default() -> None:

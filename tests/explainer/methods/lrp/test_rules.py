@@ -11,6 +11,7 @@ from transformers.activations import ACT2FN, NewGELUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
+from explainer.explained.attention import edit_attention
 from explainer.methods.lrp import lrp_rules
 from explainer.methods.lrp.rules import identity, scaled, stabilized
 from tests.explainer.tools import deberta, double, fresh, hook_count, logits_of
@@ -268,3 +269,53 @@ def test_the_gamma_rule_by_hand(kind: str, gamma: float) -> None:
     assert torch.allclose(y.flatten(), weight @ x + bias)
     expected = gamma_by_hand(x, weight, bias, y.detach().flatten(), gamma)
     assert torch.allclose((leaf * gradient).detach().flatten(), expected, rtol=1e-6)
+
+
+# attention
+
+
+def test_attention_passes_a_quarter_to_query_and_key_and_half_to_value() -> None:
+    model = fresh("llama").model.requires_grad_(False)
+    embedded: list[Tensor] = []
+
+    def leaf(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        embedded.append(output.detach().requires_grad_())
+        return embedded[-1]
+
+    def recording(seen: list[tuple[Tensor, ...]]) -> Any:
+        def edit(attend: Any, module: nn.Module, *parts: Any, **kwargs: Any) -> Any:
+            for part in parts[:3]:
+                part.retain_grad()
+            seen.append(parts[:3])
+            return attend(module, *parts, **kwargs)
+
+        return edit
+
+    before: list[tuple[Tensor, ...]] = []
+    within: list[tuple[Tensor, ...]] = []
+    handle = model.get_input_embeddings().register_forward_hook(leaf)
+    with edit_attention(model, recording(within)), lrp_rules(model), edit_attention(model, recording(before)):
+        model(input_ids=torch.tensor([[5, 7, 9, 6]])).logits.square().sum().backward()
+    handle.remove()
+    for raw, scaled_parts in zip(before, within, strict=True):
+        for own, inner, share in zip(raw, scaled_parts, (0.25, 0.25, 0.5), strict=True):
+            assert inner.grad.abs().max() > 0
+            assert torch.allclose(own.grad, share * inner.grad)
+
+
+def test_a_norm_without_its_constant_takes_that_of_torch() -> None:
+    x = 1e-3 * inputs(2, 8)
+    y, _ = relevance_gradient(Function(lambda x: F.layer_norm(x, (8,))), x)
+    assert torch.allclose(y, F.layer_norm(x, (8,)))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_gamma_rule_beside_zero(sign: float) -> None:
+    x, weight, bias = torch.tensor([[sign * 0.4, sign * -0.2], [1.0, 0.5], [0.1, 0.0]]).double().split([1, 1, 1])
+    x, bias = x[0], bias[0, :1]
+    leaf = x.clone().requires_grad_()
+    with lrp_rules(module := Function(lambda x: F.linear(x, weight, bias)), gamma=1.0):
+        y = module(leaf)
+        (gradient,) = torch.autograd.grad(y.sum(), leaf)
+    assert 0 < abs(y.item()) < 1
+    assert torch.allclose(x * gradient, gamma_by_hand(x, weight, bias, y.detach(), 1.0))
