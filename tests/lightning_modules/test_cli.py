@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from lightning_modules import cli
 from lightning_modules.cli import main
+from tests.explainer.explained.tasks.test_prompted import CHAT
 from tests.explainer.tools import saved
 from tests.families import PROMPT, explained
 from tests.lightning_modules.conftest import write
@@ -24,8 +25,11 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 @pytest.fixture(scope="session")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny random Llama with a language model head."""
-    return saved(explained("llama", prompted=True), tmp_path_factory.mktemp("language_model"))
+    """The folder of a tiny random Llama with a language model head, and a tokenizer with a chat template."""
+    folder = tmp_path_factory.mktemp("language_model")
+    saved(explained("llama", prompted=True), folder)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    return str(folder)
 
 
 def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, str], tmp_path: Path) -> dict[str, Any]:
@@ -35,6 +39,8 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     arguments["base" if "base" in arguments else "explained"] = classifier
     if "prompt" in arguments:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
+    if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
+        arguments |= {"explained": language_model, "sources": "word", "new_tokens": 3, "n_masks": 2}
     if "encoder" in (arguments.get("explainer_settings") or {}):
         arguments["explainer_settings"]["encoder"] = classifier
     for teacher in (arguments.get("teachers") or {}).values():
