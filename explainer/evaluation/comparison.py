@@ -191,9 +191,7 @@ class AbstractComparison(ABC, Generic[Items]):
         scores = self.scores(method, explained, items)
         return {"seconds": torch.tensor(perf_counter() - started, dtype=torch.float64), **numbered(scores)}
 
-    def _contiguous_values(
-        self, explained: ExplainedModel, items: Items, scores: RaggedScores
-    ) -> dict[str, Tensor]:
+    def _contiguous_values(self, explained: ExplainedModel, items: Items, scores: RaggedScores) -> dict[str, Tensor]:
         return {metric: value.contiguous() for metric, value in self.values(explained, items, scores).items()}
 
     # What was found

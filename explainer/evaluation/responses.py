@@ -183,9 +183,7 @@ class ScoredPrompt(ScoredText):
     method: str
 
     @classmethod
-    def of(
-        cls, explained: ExplainedModel, response: ExplainedResponse, scores: Tensor, method: str
-    ) -> "ScoredPrompt":
+    def of(cls, explained: ExplainedModel, response: ExplainedResponse, scores: Tensor, method: str) -> "ScoredPrompt":
         """The prompt with `scores` of its sources."""
         text = response.text
         return cls(
@@ -215,4 +213,3 @@ def scored_prompts(
         {label: ScoredPrompt.of(explained, items[i], row.scores[i], label) for label, row in comparison.rows.items()}
         for i in range(min(comparison.keep, len(items)))
     ]
-

@@ -3,6 +3,7 @@
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from explainer.attributor import Attributor
 from explainer.rendering.plot import heatmap
 from lightning_modules.base import attributor_of
 from lightning_modules.data.text import data_of
@@ -21,7 +22,9 @@ class Heatmaps(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         attributor = attributor_of(pl_module)
-        if attributor is None or not trainer.is_global_zero or not isinstance(trainer.logger, TensorBoardLogger):
+        if not isinstance(attributor, Attributor) or not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        if not trainer.is_global_zero:
             return
         examples = data_of(trainer).first("validation", self.n_texts)
         figure = heatmap(attributor(examples.texts, examples.text_pairs), max_words=self.max_words)

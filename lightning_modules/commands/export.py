@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from explainer.attributor import Attributor
+from explainer.attributor.base import AbstractAttributor
 from explainer.data.files import load_files
 from explainer.explained.pretrained import DTYPES
 from explainer.export.agreement import Agreement
@@ -67,7 +68,8 @@ def export(
     _check(ckpt, attributor, {"output": output, "onnx": onnx, "pt2": pt2, "push": push}, dtype, scores)
     comparison = None if scores is None else _scores(scores)
     if ckpt is None:
-        source, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
+        source: AbstractAttributor = Attributor.from_pretrained(str(attributor))
+        card = _card_of(Path(str(attributor)))
     else:
         module, checkpoint = load_training(ckpt)
         if module.attributor is None:
