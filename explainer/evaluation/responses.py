@@ -66,7 +66,7 @@ class ResponseComparison(AbstractComparison[Sequence[ExplainedResponse]]):
     short: ClassVar[Mapping[str, str]] = {
         **{f"{kind}_at_{k}": f"{kind}@{k}" for kind in ("drop", "gain") for k in (1, 3, 5)},
         "lds": "LDS",
-        "lds_bernoulli": "LDS, Bernoulli",
+        "lds_bernoulli": "Bernoulli LDS",
         "rise": "RISE",
         "mas": "MAS",
     }

@@ -301,10 +301,10 @@ def responses_faithfulness(
     for i, plan in enumerate(plans):
         masks = _datamodel_masks(responses[i], n_masks, seeds[i])
         values = datamodels[i].split([len(one) for one in masks])
-        own = plan.measured(of_sources[i], taken[i], curves[i])
+        measured = plan.measured(of_sources[i], taken[i], curves[i])
         for metric, kept, value in zip(("lds", "lds_bernoulli"), masks, values, strict=True):
-            own[metric] = lds(kept, value, of_sources[i])
-        found.append({metric: own[metric] for metric in RESPONSE_METRICS})
+            measured[metric] = lds(kept, value, of_sources[i])
+        found.append({metric: measured[metric] for metric in RESPONSE_METRICS})
     return found
 
 

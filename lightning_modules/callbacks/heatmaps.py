@@ -22,11 +22,9 @@ class Heatmaps(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         attributor = attributor_of(pl_module)
-        if (
-            not isinstance(attributor, Attributor)
-            or not trainer.is_global_zero
-            or not isinstance(trainer.logger, TensorBoardLogger)
-        ):
+        if not isinstance(attributor, Attributor) or not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        if not trainer.is_global_zero:
             return
         examples = data_of(trainer).first("validation", self.n_texts)
         figure = heatmap(attributor(examples.texts, examples.text_pairs), max_words=self.max_words)

@@ -36,7 +36,7 @@ class MethodComparison(pl.Callback):
         if attributor is None:
             raise ValueError("MethodComparison compares a trained mask explainer; this module trains something else.")
         assert isinstance(pl_module, TrainingModule)
-        rivals = load_methods({name: {} for name in pl_module.rivals}) if self.methods is None else self.methods
+        rivals = load_methods({name: {} for name in pl_module.compared_with}) if self.methods is None else self.methods
         self.module, self.explained, ours = pl_module, attributor.explained, attributor.method
         self._methods, self._ours = {**rivals, ours.name: ours}, ours.name
         self._batches: list[dict[str, MethodRow]] = []

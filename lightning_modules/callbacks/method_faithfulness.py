@@ -46,7 +46,7 @@ class MethodFaithfulness(pl.Callback):
             raise ValueError(f"`n_texts` must be at least 1, got {n_texts}.")
         if every_n_epochs < 1 and every_n_steps < 1:
             raise ValueError("`every_n_epochs` and `every_n_steps` are both 0: the methods would never be measured.")
-        self.methods = load_methods({name: {} for name in TrainingModule.rivals} if methods is None else methods)
+        self.methods = load_methods({name: {} for name in TrainingModule.compared_with} if methods is None else methods)
         self.n_texts, self.n_shown = n_texts, n_shown
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
 

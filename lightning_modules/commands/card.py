@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from explainer.evaluation.comparison import SUMMARY
+from explainer.evaluation.responses import ResponseComparison
 from explainer.export.hub import card_head, usage
 from explainer.faithfulness.measures import summary_metrics
 
@@ -92,13 +93,20 @@ def explainer_scores(scores: Sequence[dict[str, Any]] | None) -> list[str]:
             "here.",
             "",
         ]
-    metrics = (*summary_metrics(scores[0]), SUMMARY)
-    of_what = "" if metrics[0].startswith("aopc") else " of the predicted value"
+    if ResponseComparison.summary in scores[0]:
+        metrics: tuple[str, ...] = ("drop_at_1", "drop_at_3", ResponseComparison.summary)
+        noun, meaning = "responses", "drops of the response's log-probability are in nats."
+        names = ("drop@1 ↑", "drop@3 ↑", "LDS ↑")
+    else:
+        metrics = (*summary_metrics(scores[0]), SUMMARY)
+        of_what = "" if metrics[0].startswith("aopc") else " of the predicted value"
+        noun, meaning = "texts", f"faithfulness = AOPC-comprehensiveness minus AOPC-sufficiency{of_what}."
+        names = ("AOPC-comprehensiveness ↑", "AOPC-sufficiency ↓", "faithfulness ↑")
     lines = [
-        f"Held-out test split, n = {scores[0]['n']} texts, 95 % bootstrap intervals;",
-        f"faithfulness = AOPC-comprehensiveness minus AOPC-sufficiency{of_what}.",
+        f"Held-out test split, n = {scores[0]['n']} {noun}, 95 % bootstrap intervals;",
+        meaning,
         "",
-        "| method | AOPC-comprehensiveness ↑ | AOPC-sufficiency ↓ | faithfulness ↑ | forward passes |",
+        f"| method | {' | '.join(names)} | forward passes |",
         "|---|---|---|---|---|",
     ]
     for record in scores:

@@ -69,7 +69,8 @@ def export(
     comparison = None if scores is None else _scores(scores)
     source: AbstractAttributor
     if ckpt is None:
-        source, card = Attributor.from_pretrained(str(attributor)), _card_of(Path(str(attributor)))
+        source: AbstractAttributor = Attributor.from_pretrained(str(attributor))
+        card = _card_of(Path(str(attributor)))
     else:
         module, checkpoint = load_training(ckpt)
         if module.attributor is None:
