@@ -69,7 +69,7 @@ def export(
     comparison = None if scores is None else _scores(scores)
     source: AbstractAttributor
     if ckpt is None:
-        source: AbstractAttributor = Attributor.from_pretrained(str(attributor))
+        source = Attributor.from_pretrained(str(attributor))
         card = _card_of(Path(str(attributor)))
     else:
         module, checkpoint = load_training(ckpt)
