@@ -12,7 +12,7 @@ import yaml
 from explainer.attributor import Attributor
 from explainer.export import hub
 from lightning_modules.cli import main
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card
+from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
 from lightning_modules.commands.export import export, load_training
 from lightning_modules.mask import MaskTraining
 from tests.explainer.attributor.test_attributor import exported
@@ -151,3 +151,10 @@ def test_wrong_options_are_named(tmp_path: Path) -> None:
         export(tmp_path / "x.ckpt", output=tmp_path, dtype="int4")
     with pytest.raises(ValueError, match="--scores"):
         export(tmp_path / "x.ckpt", output=tmp_path, scores=tmp_path / "none.json")
+
+
+def test_the_scores_of_responses_have_their_own_columns() -> None:
+    values = {name: {"mean": 0.5, "ci95": [0.25, 0.75]} for name in ("drop_at_1", "drop_at_3", "lds")}
+    lines = explainer_scores([{"method": "attn_lrp", "n": 7, "forward_equivalents": 3.0, **values}])
+    assert any("drop@1 ↑ | drop@3 ↑ | LDS ↑" in line for line in lines)
+    assert "| attn_lrp | " + " | ".join(["0.500 [0.250, 0.750]"] * 3) + " | 3.0 |" in lines
