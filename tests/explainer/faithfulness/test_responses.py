@@ -10,11 +10,15 @@ from explainer.explained import ExplainedResponse, explain_response
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import (
     RESPONSE_METRICS,
+    AblationKind,
+    ablations,
     bernoulli_masks,
+    datamodel_values,
     equal_size_masks,
     log_probabilities,
     pooled_log_probabilities,
     response_faithfulness,
+    responses_faithfulness,
 )
 from tests.explainer.explained.test_responses import MESSAGES, model
 
@@ -98,6 +102,43 @@ def test_responses_that_are_measured_together_have_the_values_of_each_alone() ->
     together = pooled_log_probabilities(explained, responses, masks)
     for one, kept, values in zip(responses, masks, together, strict=True):
         assert torch.allclose(log_probabilities(explained, one, kept), values, atol=1e-4)
+
+
+@pytest.mark.parametrize("operator", ["delete", "hide"])
+def test_the_faithfulness_of_several_responses_is_that_of_each_with_its_own_masks(operator: Operator) -> None:
+    explained = model("llama")
+    responses = [
+        asked(),
+        asked(foil=" bad and so"),
+        explain_response(explained, "a film is fun", " dull", sources="word"),
+    ]
+    scores = [[float((7 * i) % len(one.sources)) for i in range(len(one.sources))] for one in responses]
+    options: dict[str, Any] = {"operator": operator, "n_masks": 5}
+    together = responses_faithfulness(explained, responses, scores, seeds=[3, 4, 5], **options)
+    known = datamodel_values(explained, responses, seeds=[3, 4, 5], **options)
+    again = responses_faithfulness(explained, responses, scores, seeds=[3, 4, 5], datamodels=known, **options)
+    for i, (one, own) in enumerate(zip(responses, scores, strict=True)):
+        alone = response_faithfulness(explained, one, own, seed=3 + i, **options)
+        assert together[i] == pytest.approx(alone, abs=1e-4, nan_ok=True)
+        assert again[i] == pytest.approx(alone, abs=1e-4, nan_ok=True)
+    assert together[0] != response_faithfulness(explained, responses[0], scores[0], seed=9, **options)
+
+
+def test_ablations_are_the_whole_each_source_less_and_both_kinds_of_masks_token_by_token() -> None:
+    one, other = asked(sources="sentence"), asked().with_target(token=0)
+    measured, short = ablations(model("llama"), [one, other], n_masks=4)
+    n = len(one.sources)
+    half = equal_size_masks(n, 4)
+    kinds = [AblationKind.WHOLE, *[AblationKind.ONE_LESS] * n, *[AblationKind.HALF] * len(half)]
+    assert measured.kinds.tolist() == [*kinds, *[AblationKind.BERNOULLI] * 4]
+    free = bernoulli_masks(n, 4)
+    assert torch.equal(measured.kept, torch.cat([torch.ones(1, n).bool(), ~torch.eye(n).bool(), half, free]))
+    assert torch.equal(short.kept[-4:], bernoulli_masks(len(other.sources), 4, seed=1))
+    assert measured.log_probabilities.shape == (len(measured.kept), len(one.response_ids))
+    assert short.log_probabilities.shape == (len(short.kept), 1)
+    for kept, tokens in zip(measured.kept, measured.log_probabilities, strict=True):
+        away = {i for i, stays in enumerate(kept.tolist()) if not stays}
+        assert float(tokens.sum()) == pytest.approx(by_hand(one, away), abs=1e-4)
 
 
 def test_a_foil_is_subtracted() -> None:

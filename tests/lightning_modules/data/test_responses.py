@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from explainer.explained import explain_response
-from explainer.faithfulness.responses import AblationKind, ablations, log_probabilities
+from explainer.faithfulness.responses import log_probabilities
 from lightning_modules.data.responses import LEARNED, AblatedResponses, ablated_responses, own_responses
 from lightning_modules.data.text import LengthBuckets
 from tests.explainer.explained.test_responses import model
@@ -85,13 +85,3 @@ def test_the_model_s_own_responses_are_those_that_it_generates() -> None:
         alone = explain_response(EXPLAINED, one.prompt, sources="word", generate={"max_new_tokens": 4})
         assert (one.response_ids, one.sources) == (alone.response_ids, alone.sources)
     assert [one.prompt[0]["content"] for one in found] == [text for text in TEXTS if text != "one"]
-
-
-def test_ablations_are_all_one_less_half_and_bernoulli(items: AblatedResponses) -> None:
-    (one,) = ablations(EXPLAINED, items.responses[:1], n_masks=4)
-    n = len(items.responses[0].sources)
-    kinds = [AblationKind.WHOLE, *[AblationKind.ONE_LESS] * n, *[AblationKind.HALF] * 3, *[AblationKind.BERNOULLI] * 4]
-    assert one.kinds.tolist() == kinds
-    assert one.kept[0].all()
-    assert torch.equal(one.kept[1 : 1 + n], ~torch.eye(n, dtype=torch.bool))
-    assert (one.kept[one.kinds == AblationKind.HALF].sum(dim=1) == n // 2).all()
