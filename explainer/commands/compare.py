@@ -17,6 +17,7 @@ from explainer.evaluation.comparison import SUMMARY, Comparison
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
 from explainer.explained import EncodedText, ExplainedModel, Readout, Target
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import check_metrics
@@ -61,6 +62,7 @@ def compare(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Compare methods on the same texts: table, values per text, faithfulness against cost, report.html.
 
@@ -93,14 +95,21 @@ def compare(
         batch_tokens: token budget of a forward pass.
         task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        dtype: of the explained model's weights: float32, bfloat16 or float16. Gradients want float32.
     """
     command = command_line(compare, {**locals()})
     check_metrics(metrics or ())
+    precision = dtype_named(dtype, "--dtype")
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
     for name in WRITTEN:
         check_apart({"data": Path(data)}, {"output": output / name})
     texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
-    explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(
+        model,
+        dtype=precision,
+        task=task_of_options(task, prompt),
+        batch_tokens=batch_tokens,
+    )
     explained.to(device())
     check_metrics(metrics or (), explained.task.link)
     loaded = load_methods(settings, explained)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from explainer.attributor import ResponseAttributor, ResponseInput, ResponseOptions
 from explainer.attributor.response_inputs import PROMPT_KEYS
 from explainer.commands.device import device
@@ -53,6 +55,7 @@ def attribute_file(
     score: Score = "logit",
     trust: bool = False,
     max_new_tokens: int,
+    dtype: torch.dtype | None = None,
     batch_tokens: int,
     settings: dict[str, Any],
 ) -> None:
@@ -66,7 +69,7 @@ def attribute_file(
             f"`--method` of a response must be one of {', '.join(METHODS)}, or the folder or hub id of an explainer of "
             f"responses, got {method!r}."
         )
-    attributor = ResponseAttributor.of(model, method, batch_tokens=batch_tokens, **settings).to(device())
+    attributor = ResponseAttributor.of(model, method, dtype=dtype, batch_tokens=batch_tokens, **settings).to(device())
     options = ResponseOptions(score, sources, generate={"max_new_tokens": max_new_tokens})
     lines = _asked(attributor, source, options)
     with Progress(attributor.method.label, count_lines(source)) as progress, json_lines(output) as write:
@@ -99,6 +102,7 @@ def evaluate_file(
     *,
     metrics: list[str] | None,
     operator: Operator | None,
+    dtype: torch.dtype = torch.float32,
     batch_tokens: int,
 ) -> None:
     """Measure the faithfulness of the sources' scores of a file.
@@ -109,7 +113,7 @@ def evaluate_file(
     wanted = tuple(metrics or DEFAULT_METRICS)
     if unknown := [name for name in wanted if name not in RESPONSE_METRICS]:
         raise ValueError(f"`metrics` of responses must be of {', '.join(RESPONSE_METRICS)}, got {', '.join(unknown)}.")
-    explained = ExplainedModel.from_pretrained(model, task=Response(), batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=Response(), dtype=dtype, batch_tokens=batch_tokens)
     explained.to(device())
     values: dict[str, list[float | None]] = {name: [] for name in wanted}
     with Progress("evaluate", count_lines(attributions)) as progress:
