@@ -164,7 +164,7 @@ def load(
     dtype: torch.dtype | None = None,
 ) -> Attributor:
     """An attributor from a method's name and a model, or from an exported folder or hub id; on the command's device."""
-    precision = {} if dtype is None else {"dtype": dtype}
+    precision: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     if method not in METHODS and is_exported(method):
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
