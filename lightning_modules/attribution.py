@@ -21,6 +21,7 @@ from explainer.commands.attribute import load
 from explainer.commands.encoding import encode_all
 from explainer.data.texts import name_of_row, rows_of
 from explainer.explained import AbstractTask, PromptedClassification
+from explainer.explained.pretrained import DTYPES
 from explainer.explained.readout import Score
 from explainer.explanation import Explanation
 from explainer.scored_text import UnitLevel
@@ -63,6 +64,7 @@ class AttributorSpec:
     Attributes:
         settings: of the method, as JSON.
         prompt: what a language model is asked, as JSON.
+        dtype: of the model's weights, by its name; by default float32, or that of the exported attributor's training.
     """
 
     method: str
@@ -70,6 +72,7 @@ class AttributorSpec:
     batch_tokens: int
     settings: str = "{}"
     prompt: str | None = None
+    dtype: str | None = None
 
     def load(self) -> Attributor:
         """The attributor, which one process loads once."""
@@ -84,7 +87,8 @@ class AttributorSpec:
 @lru_cache(maxsize=1)
 def _loaded(spec: AttributorSpec) -> Attributor:
     task = None if spec.prompt is None else PromptedClassification.of(json.loads(spec.prompt))
-    return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings), task)
+    dtype = None if spec.dtype is None else DTYPES[spec.dtype]
+    return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings), task, dtype)
 
 
 @dataclass(frozen=True)

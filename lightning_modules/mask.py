@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
 from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.base import defaults_of
@@ -63,6 +64,8 @@ class MaskTraining(TrainingModule):
         prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
             shots and calibration.
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
+        dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
+            float32. What is trained is in float32.
     """
 
     best_by = "validation/faithfulness"
@@ -88,6 +91,7 @@ class MaskTraining(TrainingModule):
         seed: int = 0,
         prompt: dict | None = None,  # type: ignore[type-arg] # jsonargparse would read strings of `Any` as YAML
         batch_tokens: int = 4096,
+        dtype: str = "float32",
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -101,9 +105,14 @@ class MaskTraining(TrainingModule):
         if not teachers and matching != 0:
             raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
         task = None if prompt is None else PromptedClassification.of(prompt)
-        self.explained = ExplainedModel.from_pretrained(explained, task=task, batch_tokens=batch_tokens)
+        self.explained = ExplainedModel.from_pretrained(
+            explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
+        )
         check_task(self.explained, other_class, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
+        self.explainer.float()  # half precision would lose small steps
+        for parameter in self.explainer.trained(self.explained).values():  # adapters are in the explained model
+            parameter.data = parameter.data.float()
         self.teachers = Teachers(self.explained, teachers or {}, teacher_weights, mixing)
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)

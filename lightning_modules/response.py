@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from explainer.attributor import ResponseAttributor
 from explainer.evaluation.responses import ResponseComparison
 from explainer.explained import ExplainedModel, ExplainedResponse, Response
-from explainer.explained.pretrained import DTYPES
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.responses import SourceLevel
 from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS
@@ -79,10 +79,8 @@ class ResponseTraining(TrainingModule):
         if kind is None or not issubclass(kind, AbstractResponseExplainer):
             known = [name for name, one in EXPLAINERS.items() if issubclass(one, AbstractResponseExplainer)]
             raise ValueError(f"`explainer` of responses must be one of {', '.join(known)}, got {explainer!r}.")
-        if dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
         self.explained = ExplainedModel.from_pretrained(
-            explained, task=Response(), dtype=DTYPES[dtype], batch_tokens=batch_tokens
+            explained, task=Response(), dtype=dtype_named(dtype), batch_tokens=batch_tokens
         )
         self.explainer = kind(self.explained, **(explainer_settings or {}))
         self.splits: dict[str, AblatedResponses] = {}

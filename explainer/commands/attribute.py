@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
@@ -15,6 +17,7 @@ from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_texts
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.responses import SourceLevel
 from explainer.explained.tasks import AbstractTask
@@ -65,6 +68,7 @@ def attribute(
     prompt: Path | None = None,
     sources: SourceLevel | None = None,
     max_new_tokens: int = 128,
+    dtype: str | None = None,
 ) -> None:
     """Explain texts: one JSON object per line in, one per line out, in the same order; or one text in the terminal.
 
@@ -97,7 +101,10 @@ def attribute(
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.
+        dtype: of the explained model's weights: float32, bfloat16 or float16; float32 by default, of an exported
+            attributor that of its training. Gradients want float32.
     """
+    precision = None if dtype is None else dtype_named(dtype, "--dtype")
     if task == "response":
         refuse_options(
             {"text": text, "foil": foil, "units": units, "fallback": fallback, "html": html}
@@ -117,6 +124,7 @@ def attribute(
             score=score,
             trust=trust,
             max_new_tokens=max_new_tokens,
+            dtype=precision,
             batch_tokens=batch_tokens,
             settings=method_args or {},
         )
@@ -134,7 +142,9 @@ def attribute(
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
     asked = task_of_options(task, prompt)
-    job = _Job(load(method, model, batch_tokens, method_args or {}, asked), target, options, aggregation_strategy)
+    job = _Job(
+        load(method, model, batch_tokens, method_args or {}, asked, precision), target, options, aggregation_strategy
+    )
     job.check(target)
     if text is not None:
         request = Request("`--text`", encode_one(job.attributor.explained, text, None, "`--text`"))
@@ -146,18 +156,24 @@ def attribute(
 
 
 def load(
-    method: str, model: str | None, batch_tokens: int, settings: dict[str, Any], task: AbstractTask | None = None
+    method: str,
+    model: str | None,
+    batch_tokens: int,
+    settings: dict[str, Any],
+    task: AbstractTask | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Attributor:
     """An attributor from a method's name and a model, or from an exported folder or hub id; on the command's device."""
+    precision: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     if method not in METHODS and is_exported(method):
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
         if task is not None:
             raise ValueError("`--prompt` is for named methods; an exported attributor has the prompt of its training.")
-        return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens).to(device())
+        return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision).to(device())
     if model is None:
         raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
-    explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens, **precision)
     return Attributor.of(explained, method, **settings).to(device())
 
 

@@ -20,7 +20,7 @@ from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
 from explainer.evaluation.responses import ResponseComparison, scored_prompts
 from explainer.explained import AbstractTask, ExplainedModel, Readout, Response
-from explainer.explained.pretrained import DTYPES
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.responses import SourceLevel
 from explainer.explanation import Explanation
@@ -45,7 +45,6 @@ WRITTEN = (*table.FILES, "run.json", "pareto.svg", "pareto.png", "report.html")
 """The files of the output folder."""
 
 Cost = Literal["milliseconds", "forward_passes"]
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class _Loaded(NamedTuple):
@@ -95,7 +94,7 @@ def compare(
     prompt: Path | None = None,
     sources: SourceLevel | None = None,
     new_tokens: int | None = None,
-    dtype: Dtype = "float32",
+    dtype: str = "float32",
 ) -> None:
     """Compare methods on the same texts: table, values per text, faithfulness against cost, report.html.
 
@@ -134,7 +133,7 @@ def compare(
         sources: what is scored as one in the prompt of a response: token, word, sentence (the default), paragraph or
             message.
         new_tokens: of the longest response that is generated; 24 by default.
-        dtype: of the explained model: float32, bfloat16 or float16.
+        dtype: of the explained model's weights: float32, bfloat16 or float16. Gradients want float32.
     """
     command = command_line(compare, {**locals()})
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
@@ -142,7 +141,9 @@ def compare(
         check_apart({"data": Path(data)}, {"output": output / name})
 
     def load(task: AbstractTask | None) -> _Loaded:
-        explained = ExplainedModel.from_pretrained(model, task=task, dtype=DTYPES[dtype], batch_tokens=batch_tokens)
+        explained = ExplainedModel.from_pretrained(
+            model, task=task, dtype=dtype_named(dtype, "--dtype"), batch_tokens=batch_tokens
+        )
         explained.to(device())
         cache = Cache.of(explained, output / "parts", device=str(explained.device))
         return _Loaded(explained, load_methods(settings, explained), cache)

@@ -15,6 +15,7 @@ from explainer.commands.task import TaskName, task_of_options
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
+from explainer.explained.pretrained import dtype_named
 from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default_metrics, faithfulness
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
@@ -36,6 +37,7 @@ def evaluate(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Measure the faithfulness of attributions from anywhere, ours or another tool's.
 
@@ -57,14 +59,23 @@ def evaluate(
             `explainer attribute --task response` writes them: drop_at_1, drop_at_3, drop_at_5, lds, rise and mas, also
             gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        dtype: of the explained model's weights: float32, bfloat16 or float16. Gradients want float32.
     """
     check_apart({"attributions": attributions}, {"output": output})
+    precision = dtype_named(dtype, "--dtype")
     if task == "response":
         refuse_options({"prompt": prompt}, task)
-        evaluate_file(model, attributions, output, metrics=metrics, operator=operator, batch_tokens=batch_tokens)
+        evaluate_file(
+            model, attributions, output, metrics=metrics, operator=operator, dtype=precision, batch_tokens=batch_tokens
+        )
         return
     check_metrics(metrics or ())
-    explained = ExplainedModel.from_pretrained(model, task=task_of_options(task, prompt), batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(
+        model,
+        dtype=precision,
+        task=task_of_options(task, prompt),
+        batch_tokens=batch_tokens,
+    )
     explained.to(device())
     wanted = default_metrics(explained.task.link) if metrics is None else metrics
     check_metrics(wanted, explained.task.link)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from explainer.attributor import ResponseAttributor, ResponseInput, ResponseOptions
 from explainer.commands.device import device
 from explainer.commands.outputs import json_lines, usable_chunks
@@ -51,6 +53,7 @@ def attribute_file(
     score: Score = "logit",
     trust: bool = False,
     max_new_tokens: int,
+    dtype: torch.dtype | None = None,
     batch_tokens: int,
     settings: dict[str, Any],
 ) -> None:
@@ -64,7 +67,7 @@ def attribute_file(
             f"`--method` of a response must be one of {', '.join(METHODS)}, or the folder or hub id of an explainer of "
             f"responses, got {method!r}."
         )
-    attributor = ResponseAttributor.of(model, method, batch_tokens=batch_tokens, **settings).to(device())
+    attributor = ResponseAttributor.of(model, method, dtype=dtype, batch_tokens=batch_tokens, **settings).to(device())
     options = ResponseOptions(score, sources, generate={"max_new_tokens": max_new_tokens})
     lines = _asked(attributor, source, options)
     with Progress(attributor.method.label, count_lines(source)) as progress, json_lines(output) as write:
@@ -95,6 +98,7 @@ def evaluate_file(
     *,
     metrics: list[str] | None,
     operator: Operator | None,
+    dtype: torch.dtype = torch.float32,
     batch_tokens: int,
 ) -> None:
     """Measure the faithfulness of the sources' scores of a file.
@@ -104,7 +108,7 @@ def evaluate_file(
     """
     wanted = tuple(metrics or DEFAULT_METRICS)
     check_response_metrics(wanted)
-    explained = ExplainedModel.from_pretrained(model, task=Response(), batch_tokens=batch_tokens)
+    explained = ExplainedModel.from_pretrained(model, task=Response(), dtype=dtype, batch_tokens=batch_tokens)
     explained.to(device())
     values: dict[str, list[float | None]] = {name: [] for name in wanted}
     with Progress("evaluate", count_lines(attributions)) as progress:

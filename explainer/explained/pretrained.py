@@ -27,6 +27,21 @@ from explainer.explained.weights import GGUF, check_finite, shapes_of
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The precisions of weights, by their names in commands and configurations."""
 
+
+def dtype_named(name: str, option: str = "dtype") -> torch.dtype:
+    """The precision of that name.
+
+    Args:
+        option: what the name was given as, for the error.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"`{option}` must be one of {', '.join(DTYPES)}, got {name!r}.")
+    return DTYPES[name]
+
+
 DeviceMap = str | dict[str, Any] | None
 """Where the parts of a model are put, as transformers has it ("auto", or a device for each part)."""
 

@@ -10,7 +10,7 @@ import torch
 from explainer.attributor import Attributor
 from explainer.attributor.base import AbstractAttributor
 from explainer.data.files import load_files
-from explainer.explained.pretrained import DTYPES
+from explainer.explained.pretrained import DTYPES, dtype_named
 from explainer.export.agreement import Agreement
 from explainer.export.hub import short_card
 from explainer.export.sentences import SENTENCES
@@ -97,8 +97,7 @@ def _check(
         raise ValueError("Give `--ckpt CKPT`, or `--attributor DIR` of one that is exported already.")
     if not any(goals.values()):
         raise ValueError(f"Name what to write: {', '.join(f'`--{goal}`' for goal in goals)}.")
-    if dtype not in DTYPES:
-        raise ValueError(f"`--dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    dtype_named(dtype, "--dtype")
     if scores is not None and not scores.is_file():
         raise ValueError(f"`--scores {scores}` does not exist: `explainer test` writes it.")
 

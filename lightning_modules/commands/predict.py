@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from explainer.commands.task import TaskName, task_of_options
+from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.methods.trained.amortized import Amortized
 from explainer.scored_text import UnitLevel
@@ -47,6 +48,7 @@ def predict(
     strategy: Strategy = "ddp",
     task: TaskName | None = None,
     prompt: Path | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Explain a whole data set into OUTPUT/part-00000.parquet and so on, with a manifest in _manifest.json.
 
@@ -79,6 +81,8 @@ def predict(
         strategy: how Lightning starts the processes, where there are several.
         task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        dtype: of the explained model's weights: float32, bfloat16 or float16; float32 by default, of an exported
+            attributor that of its training. Gradients want float32.
     """
     command = command_line(predict, {**locals()})
     for name, value in (("rows_per_shard", rows_per_shard), ("devices", devices), ("n", 1 if n is None else n)):
@@ -88,8 +92,15 @@ def predict(
         raise ValueError(f"`--output {output}` is the folder of `--data`: give another one for the parts.")
     source = Source(data, split, text, text_pair, id, n)
     asked = task_of_options(task, prompt)
+    if dtype is not None:
+        dtype_named(dtype, "--dtype")
     spec = AttributorSpec(
-        method, model, batch_tokens, json.dumps(method_args or {}), None if asked is None else json.dumps(asked.prompt)
+        method,
+        model,
+        batch_tokens,
+        json.dumps(method_args or {}),
+        None if asked is None else json.dumps(asked.prompt),
+        dtype,
     )
     question = Question(target, foil, score, units)
     shards = Shards(output, len(source.rows()), rows_per_shard)

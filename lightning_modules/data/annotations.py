@@ -113,10 +113,11 @@ def mixed_targets(readout: Readout, share: float, seed: int) -> Target:
 
 def kept_states(explained: ExplainedModel, texts: Sequence[EncodedText]) -> list[States]:
     """The states that a side explainer reads of each text, in half precision, on the CPU."""
+    half = explained.model.dtype if explained.model.dtype.itemsize == 2 else torch.float16
     kept = [torch.empty(0)] * len(texts)
     for chunk in track(explained.batches(texts), shown("states")):
         batch = explained.collate([texts[i] for i in chunk])
-        states = torch.stack(states_of(explained, batch)[1], dim=2).half().cpu()
+        states = torch.stack(states_of(explained, batch)[1], dim=2).to(half).cpu()
         for i, padded in zip(chunk, states, strict=True):
             kept[i] = padded[: len(texts[i])].clone()
     return kept

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from explainer.attributor import Attributor
 from explainer.explained import Target
+from explainer.explained.pretrained import DTYPES
 from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
@@ -308,6 +309,35 @@ def test_training_starts_from_an_exported_explainer(configuration: dict[str, Any
     again = MaskTraining(**arguments | {"pretrained": str(tmp_path / "exported")})
     for name, tensor in module.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(("explainer", "dtype"), [("side", "bfloat16"), ("lora", "bfloat16"), ("separate", "float16")])
+def test_an_explainer_of_a_model_in_half_precision_is_trained_in_float32(
+    explainer: str, dtype: str, configuration: dict[str, Any], tmp_path: Path
+) -> None:
+    arguments = configuration["model"]["init_args"]
+    arguments |= {"explained": saved(explained("llama"), tmp_path / "model"), "dtype": dtype, "kept": 0.1}
+    arguments["teachers"] = {"random": {}}
+    configuration["trainer"]["max_epochs"] = 1
+    arguments |= {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
+    if explainer == "side":
+        arguments |= {"kept": 0.0, "keep_states": True}
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    main(["export", "--ckpt", str(checkpoint(tmp_path)), "--output", str(tmp_path / "export")])
+    module, stored = load_training(checkpoint(tmp_path))
+    assert isinstance(module, MaskTraining)
+    assert module.explained.model.dtype == DTYPES[dtype]
+    assert {weight.dtype for weight in stored["state_dict"].values()} == {torch.float32}
+    loaded = Attributor.from_pretrained(tmp_path / "export")
+    assert loaded.explained.model.dtype == DTYPES[dtype]
+    one, other = (attributor("the film was great fun") for attributor in (loaded, module.attributor))
+    assert one.scores == pytest.approx(other.scores, abs=0.05)
+    assert one.probabilities == other.probabilities
+
+
+def test_an_unknown_precision_is_refused(classifier: str) -> None:
+    with pytest.raises(ValueError, match="`dtype` must be one of float32, bfloat16, float16, got 'int8'"):
+        MaskTraining(classifier, teachers={"sig": {}}, dtype="int8")
 
 
 @pytest.mark.parametrize("explainer", ["side", "lora", "encoder"])

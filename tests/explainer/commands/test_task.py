@@ -1,16 +1,18 @@
-"""`--task prompted --prompt PROMPT.yaml`: every command on a language model, and the answer to half of the options."""
+"""The options `--task`, `--prompt` and `--dtype`: every command on a language model, and the answer to wrong ones."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from explainer.attributor import Attributor
 from explainer.commands.attribute import attribute
 from explainer.commands.task import task_of_options
-from explainer.explained import ExplainedModel, PromptedClassification
+from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target
+from explainer.faithfulness.measures import faithfulness
 from explainer.storage.shards import read_explanations
 from lightning_modules.cli import main
 from tests.explainer.commands.files import lines, written
@@ -63,15 +65,49 @@ def test_attribute_and_evaluate(model: str, prompt: Path, source: Path, tmp_path
 def test_compare_and_predict(
     model: str, prompt: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("compare", prompt, model=model, data=source, n=3, methods="random,sig", output=tmp_path / "table")
-    assert json.loads((tmp_path / "table" / "run.json").read_text())["task"].startswith('{"task": "prompted"')
-    options: dict[str, Any] = {"model": model, "data": source, "method": "sig", "output": tmp_path / "parts"}
+    half = ExplainedModel.from_pretrained(model, task=PromptedClassification.of(PROMPT), dtype=torch.bfloat16)
+    options: dict[str, Any] = {"model": model, "data": source, "dtype": "bfloat16"}
+    run("compare", prompt, **options, n=3, methods="random,sig", output=tmp_path / "table")
+    made = json.loads((tmp_path / "table" / "run.json").read_text())
+    assert made["task"].startswith('{"task": "prompted"')
+    assert made["model"].endswith(half.fingerprint)
+    options |= {"method": "sig", "output": tmp_path / "parts"}
     run("predict", prompt, **options)
+    assert json.loads((tmp_path / "parts" / "_manifest.json").read_text())["settings"]["model"] == half.fingerprint
     assert [one.text for one in read_explanations(tmp_path / "parts")] == TEXTS
     prompt.write_text(yaml.safe_dump({**PROMPT, "template": "a film : {text} so it is"}))
     with pytest.raises(SystemExit):
         run("predict", prompt, **options)
     assert "holds attributions with other settings: task" in capsys.readouterr().err
+
+
+def test_attribute_and_evaluate_in_half_precision(model: str, prompt: Path, source: Path, tmp_path: Path) -> None:
+    task, output, report = PromptedClassification.of(PROMPT), tmp_path / "out.jsonl", tmp_path / "report.json"
+    half = ExplainedModel.from_pretrained(model, task=task, dtype=torch.bfloat16)
+    given: dict[str, Any] = {"model": model, "dtype": "bfloat16"}
+    run("attribute", prompt, **given, method="attn_lrp", input=source, output=output)
+    expected = Attributor.of(half, "attn_lrp")(TEXTS)
+    records = lines(output)
+    assert [one["scores"] for one in records] == [pytest.approx(one.scores, abs=1e-6) for one in expected]
+    run("evaluate", prompt, **given, attributions=output, output=report, metrics="[comprehensiveness]")
+    scores = [torch.tensor(one["scores"]) for one in records]
+    found = Attributions(half.encode(TEXTS), Target.of([one["target"] for one in records]), scores)
+    measured = faithfulness(half, found, ["comprehensiveness"])["comprehensiveness"].tolist()
+    assert json.loads(report.read_text())["comprehensiveness"]["values"] == pytest.approx(measured, abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["attribute", "evaluate", "compare", "predict"])
+def test_an_unknown_precision_is_refused(
+    command: str, model: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"evaluate": {"attributions": source}, "attribute": {"method": "sig", "input": source}}
+    options: dict[str, Any] = given.get(command, {"data": source, "method": "sig"})
+    if command == "compare":
+        options["methods"] = options.pop("method")
+    options |= {"model": model, "output": tmp_path / "out", "dtype": "int8"}
+    with pytest.raises(SystemExit):
+        main([command, *(word for name, value in options.items() for word in (f"--{name}", str(value)))])
+    assert "`--dtype` must be one of float32, bfloat16, float16, got 'int8'" in capsys.readouterr().err
 
 
 def test_half_of_the_options_is_refused(model: str, prompt: Path, tmp_path: Path) -> None:

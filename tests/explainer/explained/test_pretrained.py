@@ -18,6 +18,7 @@ from explainer.attributor import Attributor
 from explainer.attributor.pipeline import PipelineModel
 from explainer.explained import ExplainedModel, TextClassification, loading, pretrained
 from explainer.explained.image import ExplainedImageModel
+from explainer.explained.pretrained import dtype_named
 from explainer.explainers.folder import save_folder
 from tests.explainer.tools import moved, saved
 from tests.families import explained
@@ -203,3 +204,9 @@ def test_a_gguf_file_needs_its_packages(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"is a GGUF file, and reading it needs the package `gguf`: .*extra `llm`"):
         pretrained.config_of(str(tmp_path / "model.gguf"))
+
+
+def test_a_precision_has_a_name() -> None:
+    assert dtype_named("bfloat16") is torch.bfloat16
+    with pytest.raises(ValueError, match="`--dtype` must be one of float32, bfloat16, float16, got 'double'"):
+        dtype_named("double", "--dtype")

@@ -6,6 +6,7 @@ import torch
 from explainer.explained import Readout, Target
 from explainer.explainers.side import states_of
 from lightning_modules.data.annotations import Annotations, kept_states, mixed_targets
+from tests.explainer.tools import fresh
 from tests.families import TASKS, TEXTS, explained
 
 
@@ -64,8 +65,10 @@ def test_the_only_label_is_the_target_and_has_no_other() -> None:
         mixed_targets(readout, 0.1, seed=0)
 
 
-def test_kept_states_are_the_explained_model_s_own() -> None:
-    model = explained("bert")
+@pytest.mark.parametrize(("dtype", "kept"), [(torch.float32, torch.float16), (torch.bfloat16, torch.bfloat16)])
+def test_kept_states_are_the_explained_model_s_own(dtype: torch.dtype, kept: torch.dtype) -> None:
+    model = fresh("bert")
+    model.to(dtype)
     texts = model.encode(["the film was great fun", "bad"])
     whole = Annotations(
         model, texts, model.predict([t.tokens for t in texts]), Target.of([0, 1]), {}, kept_states(model, texts)
@@ -74,5 +77,5 @@ def test_kept_states_are_the_explained_model_s_own() -> None:
     assert states is not None
     for i, text in enumerate(texts):
         _, expected = states_of(model, model.collate([text]))
-        assert states.dtype == torch.float16
-        assert torch.allclose(states[i, : len(text)].float(), torch.stack(expected, dim=2)[0], atol=1e-2)
+        assert states.dtype == kept
+        assert torch.allclose(states[i, : len(text)].float(), torch.stack(expected, dim=2)[0].float(), atol=1e-2)
