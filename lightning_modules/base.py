@@ -1,4 +1,4 @@
-"""The base of every training: an optimizer, checkpoints without the frozen weights, and what the training gives."""
+"""The base of every training: an optimizer, checkpoints without the frozen weights, and runs that resume exactly."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
