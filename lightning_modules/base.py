@@ -1,6 +1,6 @@
-"""The base of every training: an optimizer, checkpoints without the frozen weights, and what the training gives."""
+"""The base of every training: an optimizer, checkpoints without the frozen weights, and runs that resume exactly."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
-from explainer.attributor.base import AbstractAttributor
-from explainer.evaluation.comparison import AbstractComparison, Comparison, TargetedTexts
 from explainer.explained import ExplainedModel
 from explainer.explained.weights import Shapes, check_finite
-from explainer.methods.base import AbstractMethod
-from lightning_modules.data.text import TextExamples
 from lightning_modules.processes import gathered, process
 from lightning_modules.random_states import random_states, set_random_states
 
@@ -26,7 +22,6 @@ class TrainingModule(pl.LightningModule):
 
     Attributes:
         best_by: the validation metric whose highest value makes `best.ckpt`.
-        compared_with: the methods that `explainer test` compares the explainer with, unless others are named.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -35,7 +30,6 @@ class TrainingModule(pl.LightningModule):
     """
 
     best_by: ClassVar[str | None] = None
-    compared_with: ClassVar[tuple[str, ...]] = ("random", "input_x_gradient", "integrated_gradients", "attn_lrp", "sig")
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()
@@ -53,27 +47,6 @@ class TrainingModule(pl.LightningModule):
         Raises:
             ValueError: when the weights have another size.
         """
-
-    @property
-    def attributor(self) -> AbstractAttributor | None:
-        """The attributor that is trained, as it is now; None where something else is trained."""
-        return None
-
-    def comparison(self, methods: Mapping[str, AbstractMethod], ours: str) -> AbstractComparison[Any]:
-        """How the trained explainer is compared with other methods.
-
-        Args:
-            methods: by label, `ours` among them.
-        """
-        return Comparison(methods, ours)
-
-    def compared(self, examples: TextExamples) -> Sized:
-        """What the methods explain of a batch of test texts: the items of `comparison`."""
-        attributor = self.attributor
-        assert attributor is not None
-        explained = attributor.explained
-        texts = explained.encode(examples.texts, examples.text_pairs)
-        return TargetedTexts(texts, explained.predicted(texts))
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -182,8 +155,3 @@ def check_precision(trainer: pl.Trainer) -> None:
             f"`--trainer.precision {trainer.precision}` would convert the explained model, and change its predictions: "
             "use 32-true, or bf16-mixed (16-mixed), which trains in half precision and keeps the weights."
         )
-
-
-def attributor_of(module: pl.LightningModule) -> AbstractAttributor | None:
-    """The attributor that a module trains; None where it trains something else."""
-    return module.attributor if isinstance(module, TrainingModule) else None

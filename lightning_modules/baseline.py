@@ -130,7 +130,7 @@ class BaselineTraining(TrainingModule):
         self.rpi_settings: dict[str, Any] = {"n_baselines": 1, **(reading or {}), "layers": self.layers}
         self.rpi = RPI(**self.rpi_settings)
         self.annotations: dict[str, ReferenceAnnotations] = {}
-        self.of_rivals: dict[str, float] = {}
+        self.of_others: dict[str, float] = {}
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -282,10 +282,10 @@ class BaselineTraining(TrainingModule):
         texts = list(self.annotations["validation"].texts[: self.hparams["n_texts"]])
         learned = rpi_faithfulness(self.explained, texts, self.rpi_settings, self.baseline)
         self.log(f"{TAG}/learned", learned, prog_bar=True, sync_dist=True)
-        if not self.of_rivals:
+        if not self.of_others:
             settings = {**self.rpi_settings, "formula": "gradient"}
-            self.of_rivals = {name: rpi_faithfulness(self.explained, texts, settings, name) for name in RIVALS}
-        self.log_dict({f"{TAG}/{name}": value for name, value in self.of_rivals.items()}, sync_dist=True)
+            self.of_others = {name: rpi_faithfulness(self.explained, texts, settings, name) for name in RIVALS}
+        self.log_dict({f"{TAG}/{name}": value for name, value in self.of_others.items()}, sync_dist=True)
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """Nothing: `explainer compare` compares, since the exported baseline is a setting of the method `rpi`."""

@@ -1,6 +1,5 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,24 @@ from torchmetrics import MeanMetric
 from explainer.attributor import Attributor
 from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
 from explainer.explained.pretrained import dtype_named
-from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS, SideExplainer
-from explainer.explainers.base import defaults_of
 from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
-from lightning_modules.base import TrainingModule, check_precision, check_predicts_one
+from lightning_modules.base import check_precision, check_predicts_one
 from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept_states, mixed_targets
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
+from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.schedule import Weight, check_weight, weight_at
 from lightning_modules.teachers import Mixing, Teachers
 from lightning_modules.validation import ValidationFaithfulness
 
 
-class MaskTraining(TrainingModule):
+class MaskTraining(AbstractExplainerTraining):
     """AML (EMNLP Findings 2024) and distillation of attribution methods into one forward pass.
 
     loss = matching * (1 - correlation with the teachers' standardized scores, mixed)
@@ -120,12 +118,6 @@ class MaskTraining(TrainingModule):
         self.faithfulness = ValidationFaithfulness(self.explained.task.link)
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
-
-    @classmethod
-    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
-        own = {name.removeprefix("explainer."): shape for name, shape in shapes.items()}
-        kind, given = EXPLAINERS[settings["explainer"]], settings["explainer_settings"] or {}
-        kind.check_settings({**defaults_of(kind), **given}, own)
 
     @property
     def attributor(self) -> Attributor:
@@ -225,17 +217,6 @@ class MaskTraining(TrainingModule):
             metric.reset()
         for name, value in values.items():  # the same in all processes
             self.log(f"validation/{name}", value, prog_bar=name == "faithfulness", sync_dist=True)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["longest_text"] = self.explainer.longest_text
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.explainer.longest_text = checkpoint.get("longest_text")
-
-    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        """Nothing: the callback `MethodComparison` compares the explainer with other methods."""
 
 
 def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight) -> None:

@@ -12,9 +12,7 @@ from explainer.evaluation.responses import ResponseComparison
 from explainer.explained import ExplainedModel, ExplainedResponse, Response
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.responses import SourceLevel
-from explainer.explained.weights import Shapes
 from explainer.explainers import EXPLAINERS
-from explainer.explainers.base import defaults_of
 from explainer.explainers.losses import additivity
 from explainer.explainers.response import AbstractResponseExplainer
 from explainer.faithfulness.perturbation import Operator
@@ -23,12 +21,13 @@ from explainer.methods.base import AbstractMethod
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics.response import lds
 from explainer.typing import Scores
-from lightning_modules.base import TrainingModule, check_precision
+from lightning_modules.base import check_precision
 from lightning_modules.data.responses import LEARNED, AblatedResponses, ResponseBatch, ablated_responses, own_responses
 from lightning_modules.data.text import TextExamples, data_of
+from lightning_modules.explainer_training import AbstractExplainerTraining
 
 
-class ResponseTraining(TrainingModule):
+class ResponseTraining(AbstractExplainerTraining):
     """Additive scores of the prompt's sources, fitted to real ablations (AT2's objective; Cohen-Wang et al., 2025).
 
     loss = the mean, over the kinds of ablation, of 1 - correlation of ln p(target | sources kept) with the sum of the
@@ -86,12 +85,6 @@ class ResponseTraining(TrainingModule):
         self.splits: dict[str, AblatedResponses] = {}
         self.agreement = MeanMetric(nan_strategy="ignore")
         self.fall = MeanMetric()
-
-    @classmethod
-    def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
-        own = {name.removeprefix("explainer."): shape for name, shape in shapes.items()}
-        kind, given = EXPLAINERS[settings["explainer"]], settings["explainer_settings"] or {}
-        kind.check_settings({**defaults_of(kind), **given}, own)
 
     @property
     def attributor(self) -> ResponseAttributor:
@@ -160,17 +153,6 @@ class ResponseTraining(TrainingModule):
         for name, metric in (("lds", self.agreement), ("drop_at_1", self.fall)):
             self.log(f"validation/{name}", metric.compute(), prog_bar=True, sync_dist=True)
             metric.reset()
-
-    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        """Nothing: the callback `MethodComparison` compares the explainer with other methods."""
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["longest_text"] = self.explainer.longest_text
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.explainer.longest_text = checkpoint.get("longest_text")
 
 
 def _of_kind(batch: ResponseBatch, kind: AblationKind) -> tuple[Tensor, Tensor]:

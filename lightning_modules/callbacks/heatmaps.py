@@ -5,8 +5,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from explainer.attributor import Attributor
 from explainer.rendering.plot import heatmap
-from lightning_modules.base import attributor_of
 from lightning_modules.data.text import data_of
+from lightning_modules.explainer_training import attributor_of
 
 
 class Heatmaps(pl.Callback):

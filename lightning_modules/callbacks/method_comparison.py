@@ -11,8 +11,8 @@ from rich.console import Console
 from explainer.evaluation import table
 from explainer.evaluation.comparison import AbstractComparison, MethodRow
 from explainer.methods.loading import load_methods
-from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
+from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.processes import gathered
 
 
@@ -32,13 +32,11 @@ class MethodComparison(pl.Callback):
         self.output = output
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        attributor = pl_module.attributor if isinstance(pl_module, TrainingModule) else None
-        if attributor is None:
+        if not isinstance(pl_module, AbstractExplainerTraining):
             raise ValueError("MethodComparison compares a trained mask explainer; this module trains something else.")
-        assert isinstance(pl_module, TrainingModule)
-        rivals = load_methods({name: {} for name in pl_module.compared_with}) if self.methods is None else self.methods
-        self.module, self.explained, ours = pl_module, attributor.explained, attributor.method
-        self._methods, self._ours = {**rivals, ours.name: ours}, ours.name
+        others = load_methods({name: {} for name in pl_module.compared_with}) if self.methods is None else self.methods
+        self.module, self.explained, ours = pl_module, pl_module.explained, pl_module.attributor.method
+        self._methods, self._ours = {**others, ours.name: ours}, ours.name
         self._batches: list[dict[str, MethodRow]] = []
 
     def on_test_batch_start(

@@ -15,8 +15,8 @@ from explainer.evaluation.comparison import SUMMARY, Comparison, TargetedTexts
 from explainer.explanation import Explanation
 from explainer.methods.loading import load_methods
 from explainer.rendering.plot import heatmap
-from lightning_modules.base import TrainingModule, attributor_of
 from lightning_modules.data.text import data_of
+from lightning_modules.explainer_training import AbstractExplainerTraining, attributor_of
 
 TAG = "validation_faithfulness"
 
@@ -46,7 +46,9 @@ class MethodFaithfulness(pl.Callback):
             raise ValueError(f"`n_texts` must be at least 1, got {n_texts}.")
         if every_n_epochs < 1 and every_n_steps < 1:
             raise ValueError("`every_n_epochs` and `every_n_steps` are both 0: the methods would never be measured.")
-        self.methods = load_methods({name: {} for name in TrainingModule.compared_with} if methods is None else methods)
+        self.methods = load_methods(
+            {name: {} for name in AbstractExplainerTraining.compared_with} if methods is None else methods
+        )
         self.n_texts, self.n_shown = n_texts, n_shown
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
 

@@ -19,6 +19,7 @@ from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
+from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
@@ -73,7 +74,7 @@ def export(
         card = _card_of(Path(str(attributor)))
     else:
         module, checkpoint = load_training(ckpt)
-        if module.attributor is None:
+        if not isinstance(module, AbstractExplainerTraining):
             _export_other(module, checkpoint, output, DTYPES[dtype], license)
             return
         source, card = module.attributor, explainer_card(checkpoint, str(push or output), comparison, license)

@@ -158,8 +158,16 @@ def ablated_responses(
         new_tokens: of the longest response.
         spans: further targets of every response: stretches of it, drawn at random.
         seed: of these.
+
+    Raises:
+        ValueError: when no response is left.
     """
     whole = [replace(one, score="log_prob") for one in own_responses(explained, texts, new_tokens, level)]
+    if not whole:
+        raise ValueError(
+            f"None of the {len(texts)} texts has a response to learn from: the model must answer with a token, and the "
+            f"text must have two sources by `sources: {level}`."
+        )
     measured = cached_ablations(explained, whole, operator, n_masks)
     return with_spans(explained, whole, measured, spans, seed)
 

