@@ -172,7 +172,7 @@ def _foils(items: Sequence[ExplainedResponse]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredPrompt(ScoredText):
-    """A prompt and its response as the model reads them, with the scores of the prompt's sources.
+    """A prompt with the scores of its sources; the template around the first and the last of them is left out.
 
     Attributes:
         response: the explained part of the response.
@@ -186,16 +186,19 @@ class ScoredPrompt(ScoredText):
     def of(cls, explained: ExplainedModel, response: ExplainedResponse, scores: Tensor, method: str) -> "ScoredPrompt":
         """The prompt with `scores` of its sources."""
         text = response.text
+        places = text.scorable.nonzero()[:, 0].tolist()
+        part = slice(places[0], places[-1] + 1)
+        start, end = text.offsets[places[0]][0], text.offsets[places[-1]][1]
         return cls(
-            text=text.text,
+            text=text.text[start:end],
             text_pair=None,
-            tokens=list(explained.tokenizer.convert_ids_to_tokens(text.tokens.input_ids.tolist())),
-            offsets=list(text.offsets),
-            scorable=text.scorable.tolist(),
-            words_of_tokens=list(text.words),
-            segments=list(text.segments),
-            scores=from_units(text, response.source_masks, scores).tolist(),
-            units_of_tokens=None if text.units is None else list(text.units),
+            tokens=list(explained.tokenizer.convert_ids_to_tokens(text.tokens.input_ids[part].tolist())),
+            offsets=[(max(a - start, 0), max(b - start, 0)) for a, b in text.offsets[part]],
+            scorable=text.scorable[part].tolist(),
+            words_of_tokens=list(text.words[part]),
+            segments=list(text.segments[part]),
+            scores=from_units(text, response.source_masks, scores)[part].tolist(),
+            units_of_tokens=None if text.units is None else list(text.units[part]),
             response=response.response[slice(*response.characters)],
             method=method,
         )

@@ -117,8 +117,11 @@ def test_the_first_prompts_are_shown_with_the_scores_of_their_sources() -> None:
     assert [list(one) for one in shown] == [["constant", *METHODS]] * 3
     for one, response in zip(shown, items, strict=False):
         for label, scored in one.items():
-            sums = [sum(scored.scores[i] for i in source.tokens) for source in response.sources]
-            assert sums == pytest.approx(comparison.rows[label].scores[items.index(response)].tolist(), abs=1e-5)
+            units, scores = scored.units(), comparison.rows[label].scores[items.index(response)].tolist()
+            assert [unit.score for unit in units] == pytest.approx(scores, abs=1e-5)
+            assert [unit.word for unit in units] == [source.text.strip() for source in response.sources]
+            assert scored.text.startswith(response.sources[0].text)
+            assert scored.text.endswith(response.sources[-1].text)
             assert scored.caption.headline == response.response.strip()
 
 
