@@ -136,14 +136,13 @@ def compare(
         dtype: of the explained model's weights: float32, bfloat16 or float16. Gradients want float32.
     """
     command = command_line(compare, {**locals()})
+    precision = dtype_named(dtype, "--dtype")
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
     for name in WRITTEN:
         check_apart({"data": Path(data)}, {"output": output / name})
 
     def load(task: AbstractTask | None) -> _Loaded:
-        explained = ExplainedModel.from_pretrained(
-            model, task=task, dtype=dtype_named(dtype, "--dtype"), batch_tokens=batch_tokens
-        )
+        explained = ExplainedModel.from_pretrained(model, task=task, dtype=precision, batch_tokens=batch_tokens)
         explained.to(device())
         cache = Cache.of(explained, output / "parts", device=str(explained.device))
         return _Loaded(explained, load_methods(settings, explained), cache)

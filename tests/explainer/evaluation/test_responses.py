@@ -120,8 +120,8 @@ def test_the_first_prompts_are_shown_with_the_scores_of_their_sources() -> None:
             units, scores = scored.units(), comparison.rows[label].scores[items.index(response)].tolist()
             assert [unit.score for unit in units] == pytest.approx(scores, abs=1e-5)
             assert [unit.word for unit in units] == [source.text.strip() for source in response.sources]
-            assert scored.text.startswith(response.sources[0].text)
-            assert scored.text.endswith(response.sources[-1].text)
+            assert scored.text.strip().startswith(response.sources[0].text)
+            assert scored.text.strip().endswith(response.sources[-1].text)
             assert scored.caption.headline == response.response.strip()
 
 
