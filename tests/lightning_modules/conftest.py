@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.explainer.explained.tasks.test_prompted import CHAT
+from tests.explainer.explained.test_responses import model as tiny
 from tests.explainer.tools import saved
 from tests.families import TASKS, WORDS, explained
 
@@ -28,10 +28,7 @@ def classifier(models: dict[str, str]) -> str:
 @pytest.fixture(scope="session")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a tiny random Llama with a language model head, and a tokenizer with a chat template."""
-    folder = tmp_path_factory.mktemp("language_model")
-    saved(explained("llama", prompted=True), folder)
-    (folder / "chat_template.jinja").write_text(CHAT)
-    return str(folder)
+    return saved(tiny("llama"), tmp_path_factory.mktemp("language_model"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,14 @@ from explainer.attributor import ResponseAttributor
 from explainer.evaluation.responses import ResponseComparison
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
-from lightning_modules.data.responses import ablated_responses, own_responses
+from lightning_modules.data.responses import AblatedResponses, ablated_responses, own_responses
 from lightning_modules.response import ResponseTraining
 from tests.explainer.explained.test_responses import model as tiny
-from tests.explainer.tools import saved
 from tests.families import WORDS
 from tests.lightning_modules.conftest import write
 from tests.lightning_modules.test_mask import checkpoint
 
 SETTINGS: dict[str, dict[str, int]] = {"response": {"width": 8, "depth": 1, "rank": 4, "heads": 2}, "attention": {}}
-
-
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny random Llama."""
-    return saved(tiny("llama"), tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +114,27 @@ def test_an_explainer_learns_is_compared_and_exported(
     again = loaded("the film was. so it is", response=" good fun", sources="sentence")
     assert again.scores == one.scores
     assert len(set(again.scores)) == 2
+
+
+def test_the_loss_is_0_at_additive_effects_and_2_at_their_opposite(language_model: str) -> None:
+    """Effects that are the sum of the kept sources' weights, and a constant of each kind."""
+    texts = ["a film. it is fun. so it is", "it is. a bad film. and dull"]
+    options: dict[str, Any] = {"new_tokens": 4, "level": "sentence", "operator": "delete", "n_masks": 4, "seed": 0}
+    items = ablated_responses(tiny("llama"), texts, **options, spans=0)
+    weights, measured = [torch.tensor([1.0, -2.0, 0.5]), torch.tensor([-1.0, 3.0, 2.0])], []
+    for one, weight in zip(items.ablations, weights, strict=True):
+        values = one.kept.float() @ weight + 10.0 * one.kinds
+        measured.append(replace(one, log_probabilities=values[:, None]))
+    batch = AblatedResponses(items.explained, items.responses, measured).batch([0, 1])
+    scores = torch.zeros(batch.tokens.input_ids.shape)
+    for row, response, weight in zip(scores, batch.responses, weights, strict=True):
+        for source, value in zip(response.sources, weight, strict=True):
+            row[list(source.tokens)] = value / len(source.tokens)
+    module = ResponseTraining(language_model, dtype="float32", explainer="attention")
+    for factor, expected in ((3.0, 0.0), (-1.0, 2.0)):
+        losses = module.losses(factor * scores, batch)
+        assert set(losses) == {"one_less", "half", "bernoulli"}
+        assert [float(loss) for loss in losses.values()] == pytest.approx([expected] * 3, abs=1e-4)
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(training: dict[str, Any], tmp_path: Path) -> None:

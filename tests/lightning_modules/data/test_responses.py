@@ -85,3 +85,8 @@ def test_the_model_s_own_responses_are_those_that_it_generates() -> None:
         alone = explain_response(EXPLAINED, one.prompt, sources="word", generate={"max_new_tokens": 4})
         assert (one.response_ids, one.sources) == (alone.response_ids, alone.sources)
     assert [one.prompt[0]["content"] for one in found] == [text for text in TEXTS if text != "one"]
+
+
+def test_texts_without_a_response_to_learn_from_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"None of the 1 texts has a response to learn from: .* `sources: sentence`"):
+        ablated_responses(EXPLAINED, ["one"], **OPTIONS, spans=0)
