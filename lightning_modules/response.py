@@ -11,7 +11,7 @@ from explainer.attributor import ResponseAttributor
 from explainer.evaluation.responses import ResponseComparison
 from explainer.explained import ExplainedModel, ExplainedResponse, Response
 from explainer.explained.pretrained import dtype_named
-from explainer.explained.responses import SourceLevel
+from explainer.explained.sources import SourceLevel
 from explainer.explainers import EXPLAINERS
 from explainer.explainers.losses import additivity
 from explainer.explainers.response import AbstractResponseExplainer

@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 from explainer.attributor.inputs import InputKind
-from explainer.explained.responses import Prompt
+from explainer.explained.prompt import Prompt
 from explainer.explained.tasks.language_model import checked_messages
 
 Answer = str | Sequence[int]

@@ -14,8 +14,9 @@ from explainer.attributor.response_inputs import Answer, ResponseInput, Span, To
 from explainer.attributor.response_trust import response_trusts
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, Source, explain_response, sources_of
 from explainer.explained.pretrained import DeviceMap
+from explainer.explained.prompt import Prompt
 from explainer.explained.readout import Score
-from explainer.explained.responses import Prompt, Sources
+from explainer.explained.sources import Sources
 from explainer.explainers.folder import load_folder
 from explainer.explanation import ResponseExplanation
 from explainer.methods.base import AbstractMethod

@@ -19,7 +19,7 @@ from explainer.data.lines import InputError, count_lines
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
-from explainer.explained.responses import SourceLevel
+from explainer.explained.sources import SourceLevel
 from explainer.explained.tasks import AbstractTask
 from explainer.explanation import Explanation
 from explainer.methods import METHODS

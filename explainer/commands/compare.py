@@ -22,7 +22,7 @@ from explainer.evaluation.responses import ResponseComparison, scored_prompts
 from explainer.explained import AbstractTask, ExplainedModel, Readout, Response
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
-from explainer.explained.responses import SourceLevel
+from explainer.explained.sources import SourceLevel
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import check_metrics
 from explainer.faithfulness.perturbation import Operator

@@ -13,7 +13,7 @@ from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
 from explainer.data.texts import chosen, name_of_row, texts_of
 from explainer.explained import ExplainedModel, ExplainedResponse, explain_response, generate_responses, sources_of
-from explainer.explained.responses import SourceLevel
+from explainer.explained.sources import SourceLevel
 from explainer.rendering.progress import Progress
 from explainer.storage.cache import Cache, listed, numbered
 

@@ -16,7 +16,7 @@ from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import ExplainedModel, ExplainedResponse, Response, explain_response
 from explainer.explained.readout import Score
-from explainer.explained.responses import SourceLevel
+from explainer.explained.sources import SourceLevel
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import check_response_metrics, response_faithfulness
 from explainer.methods import METHODS

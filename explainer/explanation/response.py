@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import ExplainedResponse, Source
-from explainer.explained.responses import Prompt, SourceLevel, Sources
+from explainer.explained.prompt import Prompt
+from explainer.explained.sources import SourceLevel, Sources
 from explainer.explanation.text import number
 from explainer.rendering import Message, ResponseView, Stretch, TokenTable
 from explainer.rendering.response_layout import MAX_WORDS

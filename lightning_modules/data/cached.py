@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, ExplainedResponse, Readout, Target, generate_responses
-from explainer.explained.responses import Prompt
+from explainer.explained.prompt import Prompt
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import Ablations, ablations
 from explainer.methods import AbstractMethod

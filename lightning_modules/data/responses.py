@@ -16,7 +16,8 @@ from explainer.explained import (
     responses_target,
 )
 from explainer.explained.batch import pad
-from explainer.explained.responses import Prompt, SourceLevel
+from explainer.explained.prompt import Prompt
+from explainer.explained.sources import SourceLevel
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import AblationKind, Ablations
 from explainer.typing import Scores
