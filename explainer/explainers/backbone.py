@@ -31,9 +31,11 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
         super().__init__(explained, **settings)
         reader = reader or explained
         if not reader.reads_both_ways:
+            half = reader.model.dtype.itemsize < 4  # rounding adds up when a causal model reads both ways
+            reason = ", pools tokens, or rounds too coarsely in half precision" if half else ", or pools tokens"
             raise ValueError(
-                f"{type(reader.model).__name__} gives no state per token that knows what follows it (it is causal "
-                "for good, or pools tokens), so its backbone cannot explain: take `side`"
+                f"{type(reader.model).__name__} gives no state per token that knows what follows it (it is causal for "
+                f"good{reason}), so its backbone cannot explain: take {'`dtype` float32, or ' if half else ''}`side`"
                 + ("." if reader is explained else ", or another `encoder`.")
             )
         hidden = reader.hidden_size

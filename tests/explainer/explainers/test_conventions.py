@@ -24,6 +24,18 @@ def test_a_backbone_that_cannot_read_both_ways_is_refused_as_an_explainer(model_
             SeparateExplainer(served)
 
 
+def test_a_backbone_that_rounds_too_coarsely_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = ExplainedModel(*build("llama"))
+    monkeypatch.setattr(ExplainedModel, "reads_both_ways", False)  # as a deep model's states in half precision
+    with pytest.raises(
+        ValueError, match=r"\(it is causal for good, or pools tokens\), so its backbone .* take `side`\."
+    ):
+        SeparateExplainer(served)
+    served.model.bfloat16()
+    with pytest.raises(ValueError, match=r"too coarsely in half precision\).* take `dtype` float32, or `side`\."):
+        SeparateExplainer(served)
+
+
 @pytest.mark.parametrize("kind", [SideExplainer, LoraExplainer, SeparateExplainer])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "bart", "xlnet", "fnet", "big_bird", "convbert", "phimoe"])
 def test_a_trained_explainer_serves_families_of_every_convention(
