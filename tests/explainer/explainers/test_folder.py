@@ -277,7 +277,7 @@ EXPORTED = {
     for path in sorted((ROOT / "checkpoints").glob("*/config.json"))
     if {"explainer", "explained_model"} <= set(json.loads(path.read_text()))
 }
-SHIPPED = [folder for folder, config in EXPORTED.items() if config["task"]["task"] != "response"]
+SHIPPED = [folder for folder, config in EXPORTED.items() if config["task"]["task"] == "text-classification"]
 WITHOUT_LIGHTNING = """
 import sys
 sys.modules["pytorch_lightning"] = sys.modules["lightning"] = sys.modules["lightning_modules"] = None
@@ -292,7 +292,7 @@ print(len(scores))
 
 
 def test_all_kinds_are_shipped() -> None:
-    assert [folder.name for folder in EXPORTED] == ["demo-attributor", "demo-response", "demo-side"]
+    assert [folder.name for folder in EXPORTED] == ["demo-attributor", "demo-response", "demo-side", "prompted-side"]
     assert [folder.name for folder in SHIPPED] == ["demo-attributor", "demo-side"]
 
 
