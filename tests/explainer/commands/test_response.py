@@ -11,9 +11,11 @@ from explainer.attributor import ResponseAttributor
 from explainer.commands.attribute import attribute
 from explainer.commands.evaluate import evaluate
 from explainer.explained import ExplainedModel, Response, explain_response
+from explainer.explainers import AttentionExplainer
 from explainer.faithfulness.responses import response_faithfulness
 from explainer.methods.loading import load_method
 from explainer.methods.responses import attribute_responses
+from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
 from tests.explainer.commands.files import lines, written
 from tests.explainer.explained.test_responses import MESSAGES
@@ -183,6 +185,9 @@ def test_the_guide_runs_on_a_small_model(model: str, tmp_path: Path, monkeypatch
     guide, named = ROOT / "docs/guides/explain-a-response.md", "HuggingFaceTB/SmolLM2-135M-Instruct"
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "prompts.jsonl", ROWS)
+    explained = ResponseAttributor.of(model, "random").explained
+    trained = ResponseAttributor(explained, Amortized(AttentionExplainer(explained)))
+    trained.save_pretrained(tmp_path / "checkpoints" / "demo-response")
     names: dict[str, Any] = {}
     for block in blocks(guide, "python"):
         exec(block.code.replace(named, model), names)
