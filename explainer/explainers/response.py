@@ -11,9 +11,10 @@ the states of every layer, the attention A, and the target's tokens at the place
 g = 0, so that training begins at AT2's form.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,18 +23,37 @@ from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Response, Target, TokenBatch
 from explainer.explained.attention_rows import attention_rows
-from explainer.explained.passes import layer_states, of_sequence
 from explainer.explained.readout import NO_QUESTION
 from explainer.explained.tasks.response import read_places
 from explainer.explained.weights import Shapes
 from explainer.explainers.base import AbstractMaskExplainer, in_place
-from explainer.explainers.side import SideBlock, check_heads, directions
+from explainer.explainers.side import (
+    SideBlock,
+    attended_in,
+    check_heads,
+    directions,
+    network_sizes,
+    share_of_pass,
+    states_of,
+)
 from explainer.typing import Embeddings, Scores
 
 HeadAttention = Float[Tensor, "batch heads seq"]
 
 FLOOR = 1e-4
 """Attention below this is not told apart by the network that reads it."""
+
+
+class ResponsePass(NamedTuple):
+    """What an explainer reads of one pass over prompts and responses: right-padded, without graph.
+
+    Attributes:
+        states: of the model's layers.
+        attention: of the rows that predict the target, the mean over its tokens.
+    """
+
+    states: Sequence[Embeddings]
+    attention: HeadAttention
 
 
 class AbstractResponseExplainer(AbstractMaskExplainer):
@@ -56,22 +76,14 @@ class AbstractResponseExplainer(AbstractMaskExplainer):
     def predict_and_attribute(
         self, explained: ExplainedModel, batch: TokenBatch
     ) -> tuple[Readout, Callable[[Target], Scores]]:
-        readout, states, attention = read_response(explained, batch)
-        return readout, partial(self.scores, explained, batch, states, attention)
+        readout, read = read_response(explained, batch)
+        return readout, partial(self.scores, explained, batch, read)
 
-    def scores(
-        self,
-        explained: ExplainedModel,
-        batch: TokenBatch,
-        states: Sequence[Embeddings],
-        attention: HeadAttention,
-        target: Target,
-    ) -> Scores:
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, read: ResponsePass, target: Target) -> Scores:
         """Scores (batch, seq) for the target whose tokens the batch marks.
 
         Args:
-            states: of the batch's layers, and
-            attention: of the rows that predict the target, as `read_response` gives them.
+            read: of the batch, as `read_response` gives it.
 
         Raises:
             ValueError: when the target has a foil: that is another sequence, explained by itself.
@@ -81,32 +93,21 @@ class AbstractResponseExplainer(AbstractMaskExplainer):
                 "A response's foil is another sequence: `attribute_responses` explains both and subtracts the scores."
             )
         padded, order = batch.right_padded()
-        return in_place(batch, self.weigh(explained, padded, states, attention, target), order)
+        return in_place(batch, self.weigh(explained, padded, read, target), order)
 
-    def weigh(
-        self,
-        explained: ExplainedModel,
-        padded: TokenBatch,
-        states: Sequence[Embeddings],
-        attention: HeadAttention,
-        target: Target,
-    ) -> Scores:
+    @abstractmethod
+    def weigh(self, explained: ExplainedModel, padded: TokenBatch, read: ResponsePass, target: Target) -> Scores:
         """The scores of the right-padded batch."""
-        raise NotImplementedError
 
 
-def read_response(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, list[Embeddings], HeadAttention]:
-    """The model's answer, the states of its layers, and the attention of the rows that predict the target.
-
-    All come from one pass, right-padded and without graph; the attention is the mean over the target's tokens.
-    """
+def read_response(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, ResponsePass]:
+    """The model's answer, and what an explainer reads of the same pass."""
     padded = batch.right_padded()[0]
     places = read_places(padded)
     shares = explained.task.read_share(padded).gather(1, places)
-    shares = shares / shares.sum(dim=1, keepdim=True)
-    with torch.no_grad(), layer_states(explained.layers) as states, attention_rows(explained, places, shares) as rows:
-        readout = explained(batch)
-    return readout, [of_sequence(state, batch, explained.sequence_first)[0] for state in states], rows.mean()
+    with attention_rows(explained, places, shares / shares.sum(dim=1, keepdim=True)) as rows:
+        readout, states = states_of(explained, batch)
+    return readout, ResponsePass(states, rows.mean())
 
 
 def _n_heads(explained: ExplainedModel) -> int:
@@ -126,15 +127,8 @@ class AttentionExplainer(AbstractResponseExplainer):
         self.weight = nn.Parameter(torch.full((n,), 1.0 / n))
         self.forward_equivalents = 0.0
 
-    def weigh(
-        self,
-        explained: ExplainedModel,
-        padded: TokenBatch,
-        states: Sequence[Embeddings],
-        attention: HeadAttention,
-        target: Target,
-    ) -> Scores:
-        return torch.einsum("bhs,h->bs", attention, self.weight)
+    def weigh(self, explained: ExplainedModel, padded: TokenBatch, read: ResponsePass, target: Target) -> Scores:
+        return torch.einsum("bhs,h->bs", read.attention, self.weight)
 
 
 class ResponseExplainer(AbstractResponseExplainer):
@@ -173,8 +167,7 @@ class ResponseExplainer(AbstractResponseExplainer):
         nn.init.zeros_(self.gate.bias)
         self.weight = nn.Parameter(torch.full((n,), 1.0 / n))
         self.dropout = nn.Dropout(dropout)
-        layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
-        self.forward_equivalents = sum(parameter.numel() for parameter in self.parameters()) / layers
+        self.forward_equivalents = share_of_pass(explained, self)
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -183,26 +176,14 @@ class ResponseExplainer(AbstractResponseExplainer):
 
     @classmethod
     def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
-        down, mix = shapes.get("down", ()), shapes.get("mix.bias", ())
-        return {
-            "width": mix[0] if mix else None,
-            "depth": sum(name.startswith("blocks.") and name.endswith(".attended.weight") for name in shapes),
-            "rank": down[2] if len(down) == 3 else None,
-        }
+        return network_sizes(shapes, "mix.bias")
 
-    def weigh(
-        self,
-        explained: ExplainedModel,
-        padded: TokenBatch,
-        states: Sequence[Embeddings],
-        attention: HeadAttention,
-        target: Target,
-    ) -> Scores:
-        attended = None if bool(padded.attention_mask.all()) else padded.attention_mask.bool()[:, None, None]
+    def weigh(self, explained: ExplainedModel, padded: TokenBatch, read: ResponsePass, target: Target) -> Scores:
+        attended = attended_in(padded)
         # Attention spans orders of magnitude, so its logarithm is read, from 0 at the floor to 1 at all attention.
-        seen = 1 - (attention + FLOOR).log() / torch.tensor(FLOOR).log()
+        seen = 1 - (read.attention + FLOOR).log() / torch.tensor(FLOOR).log()
         z = (
-            self.mix(directions(states, self.down))
+            self.mix(directions(read.states, self.down))
             + self.attended(seen.transpose(1, 2))
             + self.marks(explained, padded, target)
         )
@@ -210,7 +191,7 @@ class ResponseExplainer(AbstractResponseExplainer):
         for block in self.blocks:
             z = block(z, attended)
         gates = self.gate(self.norm(z)).exp()  # (batch, seq, heads)
-        return torch.einsum("bhs,bsh,h->bs", attention, gates, self.weight)
+        return torch.einsum("bhs,bsh,h->bs", read.attention, gates, self.weight)
 
     def marks(self, explained: ExplainedModel, padded: TokenBatch, target: Target) -> Embeddings:
         """The target's tokens, as the model's head has them, at the places where they are predicted; 0 elsewhere."""

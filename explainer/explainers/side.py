@@ -63,9 +63,7 @@ class SideExplainer(AbstractMaskExplainer):
         self.blocks = nn.ModuleList(SideBlock(width, heads, dropout) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
         self.dropout = nn.Dropout(dropout)
-        # A token costs about two operations per weight, in this network as in the backbone's layers.
-        layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
-        self.forward_equivalents = sum(parameter.numel() for parameter in self.parameters()) / layers
+        self.forward_equivalents = share_of_pass(explained, self)
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -74,12 +72,7 @@ class SideExplainer(AbstractMaskExplainer):
 
     @classmethod
     def sizes(cls, shapes: Shapes) -> dict[str, int | None]:
-        down, shared = shapes.get("down", ()), shapes.get("label.shared", ())
-        return {
-            "width": shared[0] if shared else None,
-            "depth": sum(name.startswith("blocks.") and name.endswith(".attended.weight") for name in shapes),
-            "rank": down[2] if len(down) == 3 else None,
-        }
+        return network_sizes(shapes, "label.shared")
 
     def forward(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         return self.predict_and_attribute(explained, batch)[1](target)
@@ -98,9 +91,7 @@ class SideExplainer(AbstractMaskExplainer):
         """
         padded, order = batch.right_padded()
         side_input = self.side_input(states)
-        # Without padding there is nothing to mask, and attention is faster; a program is traced for any padding.
-        whole = not torch.compiler.is_exporting() and bool(padded.attention_mask.all())
-        attended = None if whole else padded.attention_mask.bool()[:, None, None]
+        attended = attended_in(padded)
 
         def score(target: Target) -> Scores:
             return in_place(batch, self.explain(side_input, target, attended), order)
@@ -124,6 +115,35 @@ def check_heads(width: int, heads: int) -> None:
     """Refuse a number of heads that does not divide the width."""
     if width % heads:
         raise ValueError(f"`heads` must divide `width`, got {heads} heads and a width of {width}.")
+
+
+def network_sizes(shapes: Shapes, vector: str) -> dict[str, int | None]:
+    """Width, depth and rank of a network that reads states, by the shapes of its saved weights.
+
+    Args:
+        vector: the name of a weight that is one vector as wide as the network.
+    """
+    down, wide = shapes.get("down", ()), shapes.get(vector, ())
+    return {
+        "width": wide[0] if wide else None,
+        "depth": sum(name.startswith("blocks.") and name.endswith(".attended.weight") for name in shapes),
+        "rank": down[2] if len(down) == 3 else None,
+    }
+
+
+def share_of_pass(explained: ExplainedModel, network: nn.Module) -> float:
+    """The cost of a network on states, in passes of the explained model.
+
+    A token costs about two operations per weight, in the network as in the backbone's layers.
+    """
+    layers = sum(parameter.numel() for layer in explained.layers for parameter in layer.parameters())
+    return sum(parameter.numel() for parameter in network.parameters()) / layers
+
+
+def attended_in(padded: TokenBatch) -> Attended | None:
+    """False at padding; None without any, since attention is faster then. A program is traced for any padding."""
+    whole = not torch.compiler.is_exporting() and bool(padded.attention_mask.all())
+    return None if whole else padded.attention_mask.bool()[:, None, None]
 
 
 def directions(states: Sequence[Embeddings], down: Float[Tensor, "states hidden rank"]) -> Float[Tensor, "batch seq _"]:

@@ -69,7 +69,7 @@ def test_only_the_contents_of_messages_are_scored(kind: type[AbstractResponseExp
 def test_training_begins_at_the_mean_attention_of_all_heads() -> None:
     one = asked()[0]
     batch = model("llama").collate([one.text])
-    _, _, attention = read_response(model("llama"), batch)
+    attention = read_response(model("llama"), batch)[1].attention
     with torch.no_grad():
         for kind in TINY:
             scores = built(kind, trained=False)(model("llama"), batch, one.target)[0]
