@@ -96,20 +96,26 @@ def attention_rows(
         ValueError: when the model's attention is not on transformers' attention interface.
     """
     found = AttentionRows(explained, shares)
-    masks: dict[int, tuple[Any, Tensor]] = {}  # one mask serves many layers
+    masks: dict[tuple[int, bool], tuple[Any, Tensor]] = {}  # one mask serves many layers
 
-    def rows_of(mask: Tensor | None, query: Tensor) -> Tensor:
-        if id(mask) not in masks:
-            masks[id(mask)] = mask, _rows_of(mask, places, query)
-        return masks[id(mask)][1]
+    def rows_of(mask: Tensor | None, query: Tensor, causal: bool) -> Tensor:
+        key = id(mask), causal
+        if key not in masks:
+            masks[key] = mask, _rows_of(mask, places, query, causal)
+        return masks[key][1]
 
     def read(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any):
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         if eager is not None and key.shape[2] == query.shape[2]:  # else attention to something else than the text
+            # As sdpa does: without a mask the layer's own direction decides.
+            given = kwargs.get("is_causal")
+            causal = bool(getattr(module, "is_causal", True) if given is None else given)
             at = places.to(query.device)[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
             wanted = query.detach().gather(2, at)
             found.add(
-                _Asked(module, eager, wanted, key.detach(), value[..., :1].detach(), rows_of(mask, query), kwargs)
+                _Asked(
+                    module, eager, wanted, key.detach(), value[..., :1].detach(), rows_of(mask, query, causal), kwargs
+                )
             )
         return attend(module, query, key, value, mask, **kwargs)
 
@@ -117,13 +123,17 @@ def attention_rows(
         yield found
 
 
-def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor) -> Tensor:
-    """The rows of an attention mask as numbers that are added to the scores."""
+def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor, causal: bool) -> Tensor:
+    """The rows of an attention mask as numbers that are added to the scores.
+
+    Args:
+        causal: whether a position sees nothing behind itself, where the mask does not say so.
+    """
     batch, _, seq, _ = query.shape
     places = places.to(query.device)
-    if mask is None or mask.ndim == 2:  # causal, and the padding alone
+    if mask is None or mask.ndim == 2:  # no mask, or the padding alone
         columns = torch.arange(seq, device=query.device)
-        allowed = columns <= places[:, None, :, None]
+        allowed = (columns <= places[:, None, :, None]) | (not causal)
         allowed = allowed if mask is None else allowed & mask[:, None, None, :seq].bool()
     else:
         rows = places[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3])

@@ -8,6 +8,24 @@ from explainer.explained.attention import edit_attention_weights
 from explainer.explained.attention_rows import attention_rows
 from explainer.explained.tasks.response import read_places
 from tests.explainer.explained.test_responses import MESSAGES, every_family, model
+from tests.families import explained as classifier
+
+
+def test_a_model_that_reads_both_ways_attends_to_what_follows() -> None:
+    explained = classifier("bert")
+    batch = explained.collate(explained.encode(["a good film and so"]))
+    places, shares = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1)
+    whole: list[torch.Tensor] = []
+
+    def keep(module: torch.nn.Module, weights: torch.Tensor) -> torch.Tensor:
+        whole.append(weights[:, :, 0])
+        return weights
+
+    with torch.no_grad(), edit_attention_weights(explained.model, keep):
+        explained(batch)
+    with torch.no_grad(), attention_rows(explained, places, shares) as rows:
+        explained(batch)
+    assert torch.allclose(rows.mean(), torch.cat(whole, dim=1), atol=1e-5)
 
 
 @every_family
