@@ -64,8 +64,7 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
         ValueError: when there is no exported explainer, its files are broken, or the explained model is another.
     """
     folder = _local(name)
-    config = ExportConfig.read(folder)
-    weights = _weights(folder, config)
+    config, weights = _read(folder)
     reference = config.model_of(folder) if model is None else model
     known = {
         "baseline_token": config.baseline_token,
@@ -73,10 +72,7 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
         "dtype": DTYPES.get(config.dtype, torch.float32),
     }
     explained = ExplainedModel.from_pretrained(reference, **{**known, **options})
-    config.check(explained)
-    explainer = config.build(explained)
-    _load(config, weights, explained, explainer)
-    return explained, explainer
+    return explained, _built(config, weights, explained)
 
 
 def load_onto(name: str, explained: ExplainedModel) -> AbstractMaskExplainer | None:
@@ -85,15 +81,8 @@ def load_onto(name: str, explained: ExplainedModel) -> AbstractMaskExplainer | N
     Raises:
         ValueError: when there is no exported explainer, its files are broken, or this is not the model it explains.
     """
-    folder = _local(name)
-    config = ExportConfig.read(folder)
-    weights = _weights(folder, config)
-    if EXPLAINERS[config.explainer["kind"]].edits_explained:
-        return None
-    config.check(explained)
-    explainer = config.build(explained)
-    _load(config, weights, explained, explainer)
-    return explainer
+    config, weights = _read(_local(name))
+    return None if EXPLAINERS[config.explainer["kind"]].edits_explained else _built(config, weights, explained)
 
 
 def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMaskExplainer) -> None:
@@ -102,17 +91,24 @@ def load_exported(folder: Path, explained: ExplainedModel, explainer: AbstractMa
     Raises:
         ValueError: when the files are broken, or were exported for another explained model or another explainer.
     """
-    config = ExportConfig.read(folder)
-    weights = _weights(folder, config)
+    config, weights = _read(folder)
     config.check(explained)
     _load(config, weights, explained, explainer)
 
 
-def _weights(folder: Path, config: ExportConfig) -> dict[str, Tensor]:
-    """The weights in the folder, after they and the settings were found to be those that were exported."""
-    path = folder / WEIGHTS
+def _read(folder: Path) -> tuple[ExportConfig, dict[str, Tensor]]:
+    """The configuration and the weights in a folder, after both were found to be those that were exported."""
+    config, path = ExportConfig.read(folder), folder / WEIGHTS
     config.check_files(folder, path, shapes_of(path))
-    return load_tensors(path)
+    return config, load_tensors(path)
+
+
+def _built(config: ExportConfig, weights: dict[str, Tensor], explained: ExplainedModel) -> AbstractMaskExplainer:
+    """The explainer of a folder, on the model that it explains."""
+    config.check(explained)
+    explainer = config.build(explained)
+    _load(config, weights, explained, explainer)
+    return explainer
 
 
 def _load(

@@ -3,10 +3,11 @@
 Special tokens and whatever else is not scorable stay as they are under every operation.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from explainer.explained import EncodedText, Tokens
 from explainer.typing import TokenMask, TokenScores
@@ -77,6 +78,24 @@ def hide(text: EncodedText, mask: TokenMask) -> Tokens:
     word embedding, through the residual connections.
     """
     return text.tokens.concealed(mask & text.scorable)
+
+
+def units_away(
+    kept: Bool[torch.Tensor, "masks units"], units: Sequence[TokenMask], length: int
+) -> Bool[torch.Tensor, "masks tokens"]:
+    """The tokens of the units that each mask takes away.
+
+    Args:
+        kept: the units that stay.
+        units: the tokens of each.
+        length: the tokens of the text.
+
+    >>> units_away(torch.tensor([[True, False]]), [mask_of([0], 3), mask_of([1, 2], 3)], 3)
+    tensor([[False,  True,  True]])
+    """
+    if not units:
+        return torch.zeros(len(kept), length, dtype=torch.bool)
+    return (~kept).double() @ torch.stack(list(units)).double() > 0
 
 
 def perturb(text: EncodedText, mask: TokenMask, operator: Operator, baseline_token_id: int) -> Tokens:

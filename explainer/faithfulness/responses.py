@@ -18,7 +18,7 @@ from torch import Tensor
 
 from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens, responses_target
 from explainer.faithfulness.measures import check_operator
-from explainer.faithfulness.perturbation import Operator, perturb
+from explainer.faithfulness.perturbation import Operator, perturb, units_away
 from explainer.metrics.response import drop, gain, lds, mas, rise
 
 KS = (1, 3, 5)
@@ -85,7 +85,7 @@ def pooled_log_probabilities(
         for side, sign in ((response, 1.0), (response.foil, -1.0)):
             if side is None or not len(masks):
                 continue
-            variants += [perturb(side.text, mask, operator, token_id) for mask in _away(side, masks)]
+            variants += _ablated(side, masks, operator, token_id)
             targets.append(Target(side.target.choices).repeat(len(masks)))
             parts.append((total, sign))
     if not parts:
@@ -139,8 +139,7 @@ def ablations(
         half, free = equal_size_masks(n, n_masks, seed + i), bernoulli_masks(n, n_masks, seed + i)
         masks.append(torch.cat([torch.ones(1, n, dtype=torch.bool), ~torch.eye(n, dtype=torch.bool), half, free]))
         kinds.append(torch.arange(len(AblationKind)).repeat_interleave(torch.tensor([1, n, len(half), len(free)])))
-        away = _away(response, masks[-1])
-        variants += [perturb(response.text, mask, operator, explained.baseline_token_id) for mask in away]
+        variants += _ablated(response, masks[-1], operator, explained.baseline_token_id)
     counts = [len(own) for own in masks]
     values = explained.evaluate(variants, responses_target(responses).repeat_interleave(torch.tensor(counts)))
     assert values.log_probabilities is not None
@@ -151,11 +150,12 @@ def ablations(
     ]
 
 
-def _away(response: ExplainedResponse, kept: Bool[Tensor, "masks sources"]) -> Bool[Tensor, "masks tokens"]:
-    """The tokens of the sources that each mask takes away."""
-    if not response.sources:
-        return torch.zeros(len(kept), len(response.text), dtype=torch.bool)
-    return (~kept).double() @ torch.stack(response.source_masks).double() > 0
+def _ablated(
+    response: ExplainedResponse, kept: Bool[Tensor, "masks sources"], operator: Operator, token_id: int
+) -> list[Tokens]:
+    """The text of a response under each mask."""
+    away = units_away(kept, response.source_masks, len(response.text))
+    return [perturb(response.text, mask, operator, token_id) for mask in away]
 
 
 def equal_size_masks(n_sources: int, n_masks: int = N_MASKS, seed: int = 0) -> Bool[Tensor, "masks sources"]:

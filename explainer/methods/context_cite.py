@@ -25,6 +25,7 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target
 from explainer.explained.readout import NO_QUESTION
+from explainer.faithfulness.perturbation import units_away
 from explainer.methods.base import AbstractTextMethod, from_units
 from explainer.methods.random import generator_of
 from explainer.typing import RaggedScores
@@ -59,7 +60,9 @@ class ContextCite(AbstractTextMethod):
     def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         masks = [self.masks(text) for text in texts]
         variants = [
-            text.tokens.select(~taken) for text, kept in zip(texts, masks, strict=True) for taken in _away(text, kept)
+            text.tokens.select(~taken)
+            for text, kept in zip(texts, masks, strict=True)
+            for taken in units_away(kept, text.unit_masks, len(text))
         ]
         asked = replace(target, score="log_odds").repeat_interleave(self.n_ablations)
         log_odds = explained.evaluate(variants, asked).objective.view(len(texts), self.n_ablations)
@@ -81,13 +84,6 @@ class ContextCite(AbstractTextMethod):
         deviation = z.std(axis=0)
         deviation[deviation == 0] = 1.0  # such a unit is in all masks or in none, and gets 0
         return torch.from_numpy(n_asked * lasso((z - z.mean(axis=0)) / deviation, v - v.mean(), self.alpha) / deviation)
-
-
-def _away(text: EncodedText, kept: Bool[Tensor, "ablations units"]) -> Bool[Tensor, "ablations tokens"]:
-    """The tokens of the units that each ablation takes away."""
-    if not kept.shape[1]:
-        return torch.zeros(len(kept), len(text), dtype=torch.bool)
-    return (~kept).double() @ torch.stack(text.unit_masks).double() > 0
 
 
 ROUNDS = 200
