@@ -6,7 +6,8 @@ text alone.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from unicodedata import bidirectional
 
@@ -110,13 +111,27 @@ def _heading(heading: Heading) -> str:
 def _body(layout: Layout) -> str:
     widest = None if layout.is_single else LINE
     whole, shown = layout.texts(fold=False, widest=widest), layout.texts(widest=widest)
+    return folding(whole, shown, partial(_texts, layout))
+
+
+def folding(
+    whole: Sequence[Sequence[Column]],
+    shown: Sequence[Sequence[Column]],
+    drawn: Callable[[Sequence[Sequence[Column]], str], str],
+) -> str:
+    """The whole texts; where words of them are folded away, an element that opens them.
+
+    Args:
+        shown: the texts, folded.
+        drawn: texts as HTML, in elements of that tag; inside a `summary` it is one of running text.
+    """
     if not any(column.omitted for text in shown for column in text):
-        return _texts(layout, whole, "p")
+        return drawn(whole, "p")
     words = f"{sum(column.words for text in whole for column in text):,}"
     return (
-        f'<details><summary><span class="folded">{_texts(layout, shown, "span")}</span>'
+        f'<details><summary><span class="folded">{drawn(shown, "span")}</span>'
         f'<span class="more" data-closed="show all {words} words" data-open="show less"></span></summary>'
-        f"{_texts(layout, whole, 'p')}</details>"
+        f"{drawn(whole, 'p')}</details>"
     )
 
 
@@ -168,14 +183,19 @@ def ellipsis(column: Column) -> str:
 def _piece(piece: Piece) -> str:
     if piece.score is None:
         return escaped(piece.text)
-    red, green, blue = FOR if piece.strength > 0 else AGAINST
-    depth = abs(piece.strength)
-    kind = "for" if piece.strength > 0 else "against" if piece.strength < 0 else "zero"
-    kind += " strong full" if depth > FULL else " strong" if depth > STRONG else ""
     title = escape(" ".join([*piece.tokens, f"{piece.score:+.3g}" if piece.score else "0"]))
     mark = f' data-mark="{escape(piece.mark)}"' if piece.mark else ""
-    background = f"background:rgba({red},{green},{blue},{depth:.3f})"
+    kind, background = painted(piece.strength)
     return f'<span class="w {kind}" style="{background}" title="{title}"{mark}>{_blanks(piece)}</span>'
+
+
+def painted(strength: float) -> tuple[str, str]:
+    """The classes and the style of what has this strength."""
+    red, green, blue = FOR if strength > 0 else AGAINST
+    depth = abs(strength)
+    kind = "for" if strength > 0 else "against" if strength < 0 else "zero"
+    kind += " strong full" if depth > FULL else " strong" if depth > STRONG else ""
+    return kind, f"background:rgba({red},{green},{blue},{depth:.3f})"
 
 
 def _blanks(piece: Piece) -> str:

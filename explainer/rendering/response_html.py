@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from itertools import groupby, pairwise
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from explainer.rendering.colour import AGAINST, FOR
 from explainer.rendering.columns import Column
-from explainer.rendering.html import FRAGMENT_STYLE, FULL, STRONG, ellipsis, escaped, page
+from explainer.rendering.html import FRAGMENT_STYLE, FULL, STRONG, ellipsis, escaped, folding, page, painted
 from explainer.rendering.response_layout import CONTEXT, TOP, ResponseLayout, TokenTable
 from explainer.rendering.response_script import SCRIPT
 
@@ -187,14 +188,7 @@ def _strongest(layout: ResponseLayout) -> str:
 
 def _prompt(layout: ResponseLayout) -> str:
     whole, shown = layout.columns(fold=False), layout.columns()
-    if not any(column.omitted for text in shown for column in text):
-        return _messages(layout, whole, "p")
-    words = f"{sum(column.words for text in whole for column in text):,}"
-    return (
-        f'<details><summary><span class="folded">{_messages(layout, shown, "span")}</span>'
-        f'<span class="more" data-closed="show all {words} words" data-open="show less"></span></summary>'
-        f"{_messages(layout, whole, 'p')}</details>"
-    )
+    return folding(whole, shown, partial(_messages, layout))
 
 
 def _messages(layout: ResponseLayout, texts: Sequence[Sequence[Column]], tag: str) -> str:
@@ -226,13 +220,8 @@ def _running(layout: ResponseLayout, message: int, text: Sequence[Column]) -> st
 
 
 def _source(layout: ResponseLayout, source: int, text: str) -> str:
-    strength = layout.strength(source)
-    red, green, blue = FOR if strength > 0 else AGAINST
-    depth = abs(strength)
-    kind = "for" if strength > 0 else "against" if strength < 0 else "zero"
-    kind += " strong full" if depth > FULL else " strong" if depth > STRONG else ""
+    kind, background = painted(layout.strength(source))
     title = f"{layout.sources[source].score:+.3g}"
-    background = f"background:rgba({red},{green},{blue},{depth:.3f})"
     return f'<span class="w {kind}" data-s="{source}" style="{background}" title="{title}">{text}</span>'
 
 
