@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from torch.utils.data import Dataset
-from transformers import AutoConfig, Pipeline, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, Pipeline, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from explainer.attributor import Attributor, CallOptions, Fallback
 from explainer.attributor.inputs import encode, input_kind, read
 from explainer.attributor.locking import model_lock
 from explainer.attributor.units import with_units
-from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained import AbstractTask, EncodedText, ExplainedModel
 from explainer.explained.pretrained import config_of
 from explainer.explainers.config import ExportConfig
 from explainer.explanation import Explanation
@@ -68,7 +68,57 @@ def precision_of(dtype: torch.dtype | str) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
-class TokenAttributionPipeline(Pipeline):
+class AbstractAttributorPipeline(Pipeline):
+    """A pipeline whose work an attributor does.
+
+    Args:
+        model: an attributor, or a model to explain.
+        tokenizer: of a model that is given loaded.
+        method: name or settings of an attribution method.
+        options: of the pipeline, and of an attributor's call.
+    """
+
+    _load_tokenizer: Any = False
+    _load_processor: Any = False
+    _load_image_processor: Any = False
+    _load_feature_extractor: Any = False
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        method: str | AbstractMethod | None = None,
+        **options: Any,
+    ) -> None:
+        self.attributor = self.attributor_of(model, tokenizer, method)
+        explained: Any = self.attributor.explained
+        super().__init__(model=explained.model, tokenizer=explained.tokenizer, **options)
+        self.attributor.to(self.device)
+
+    @staticmethod
+    def attributor_of(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> Any:
+        """The attributor of what the pipeline was given.
+
+        Raises:
+            ValueError: when a method is missing or one too many, or a loaded model comes without its tokenizer.
+        """
+        raise NotImplementedError
+
+
+def explained_of(model: Any, tokenizer: Any, task: AbstractTask | None = None) -> ExplainedModel:
+    """The model to explain, which transformers may have loaded.
+
+    Raises:
+        ValueError: when a loaded model comes without its tokenizer.
+    """
+    if isinstance(model, ExplainedModel):
+        return model
+    if tokenizer is None:
+        raise ValueError("`tokenizer` must come with a model that is loaded already.")
+    return ExplainedModel(model, tokenizer, task=task)
+
+
+class TokenAttributionPipeline(AbstractAttributorPipeline):
     """Texts in; for each text a list of `word, score, start, end` out, or {label: list} where `targets` are given.
 
     One text gives one result, a list a list; a generator or data set is read as its results are taken. A text is given
@@ -85,22 +135,17 @@ class TokenAttributionPipeline(Pipeline):
             pipeline takes the same options. `batch_size` texts go through the model together.
     """
 
-    _load_tokenizer: Any = False
-    _load_processor: Any = False
-    _load_image_processor: Any = False
-    _load_feature_extractor: Any = False
-
-    def __init__(
-        self,
-        model: Attributor | ExplainedModel | PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        method: str | AbstractMethod | None = None,
-        **options: Any,
-    ) -> None:
-        self.attributor = _attributor(model, tokenizer, method)
-        explained: Any = self.attributor.explained
-        super().__init__(model=explained.model, tokenizer=explained.tokenizer, **options)
-        self.attributor.to(self.device)
+    @staticmethod
+    def attributor_of(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> Attributor:
+        if isinstance(model, Attributor):
+            if method is not None:
+                raise ValueError(f"`method` is for classifiers; this attributor explains by {model.method.name!r}.")
+            return model
+        if method is None:
+            raise ValueError(
+                f"`method` must name how this classifier is explained: pipeline({TASK!r}, ..., method=...)."
+            )
+        return Attributor.of(explained_of(model, tokenizer), method)
 
     def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
         split = options.get("is_split_into_words", self._preprocess_params.get("is_split_into_words", False))
@@ -159,20 +204,6 @@ def _records(explanation: Explanation, aggregation: Aggregation | None) -> list[
     words = explanation.units() if in_units else explanation.words(aggregation or "sum")
     names = ("word", "score", "start", "end", *(["segment"] if explanation.text_pair is not None else []))
     return [{name: getattr(word, name) for name in names} for word in words]
-
-
-def _attributor(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> Attributor:
-    if isinstance(model, Attributor):
-        if method is not None:
-            raise ValueError(f"`method` is for classifiers; this attributor explains by {model.method.name!r}.")
-        return model
-    if method is None:
-        raise ValueError(f"`method` must name how this classifier is explained: pipeline({TASK!r}, ..., method=...).")
-    if not isinstance(model, ExplainedModel):
-        if tokenizer is None:
-            raise ValueError("`tokenizer` must come with a model that is loaded already.")
-        model = ExplainedModel(model, tokenizer)
-    return Attributor.of(model, method)
 
 
 def _generator(inputs: Iterable[Any]) -> Iterable[Any]:

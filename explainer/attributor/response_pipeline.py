@@ -14,10 +14,15 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from explainer.attributor.pipeline import AmortexConfig, local_folder, precision_of
+from explainer.attributor.pipeline import (
+    AbstractAttributorPipeline,
+    AmortexConfig,
+    explained_of,
+    local_folder,
+    precision_of,
+)
 from explainer.attributor.response_inputs import ResponseInput, prompt_kind
 from explainer.attributor.responses import ResponseAttributor, ResponseOptions
 from explainer.explained import ExplainedModel, Response
@@ -43,7 +48,7 @@ class ResponsePipelineModel:
         return ExplainedModel.from_pretrained(folder, dtype=precision, task=Response())
 
 
-class ResponseAttributionPipeline(Pipeline):
+class ResponseAttributionPipeline(AbstractAttributorPipeline):
     """Prompts in; for each prompt the record of its explanation out (`ResponseExplanation.record`).
 
     A prompt is given as to a `ResponseAttributor`: a string, messages, or a mapping with `prompt` or `messages` and
@@ -58,22 +63,15 @@ class ResponseAttributionPipeline(Pipeline):
             call. A call of the pipeline takes the same options. `batch_size` responses are explained together.
     """
 
-    _load_tokenizer: Any = False
-    _load_processor: Any = False
-    _load_image_processor: Any = False
-    _load_feature_extractor: Any = False
-
-    def __init__(
-        self,
-        model: ResponseAttributor | ExplainedModel | PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        method: str | AbstractMethod | None = None,
-        **options: Any,
-    ) -> None:
-        self.attributor = _attributor(model, tokenizer, method)
-        explained: Any = self.attributor.explained
-        super().__init__(model=explained.model, tokenizer=explained.tokenizer, **options)
-        self.attributor.to(self.device)
+    @staticmethod
+    def attributor_of(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> ResponseAttributor:
+        if isinstance(model, ResponseAttributor):
+            if method is not None:
+                raise ValueError(f"`method` is for models; this attributor explains by {model.method.name!r}.")
+            return model
+        return ResponseAttributor.of(
+            explained_of(model, tokenizer, Response()), "attn_lrp" if method is None else method
+        )
 
     def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
         kind = prompt_kind(inputs)
@@ -111,18 +109,6 @@ def _row(prompt: Any) -> Any:
     if isinstance(prompt, str):
         return {"prompt": prompt}
     return {"messages": prompt} if isinstance(prompt, list | tuple) else prompt
-
-
-def _attributor(model: Any, tokenizer: Any, method: str | AbstractMethod | None) -> ResponseAttributor:
-    if isinstance(model, ResponseAttributor):
-        if method is not None:
-            raise ValueError(f"`method` is for models; this attributor explains by {model.method.name!r}.")
-        return model
-    if not isinstance(model, ExplainedModel):
-        if tokenizer is None:
-            raise ValueError("`tokenizer` must come with a model that is loaded already.")
-        model = ExplainedModel(model, tokenizer, task=Response())
-    return ResponseAttributor.of(model, "attn_lrp" if method is None else method)
 
 
 PIPELINE_REGISTRY.register_pipeline(
