@@ -82,10 +82,8 @@ def test_a_checkpoint_loads_with_weights_only_and_holds_no_frozen_weight(
     assert all("lora_" in name or name.startswith("explainer.") for name in saved["state_dict"])
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[str, Any], tmp_path: Path) -> None:
-    """Same batches, same learning rates, same optimizer state, same dropout: equal to the bit."""
-    configuration["trainer"]["max_epochs"] = 4
-    configuration["model"]["init_args"]["explainer_settings"] = {"rank": 2, "dropout": 0.3}
+def whole_and_resumed(configuration: dict[str, Any], tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The checkpoints of a run, and of one that was stopped after two epochs and resumed; equal steps and weights."""
     whole = write(configuration, tmp_path / "whole.yaml")
     main(["fit", "--config", whole])
     expected = torch.load(checkpoint(tmp_path), weights_only=True)
@@ -98,6 +96,14 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[
     assert resumed["global_step"] == expected["global_step"]
     for name, tensor in expected["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
+    return expected, resumed
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(configuration: dict[str, Any], tmp_path: Path) -> None:
+    """Same batches, same learning rates, same optimizer state, same dropout: equal to the bit."""
+    configuration["trainer"]["max_epochs"] = 4
+    configuration["model"]["init_args"]["explainer_settings"] = {"rank": 2, "dropout": 0.3}
+    whole_and_resumed(configuration, tmp_path)
 
 
 @pytest.mark.parametrize("task", TASKS)

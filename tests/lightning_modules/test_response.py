@@ -19,7 +19,7 @@ from lightning_modules.response import ResponseTraining
 from tests.explainer.explained.test_responses import model as tiny
 from tests.families import WORDS
 from tests.lightning_modules.conftest import write
-from tests.lightning_modules.test_mask import checkpoint
+from tests.lightning_modules.test_mask import checkpoint, whole_and_resumed
 
 SETTINGS: dict[str, dict[str, int]] = {"response": {"width": 8, "depth": 1, "rank": 4, "heads": 2}, "attention": {}}
 
@@ -141,19 +141,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(training: dict[str, 
     """Same batches, same dropout: equal to the bit."""
     training["model"]["init_args"]["explainer_settings"] = {**SETTINGS["response"], "dropout": 0.3}
     training["trainer"]["max_epochs"] = 3
-    whole = write(training, tmp_path / "whole.yaml")
-    main(["fit", "--config", whole])
-    expected = torch.load(checkpoint(tmp_path), weights_only=True)
-    stop = ["--trainer.callbacks", "[{class_path: tests.lightning_modules.test_mask.StopAfterSecondEpoch}]"]
-    main(["fit", "--config", whole, *stop])
-    half = tmp_path / "run" / "checkpoints" / "last-v1.ckpt"  # the folder has a whole run already
-    assert torch.load(half, weights_only=True)["epoch"] == 1
-    main(["fit", "--config", whole, "--ckpt_path", str(half)])
-    resumed = torch.load(half, weights_only=True)
-    assert resumed["global_step"] == expected["global_step"]
+    expected, resumed = whole_and_resumed(training, tmp_path)
     assert resumed["longest_text"] == expected["longest_text"] > 0
-    for name, tensor in expected["state_dict"].items():
-        assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
 @pytest.mark.parametrize(
