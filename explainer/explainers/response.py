@@ -86,11 +86,12 @@ class AbstractResponseExplainer(AbstractMaskExplainer):
             read: of the batch, as `read_response` gives it.
 
         Raises:
-            ValueError: when the target has a foil: that is another sequence, explained by itself.
+            ValueError: when the target has a foil: that is another sequence, whose scores have another unit.
         """
         if target.foil is not None:
             raise ValueError(
-                "A response's foil is another sequence: `attribute_responses` explains both and subtracts the scores."
+                "A response's foil is another sequence, and the scores for two have no common unit: take a method "
+                "without training, such as `attn_lrp`."
             )
         padded, order = batch.right_padded()
         return in_place(batch, self.weigh(explained, padded, read, target), order)

@@ -7,6 +7,7 @@ import torch
 
 from explainer.explained import EncodedText, ExplainedModel, ExplainedResponse, Target, responses_target
 from explainer.methods.base import AbstractBatchMethod, AbstractMethod
+from explainer.methods.trained.amortized import Amortized
 from explainer.rendering.progress import track
 from explainer.typing import RaggedScores
 
@@ -34,7 +35,8 @@ def attribute_responses(
         progress: the description of a progress bar; no bar when None.
 
     Raises:
-        ValueError: when the responses do not share a score, or a logit or a score is NaN or infinite.
+        ValueError: when the responses do not share a score, a logit or a score is NaN or infinite, or a trained
+            explainer is asked for a foil.
     """
     texts, target = [one.text for one in responses], responses_target(responses) if responses else None
     rows = [] if target is None else method.attribute(explained, texts, target, progress).scores
@@ -52,7 +54,7 @@ def explain_responses(
     A method that reads the model's own pass, such as a trained explainer, gives both from one pass.
 
     Raises:
-        ValueError: when a logit or a score is NaN or infinite.
+        ValueError: when a logit or a score is NaN or infinite, or a trained explainer is asked for a foil.
     """
     found: dict[int, ScoredResponse] = {}
     for score in dict.fromkeys(one.score for one in responses):
@@ -94,11 +96,20 @@ def _less_foils(
     rows: RaggedScores,
     progress: str | None,
 ) -> list[list[float]]:
-    """The scores of the sources, less those of the foils."""
+    """The scores of the sources, less those of the foils.
+
+    Raises:
+        ValueError: when there is a foil, and the method's scores for two responses have no common unit.
+    """
     scores = [one.source_scores(row) for one, row in zip(responses, rows, strict=True)]
     with_foil = [(i, one.foil) for i, one in enumerate(responses) if one.foil is not None]
     if not with_foil:
         return scores
+    if isinstance(method, Amortized):
+        raise ValueError(
+            "`foil` needs scores in units, and a trained explainer's compare the sources of one response with each "
+            "other: take a method without training, such as `attn_lrp` or `leave_one_out`."
+        )
     foils = [foil for _, foil in with_foil]
     others = method.attribute(explained, [foil.text for foil in foils], responses_target(foils), progress).scores
     for (i, foil), row in zip(with_foil, others, strict=True):

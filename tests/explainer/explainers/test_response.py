@@ -10,7 +10,7 @@ from explainer.explained import ExplainedResponse, Target, explain_response, res
 from explainer.explainers import AttentionExplainer, ResponseExplainer
 from explainer.explainers.folder import load_onto, save_folder
 from explainer.explainers.response import AbstractResponseExplainer, read_response
-from explainer.methods.responses import attribute_responses
+from explainer.methods.responses import attribute_responses, explain_responses
 from explainer.methods.trained.amortized import Amortized
 from tests.explainer.explained.test_responses import MESSAGES, every_family, model
 from tests.families import explained
@@ -125,7 +125,13 @@ def test_a_saved_explainer_is_loaded_onto_the_model_that_is_there(
 def test_a_foil_and_a_classifier_are_refused(kind: type[AbstractResponseExplainer]) -> None:
     one = asked()[0]
     target = Target(one.target.choices, one.target.choices.flip(1))
-    with pytest.raises(ValueError, match=r"A response's foil is another sequence: `attribute_responses`"):
+    with pytest.raises(
+        ValueError, match=r"A response's foil is another sequence, and the scores for two have no common"
+    ):
         built(kind)(model("llama"), model("llama").collate([one.text]), target)
+    against = explain_response(model("llama"), "the film was", " good fun", foil=" so", sources="word")
+    for ask in (attribute_responses, explain_responses):
+        with pytest.raises(ValueError, match="`foil` needs scores in units, and a trained explainer's compare"):
+            ask(Amortized(built(kind)), model("llama"), [against])
     with pytest.raises(ValueError, match=rf"The {kind.kind} explainer explains responses, and the task of `explained`"):
         kind(explained("bert"))
