@@ -43,7 +43,7 @@ def of_tokens(
     own = ids if tokens and isinstance(tokens[0], int) else explained.tokenizer.convert_ids_to_tokens(ids)
     if list(map(_plain, tokens)) != list(map(_plain, own)) or len(scores) != len(ids):
         raise ValueError(
-            f"`tokens` must be those of the explained model, {own!r:.200}, one score each, got {list(tokens)!r:.200} with "
+            f"`tokens` must be those of the model, {own!r:.200}, one score each, got {list(tokens)!r:.200} with "
             f"{len(scores)} scores: was the text cut, or another tokenizer used?"
         )
     return torch.tensor([float(score) for score in scores])
