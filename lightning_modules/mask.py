@@ -1,5 +1,6 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
-from lightning_modules.schedule import Weight, check_weight, weight_at
-from lightning_modules.teachers import Mixing, Teachers
+from lightning_modules.schedule import Weight
+from lightning_modules.teachers import Mixing, Teachers, check_teachers
 from lightning_modules.validation import ValidationFaithfulness
 
 
@@ -93,15 +94,12 @@ class MaskTraining(AbstractExplainerTraining):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        self.weights: dict[str, Weight] = {"matching": matching, "kept": kept, "destroyed": destroyed, "sparse": sparse}
-        for name, weight in self.weights.items():
-            check_weight(name, weight)
+        self.set_weights(matching=matching, kept=kept, destroyed=destroyed, sparse=sparse)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
         if keep_states and (explainer != "side" or kept or destroyed):
             raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
-        if not teachers and matching != 0:
-            raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
+        check_teachers(teachers, matching)
         task = None if prompt is None else PromptedClassification.of(prompt)
         self.explained = ExplainedModel.from_pretrained(
             explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
@@ -155,34 +153,10 @@ class MaskTraining(AbstractExplainerTraining):
         assert isinstance(self.explainer, SideExplainer)
         return self.explainer.scoring(batch, states.unbind(dim=2))(target)
 
-    def training_step(self, batch: AnnotatedBatch, batch_idx: int) -> Tensor:
-        scores, weights = self(batch.tokens, batch.target, batch.states), self._weights_now()
-        losses = self.losses(scores, batch, {name for name, weight in weights.items() if weight > 0})
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        agreement = self.teachers.agreement(scores.detach(), batch)
-        share = self.share(len(batch))
-        values = losses | {f"agreement_{name}": value for name, value in agreement.items()}
-        self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log_dict(
-            {f"train/{name}": share * value for name, value in values.items()}, batch_size=len(batch), sync_dist=True
-        )
-        return share * loss
+    def scored(self, batch: AnnotatedBatch) -> Scores:
+        return self(batch.tokens, batch.target, batch.states)
 
-    def _weights_now(self) -> dict[str, float]:
-        """The weight of every loss at this step.
-
-        Raises:
-            ValueError: when all are 0.
-        """
-        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
-        if not any(weights.values()):
-            raise ValueError(
-                f"Every loss weight is 0 at progress {progress:.2f} of the training: nothing to learn from."
-            )
-        return weights
-
-    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: set[str]) -> dict[str, Tensor]:
+    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: Collection[str]) -> dict[str, Tensor]:
         """The wanted terms of the loss, each unweighted."""
         terms: dict[str, Tensor] = {}
         if "matching" in wanted:
@@ -192,7 +166,7 @@ class MaskTraining(AbstractExplainerTraining):
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
         if "kept" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, mask, baseline))
-            terms["kept"] = prediction_kept(answer, batch.wanted)
+            terms["kept"] = prediction_kept(answer, batch.wanted, batch.target)
         if "destroyed" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, 1 - mask, baseline))
             terms["destroyed"] = prediction_destroyed(answer, batch.target)
