@@ -21,7 +21,8 @@ class TrainingModule(pl.LightningModule):
     all shares, so that the run is the one of a single device.
 
     Attributes:
-        best_by: the validation metric whose highest value makes `best.ckpt`.
+        best_by: the validation metric whose best value makes `best.ckpt`.
+        higher_is_better: whether that is the highest one.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -29,7 +30,8 @@ class TrainingModule(pl.LightningModule):
         warmup: share of the training during which the learning rate rises, before it falls linearly to 0.
     """
 
-    best_by: ClassVar[str | None] = None
+    best_by: str | None = None
+    higher_is_better: bool = True
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.schedule import Weight
 from lightning_modules.teachers import Mixing, Teachers, check_teachers
-from lightning_modules.validation import ValidationFaithfulness
+from lightning_modules.validation import SUMMARY, ValidationFaithfulness
 
 
 class MaskTraining(AbstractExplainerTraining):
@@ -65,9 +65,9 @@ class MaskTraining(AbstractExplainerTraining):
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
         dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
             float32. What is trained is in float32.
+        metric: what `best.ckpt` is the best by on the validation texts: `faithfulness`
+            (AOPC-comprehensiveness minus AOPC-sufficiency), or the name of a metric, such as `log_odds`.
     """
-
-    best_by = "validation/faithfulness"
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class MaskTraining(AbstractExplainerTraining):
         prompt: dict | None = None,  # type: ignore[type-arg] # jsonargparse would read strings of `Any` as YAML
         batch_tokens: int = 4096,
         dtype: str = "float32",
+        metric: str = SUMMARY,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -113,7 +114,8 @@ class MaskTraining(AbstractExplainerTraining):
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
-        self.faithfulness = ValidationFaithfulness(self.explained.task.link)
+        self.faithfulness = ValidationFaithfulness(self.explained.task.link, metric)
+        self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
 
@@ -190,7 +192,7 @@ class MaskTraining(AbstractExplainerTraining):
             values[f"spearman_{label}"] = metric.compute()
             metric.reset()
         for name, value in values.items():  # the same in all processes
-            self.log(f"validation/{name}", value, prog_bar=name == "faithfulness", sync_dist=True)
+            self.log(f"validation/{name}", value, prog_bar=f"validation/{name}" == self.best_by, sync_dist=True)
 
 
 def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight) -> None:
