@@ -69,15 +69,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"explainer {command}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, TypeError, OSError, SafetensorError) as error:
+    except (ValueError, TypeError, OSError, ImportError, SafetensorError) as error:
         if os.environ.get("AMORTEX_TRACEBACK"):
             raise
-        print(f"explainer {command}: {_told(error)}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"explainer {command}: {_told(error, command)}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _told(error: Exception) -> str:
-    """The error in words: of the system's errors what is wrong, and with which file."""
+def _told(error: Exception, command: str) -> str:
+    """The error in words: of the system's errors what is wrong, and with which file; of a missing package its extra."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from explainer.extras import EXTRAS, advice  # `explainer` takes seconds to import, and --help does without it
+
+        package = error.name.partition(".")[0]
+        extra = None if FUNCTIONS.get(command, "").startswith("explainer.") else "train"
+        return advice(package, extra) if package in EXTRAS else str(error)
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
