@@ -1,7 +1,7 @@
 """The base of every training: an optimizer, checkpoints without the frozen weights, and runs that resume exactly."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +12,10 @@ from explainer.explained import ExplainedModel
 from explainer.explained.weights import Shapes, check_finite
 from lightning_modules.processes import gathered, process
 from lightning_modules.random_states import random_states, set_random_states
+
+
+class NotFinite(ValueError):
+    """A loss is NaN or infinite."""
 
 
 class TrainingModule(pl.LightningModule):
@@ -97,10 +101,10 @@ class TrainingModule(pl.LightningModule):
         """Stop at a loss that is no number, before a step is made with it.
 
         Raises:
-            ValueError: with the step and the texts of the batch.
+            NotFinite: with the step and the texts of the batch.
         """
         if not loss.isfinite().all():
-            raise ValueError(
+            raise NotFinite(
                 f"The loss is {float(loss.detach()):f} at step {self.global_step} (epoch {self.current_epoch}), on the "
                 f"training texts {_listed(self._texts)}. No step is made with it, and the checkpoints of the epochs "
                 "before are kept. Try a lower `learning_rate` or `--trainer.precision 32-true`; look at these texts."

@@ -305,6 +305,8 @@ def test_quantised_weights_have_no_z_plus_parts(monkeypatch: pytest.MonkeyPatch)
     model = explained("bert")
     monkeypatch.setattr(model.model, "is_quantized", True, raising=False)
     texts = model.encode(TEXTS[:1])
-    with pytest.raises(ValueError, match="this model's are quantised: load it without quantisation, or take `attn_lrp`"):
+    with pytest.raises(
+        ValueError, match="this model's are quantised: load it without quantisation, or take `attn_lrp`"
+    ):
         MaskLRP().attribute(model, texts, Target.of([0]))
     MaskLRP(rules="attn_lrp").attribute(model, texts, Target.of([0]))
