@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from captum.attr import LayerIntegratedGradients
 from jsonargparse import auto_cli
-from tables import write_tables
+from tables import main as write_tables
 from teachers import predict, seconds
 
 from explainer import ExplainedModel, load_method

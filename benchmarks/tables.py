@@ -46,9 +46,31 @@ def models(operator: str) -> str:
     return rows(head, *body, seeds, less)
 
 
+def cost() -> str:
+    """What every row of the benchmark takes, over the prediction."""
+    found = _read("bench.json")
+    body = [
+        [f"`{row['name']}`", f"{row['ratio']:.2f}", " to ".join(f"{q:.2f}" for q in row["quartiles"])]
+        for row in found["rows"]
+    ]
+    return rows(["what", "times the prediction", "quartiles"], *body)
+
+
+def cost_of() -> str:
+    """What the benchmark ran on."""
+    found = _read("bench.json")
+    machine = found["machine"]
+    return (
+        f"{found['texts']} texts of {found['tokens']:.0f} tokens on average, {machine['threads']} threads "
+        f"({machine['processor']}, {machine['instructions']}); {found['versions']}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "models, deleted": lambda: models("delete"),
     "models, replaced": lambda: models("replace"),
+    "cost": cost,
+    "cost, machine": cost_of,
 }
 
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -64,7 +86,7 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def write_tables() -> None:
+def main() -> None:
     """Write the tables of all pages."""
     for page in pages():
         text = page.read_text(encoding="utf-8")
@@ -73,4 +95,4 @@ def write_tables() -> None:
 
 
 if __name__ == "__main__":
-    write_tables()
+    main()
