@@ -39,6 +39,7 @@ def checkpoint(tmp_path: Path) -> Path:
 RECIPES: dict[str, dict[str, Any]] = {
     "matching alone": {},
     "aml alone": {"teachers": None, "matching": 0.0, "kept": 1.0, "destroyed": 1.0, "sparse": 0.3},
+    "deleted tokens alone": {"teachers": None, "matching": 0.0, "ranking": 1.0, "draws": 2, "temperature": 1.0},
     "in sequence": {"matching": [[0, 1], [0.5, 1], [0.5, 0]], "kept": [[0, 0], [0.5, 0], [0.5, 1]]},
     "two teachers, any class": {"teachers": {"sig": {}, "attn_lrp": {}}, "other_class": 0.5},
     "teachers in turn": {"teachers": {"sig": {}, "attn_lrp": {}}, "mixing": "alternate"},
