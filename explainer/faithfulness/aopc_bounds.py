@@ -13,8 +13,8 @@ Comprehensiveness and sufficiency are bounded together by `best_ranking`: one ra
     sum over percents of p(only the top k) - p(without the top k),
 
 which is six times AOPC-comprehensiveness minus AOPC-sufficiency. A ranking counts through the sets of its k highest
-tokens alone. The search adds the token with the best next set, then swaps tokens between sets while that helps. It finds
-a lower limit of the best ranking's value, not a proof of it.
+tokens alone. The search adds the token with the best next set, then swaps tokens between sets while that helps. What it
+finds is a lower limit of the best ranking's value.
 """
 
 import zlib
@@ -176,8 +176,8 @@ def best_ranking(
 ) -> RaggedScores:
     """Scores whose ranking is searched, text by text, for the highest comprehensiveness minus sufficiency.
 
-    They read the predictions that the metrics read, so they are a bound and no explanation. About n^2 forward passes for
-    a text of n tokens, and three for each round.
+    They read the predictions that the metrics read, so they are a bound and no explanation. The search takes about n^2
+    forward passes for a text of n tokens, and three for each round.
 
     Args:
         start: scores whose ranking the swaps start from, where that is better than the greedy one.
@@ -267,10 +267,12 @@ class _Ranking:
     def sets_of(self, order: list[int]) -> list[int]:
         return [_as_set(order[:k]) for k in self.sizes]
 
+    def value_of(self, order: list[int]) -> float:
+        return sum(self.gains[one] for one in self.sets_of(order))
+
     def decide(self) -> None:
         """Keep the better order, and propose a swap of two tokens that changes a set."""
-        value = {id(order): sum(self.gains[one] for one in self.sets_of(order)) for order in (self.order, self.proposed)}
-        if value[id(self.proposed)] > value[id(self.order)]:
+        if self.value_of(self.proposed) > self.value_of(self.order):
             self.order = self.proposed
         if not self.sizes or self.text.n_scorable < 2:
             return
