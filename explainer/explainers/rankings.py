@@ -2,8 +2,8 @@
 
 Which tokens are deleted depends on the ranking alone, which has no gradient. The Plackett-Luce distribution over
 rankings has one: the next token is drawn with probability in proportion to exp(s_i / temperature), s standardized per
-text. For draws with values v_m(k) of the set of the k first tokens (REINFORCE, Williams 1992; each draw is compared with
-the mean of the others of its text),
+text. For draws with values v_m(k) of the set of the k first tokens (REINFORCE, Williams 1992; each draw is compared
+with the mean of the others of its text),
 
     loss = -mean_m sum_k [v_m(k) - mean_{j != m} v_j(k)] ln P(first k tokens of draw m).
 """
