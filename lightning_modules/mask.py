@@ -54,8 +54,7 @@ class MaskTraining(AbstractExplainerTraining):
         destroyed: weight of the prediction destroyed by the complement; needs probabilities, so 0 for a regression.
         sparse: weight of the sparsity prior.
         ranking: weight of the deletion curves of drawn rankings (`explainer.explainers.rankings`): tokens are really
-            deleted, so it trains faithfulness itself. It needs no teacher, and a good start: `pretrained`, or another
-            loss.
+            deleted, so it trains faithfulness itself.
         draws: rankings drawn per text and step, at least 2; each costs about four passes of `explained`.
         temperature: of the draws, in standard deviations of a text's scores.
         other_class: share of the training texts that are explained for a label that is not the predicted one, so

@@ -249,6 +249,8 @@ def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict
         ({"teacher_weights": {"sig": 0.0}}, "`teacher_weights` must be positive"),
         ({"matching": [[0.5, 1], [0, 1]]}, "`matching` must have progress rising"),
         ({"sparse": -1.0}, "`sparse` must be finite and not negative"),
+        ({"draws": 1}, "`draws` must be at least 2, since draws are compared with each other, got 1"),
+        ({"temperature": 0.0}, "`temperature` must be positive, got 0.0"),
         ({"other_class": 1.5}, "`other_class` is a share of the texts"),
         ({"other_class": float("nan")}, "`other_class` is a share of the texts"),
         ({"warmup": 1.5}, "`warmup` is a share"),

@@ -5,8 +5,11 @@ import itertools
 import pytest
 import torch
 
+from explainer.explained import Attributions, Target
 from explainer.explainers.losses import standardized
 from explainer.explainers.rankings import draw_rankings, ranking_loss
+from explainer.faithfulness.curves import top_count, top_set_values
+from tests.families import explained
 
 SCORABLE = torch.tensor([[False, True, True, True, True, False]])
 SCORES = torch.tensor([[9.0, 0.3, -1.0, 1.2, 0.1, -9.0]])
@@ -72,3 +75,29 @@ def test_equal_values_and_texts_of_one_token_give_no_gradient() -> None:
     loss = ranking_loss(scores, scorable, drawn, torch.ones(2, 3, 1), torch.tensor([[1], [1]]), 1.0)
     (gradient,) = torch.autograd.grad(loss, scores)
     assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_steps_on_real_deletions_raise_the_faithfulness_of_a_text() -> None:
+    torch.manual_seed(0)
+    model, percents = explained("bert"), (20.0, 50.0)
+    (text,) = model.encode(["not good fun at all , a bad film"])
+    scorable = text.scorable[None]
+    counts = torch.tensor([[top_count(text.n_scorable, percent) for percent in percents]])
+
+    def values(rows: torch.Tensor) -> torch.Tensor:
+        """(draws, percents)"""
+        given = Attributions([text] * len(rows), Target.of([1] * len(rows)), list(rows))
+        return top_set_values(model, given, percents)
+
+    scores = torch.randn(1, len(text), requires_grad=True)
+    before = values(scores.detach()).sum()
+    optimizer = torch.optim.Adam([scores], lr=0.1)
+    for _ in range(25):
+        drawn = draw_rankings(scores, scorable, 8, 0.5)
+        optimizer.zero_grad()
+        ranking_loss(scores, scorable, drawn, values(drawn[0])[None], counts, 0.5).backward()
+        optimizer.step()
+    every = values(draw_rankings(scores, scorable, 100, 1e3)[0]).sum(dim=1)  # random rankings
+    after = values(scores.detach()).sum()
+    assert after > before
+    assert after > every.quantile(0.9)
