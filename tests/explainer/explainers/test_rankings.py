@@ -5,11 +5,8 @@ import itertools
 import pytest
 import torch
 
-from explainer.explained import Attributions, Target
 from explainer.explainers.losses import standardized
 from explainer.explainers.rankings import draw_rankings, ranking_loss
-from explainer.faithfulness.curves import top_count, top_set_values
-from tests.families import explained
 
 SCORABLE = torch.tensor([[False, True, True, True, True, False]])
 SCORES = torch.tensor([[9.0, 0.3, -1.0, 1.2, 0.1, -9.0]])
@@ -61,10 +58,10 @@ def test_the_gradient_is_that_of_the_expected_value() -> None:
         chance(order, weights_of(scores)) * values(order).sum() for order in itertools.permutations(range(4))
     )
     (true,) = torch.autograd.grad(expected, scores)
-    drawn = draw_rankings(scores, SCORABLE, 20_000, TEMPERATURE)
+    drawn = draw_rankings(scores, SCORABLE, 10_000, TEMPERATURE)
     measured = torch.stack([values(order) for order in orders(drawn)])[None]
     (found,) = torch.autograd.grad(ranking_loss(scores, SCORABLE, drawn, measured, counts, TEMPERATURE), scores)
-    assert torch.allclose(-found, true, atol=0.03 * float(true.abs().max()) + 1e-3)
+    assert torch.allclose(-found, true, atol=0.05 * float(true.abs().max()) + 1e-3)
     assert (true[SCORABLE].abs() > 0.01).any()
 
 
@@ -77,27 +74,16 @@ def test_equal_values_and_texts_of_one_token_give_no_gradient() -> None:
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-def test_steps_on_real_deletions_raise_the_faithfulness_of_a_text() -> None:
+def test_steps_find_the_order_of_effects_that_add_up() -> None:
     torch.manual_seed(0)
-    model, percents = explained("bert"), (20.0, 50.0)
-    (text,) = model.encode(["not good fun at all , a bad film"])
-    scorable = text.scorable[None]
-    counts = torch.tensor([[top_count(text.n_scorable, percent) for percent in percents]])
-
-    def values(rows: torch.Tensor) -> torch.Tensor:
-        """(draws, percents)"""
-        given = Attributions([text] * len(rows), Target.of([1] * len(rows)), list(rows))
-        return top_set_values(model, given, percents)
-
-    scores = torch.randn(1, len(text), requires_grad=True)
-    before = values(scores.detach()).sum()
+    effects, counts = torch.tensor([9.0, 0.1, 0.4, -0.2, 0.3, 9.0]), torch.tensor([[1, 2, 3]])
+    scores = SCORES.clone().requires_grad_()
     optimizer = torch.optim.Adam([scores], lr=0.1)
-    for _ in range(25):
-        drawn = draw_rankings(scores, scorable, 8, 0.5)
+    for _ in range(100):
+        drawn = draw_rankings(scores, SCORABLE, 8, TEMPERATURE)
+        order = drawn.masked_fill(~SCORABLE, -torch.inf).argsort(dim=2, descending=True)
+        values = effects[order].cumsum(dim=2)[:, :, counts[0] - 1]
         optimizer.zero_grad()
-        ranking_loss(scores, scorable, drawn, values(drawn[0])[None], counts, 0.5).backward()
+        ranking_loss(scores, SCORABLE, drawn, values, counts, TEMPERATURE).backward()
         optimizer.step()
-    every = values(draw_rankings(scores, scorable, 100, 1e3)[0]).sum(dim=1)  # random rankings
-    after = values(scores.detach()).sum()
-    assert after > before
-    assert after > every.quantile(0.9)
+    assert scores[SCORABLE].argsort(descending=True).tolist() == effects[SCORABLE[0]].argsort(descending=True).tolist()
