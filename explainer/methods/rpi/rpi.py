@@ -27,7 +27,7 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
 from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
-from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence, scorable_only
 from explainer.methods.rpi.baselines import AbstractBaseline, Attention, AttentionState, record_attention, sampler
 from explainer.typing import Scores
 
@@ -147,6 +147,7 @@ class RPI(AbstractBatchMethod):
                 candidates[i] = of_text
         return candidates
 
+    @in_one_sequence()
     @torch.enable_grad()
     def batch_candidates(
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
