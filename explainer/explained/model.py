@@ -326,6 +326,7 @@ class ExplainedModel(AbstractExplained):
         name = type(self.model).__name__
         apart: dict[str, int] = {
             "some have marked tokens of a response (`explain_response`), the others have none": tokens.anchors is None
+            and tokens.decoder is None
         }
         if not self.pads:
             apart[f"{name} reads them by different lengths: padding changes what it answers"] = len(tokens)
@@ -471,7 +472,7 @@ class ExplainedModel(AbstractExplained):
         places, parts = zip(*chunks, strict=True)
         n_questions = max(logits.shape[1] for logits in parts)
         logits = _in_order(places, [F.pad(one, (0, 0, 0, n_questions - one.shape[1])) for one in parts])
-        asked = [n_questions if one.anchors is None else one.n_questions for one in sequences]
+        asked = [n_questions if one.anchors is None and one.decoder is None else one.n_questions for one in sequences]
         missing = torch.arange(n_questions) >= torch.tensor(asked)[:, None]
         return Readout(logits.masked_fill(missing[..., None], -torch.inf), self.task.link)
 

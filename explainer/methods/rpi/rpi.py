@@ -249,8 +249,10 @@ class RPI(AbstractBatchMethod):
 
     def _summed(self, integrand_LRHQK: Tensor, state: AttentionState, text_R: Tensor) -> Float[Tensor, "runs seq"]:
         """The sum over layers and the queries that are read, and the mean over heads."""
-        batch = state.batch
-        queries_TQ = batch.attention_mask if self.rows == "all" else state.explained.task.read_share(batch)
+        batch, task = state.batch, state.explained.task
+        # A decoder that does not read the text attends to every row of the encoder.
+        apart = state.explained.model.config.is_encoder_decoder and not task.decoder_reads_text
+        queries_TQ = batch.attention_mask if self.rows == "all" or apart else task.read_share(batch)
         summed_RK = torch.einsum("lrhqk,rq->rk", integrand_LRHQK, queries_TQ[text_R].to(integrand_LRHQK))
         return summed_RK / integrand_LRHQK.shape[2]
 
