@@ -140,8 +140,7 @@ class TokenBatch:
     def __getitem__(self, texts: Any) -> "TokenBatch":
         """Some of the texts: a slice or indices."""
         chosen = texts.cpu() if isinstance(texts, Tensor) else texts
-        taken = self._map(lambda tensor: tensor[texts], torch.arange(len(self))[chosen].tolist())
-        return replace(taken, decoder=None if self.decoder is None else self.decoder[texts])
+        return self._map(lambda one: one[texts], torch.arange(len(self))[chosen].tolist(), lambda one: one[texts])
 
     @property
     def device(self) -> torch.device:
@@ -153,13 +152,12 @@ class TokenBatch:
         return (self.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        moved = self._map(lambda tensor: tensor.to(device))
-        return replace(moved, decoder=None if self.decoder is None else self.decoder.to(device))
+        return self._map(lambda tensor: tensor.to(device), of_decoder=lambda tensor: tensor.to(device))
 
     def repeat(self, times: int) -> "TokenBatch":
         """The whole batch `times` times over, as captum expands inputs over its steps."""
-        several = self._map(lambda tensor: tensor.repeat(times, 1), [*range(len(self))] * times)
-        return replace(several, decoder=None if self.decoder is None else self.decoder.repeat(times, 1, 1))
+        rows = [*range(len(self))] * times
+        return self._map(lambda one: one.repeat(times, 1), rows, lambda one: one.repeat(times, 1, 1))
 
     def columns(self, n: int) -> "TokenBatch":
         """The first `n` columns."""
@@ -200,19 +198,25 @@ class TokenBatch:
     def unbatched(self) -> list["TokenBatch"]:
         """Each text as a batch of its own, without padding."""
         real = self.attention_mask.bool()
-        rows = [self._map(partial(_row_alone, i, real[i]), [i]) for i in range(len(self))]
-        own = self.decoder
-        return rows if own is None else [replace(row, decoder=own[i : i + 1]) for i, row in enumerate(rows)]
+        return [
+            self._map(partial(_row_alone, i, real[i]), [i], partial(_row_alone, i, slice(None)))
+            for i in range(len(self))
+        ]
 
     def split(self, values: Tensor) -> list[Tensor]:
         """Rows of a (batch, seq) tensor without padding, one tensor per text."""
         return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]
 
-    def _map(self, function: Callable[[Tensor], Tensor], places: Sequence[int] | None = None) -> "TokenBatch":
+    def _map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        places: Sequence[int] | None = None,
+        of_decoder: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    ) -> "TokenBatch":
         """The batch of other tensors, and of the texts at these places (by default all)."""
         tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
         kept = self.texts if self.texts is None or places is None else tuple(self.texts[i] for i in places)
-        return TokenBatch(*tensors, texts=kept, decoder=self.decoder)
+        return TokenBatch(*tensors, texts=kept, decoder=None if self.decoder is None else of_decoder(self.decoder))
 
     @property
     def tensors(self) -> tuple[Any, ...]:
@@ -220,7 +224,7 @@ class TokenBatch:
         return self.input_ids, self.attention_mask, self.scorable, self.token_type_ids, self.hidden, self.anchors
 
 
-def _row_alone(i: int, real: Tensor, tensor: Tensor) -> Tensor:
+def _row_alone(i: int, real: Tensor | slice, tensor: Tensor) -> Tensor:
     return tensor[i : i + 1, real]
 
 
