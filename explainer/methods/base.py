@@ -232,7 +232,7 @@ def in_one_sequence(plain: bool = False) -> Callable[[Compute], Compute]:
             assert task.pair is not None
             padded, order = batch.right_padded()
             target = target.plain if plain else target
-            labels, seq = task.asked(padded, target), padded.input_ids.shape[1]
+            labels, seq = task.labels_asked(padded, target), padded.input_ids.shape[1]
             weights = _derivatives(explained, padded, target).gather(1, labels)
             asked, pair_target = explained.asking(task.pair), task.pair_target(len(batch)).to(batch.device)
             total = torch.zeros(())

@@ -216,9 +216,9 @@ class ZeroShotClassification(AbstractTask):
 
     def rows(self, batch: TokenBatch, target: Target | None = None) -> TokenBatch:
         """Each text with the hypothesis of each label that the target asks for: those of a text stand together."""
-        return self.sequences(batch, self.asked(batch, target))
+        return self.sequences(batch, self.labels_asked(batch, target))
 
-    def asked(self, batch: TokenBatch, target: Target | None) -> Int64[Tensor, "batch asked"]:
+    def labels_asked(self, batch: TokenBatch, target: Target | None) -> Int64[Tensor, "batch asked"]:
         """The labels that the target's number depends on; without a target, all."""
         if target is None or (target.score != "logit" and self.link == "softmax"):
             return torch.arange(len(self.names), device=batch.device).expand(len(batch), -1)
@@ -260,7 +260,7 @@ class ZeroShotClassification(AbstractTask):
         return Target.of([self.entailment] * n, None if foil is None else torch.tensor(foil))
 
     def answer(self, output: Any, batch: TokenBatch, target: Target | None = None) -> Readout:
-        labels, logits = self.asked(batch, target), precise(output.logits)
+        labels, logits = self.labels_asked(batch, target), precise(output.logits)
         values = logits[:, self.entailment]
         if self.contradiction is not None:
             values = values - logits[:, self.contradiction]
