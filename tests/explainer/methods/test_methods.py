@@ -65,7 +65,7 @@ every_task = pytest.mark.parametrize(
     [
         *(("classification", family) for family in FAMILIES),
         *OTHER_TASKS,
-        *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5")),
+        *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5", "mixtral")),
         *ZERO_SHOT,
     ],
 )
@@ -340,6 +340,23 @@ def test_units_are_taken_away_whole_by_methods_that_perturb_and_left_alone_by_ot
         assert relative_error(torch.cat(grouped), plain) > 1e-2
     else:
         assert torch.equal(torch.cat(grouped), plain)
+
+
+# Pairs
+
+
+@every_method
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_both_texts_of_a_pair_have_scores_in_a_batch_as_alone(family: str, name: str) -> None:
+    model = in_double(family)
+    texts = model.encode(["the film was great fun", "bad"], ["it was not dull at all", "this is good"])
+    target = Target.of([0, 1])
+    together = scores_of(name, model, texts, target)
+    for i, (text, scores) in enumerate(zip(texts, together, strict=True)):
+        alone = scores_of(name, model, [text], target[i : i + 1])[0]
+        assert relative_error(scores, alone) < 1e-5
+        segments = torch.tensor(text.segments)
+        assert all(bool((scores[text.scorable & (segments == k)] != 0).any()) for k in (0, 1))
 
 
 # The rest
