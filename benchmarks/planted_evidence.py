@@ -59,7 +59,10 @@ def tokens_of(text: EncodedText, evidence: Evidence) -> TokenMask:
 
 
 def items_of(
-    explained: ExplainedModel, texts: Sequence[EncodedText], answers: Sequence[str], evidence: Sequence[Sequence[Evidence]]
+    explained: ExplainedModel,
+    texts: Sequence[EncodedText],
+    answers: Sequence[str],
+    evidence: Sequence[Sequence[Evidence]],
 ) -> list[Item]:
     """The texts that the model answers right."""
     found = explained.predicted(texts).classes.tolist()
@@ -71,7 +74,9 @@ def of_pairs(model: str, n: int, template: str) -> tuple[ExplainedModel, list[It
     explained, draw = ExplainedModel.from_pretrained(model), random.Random(SEED)
     made = [planted_pair(draw) for _ in range(n)]
     texts = explained.encode([one.text for one in made], [one.text_pair for one in made])
-    return _with_target(explained, items_of(explained, texts, [one.label for one in made], [one.evidence for one in made]))
+    return _with_target(
+        explained, items_of(explained, texts, [one.label for one in made], [one.evidence for one in made])
+    )
 
 
 def of_zero_shot(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
@@ -101,7 +106,9 @@ def of_prompted(model: str, n: int, template: str) -> tuple[ExplainedModel, list
     task = PromptedClassification.of({"template": template, "labels": {word: space + word for word in words}})
     explained = ExplainedModel.from_pretrained(model, task=task)
     texts = explained.encode([one.text for one in made])
-    return _with_target(explained, items_of(explained, texts, [one.answer for one in made], [one.evidence for one in made]))
+    return _with_target(
+        explained, items_of(explained, texts, [one.answer for one in made], [one.evidence for one in made])
+    )
 
 
 def of_responses(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
@@ -109,7 +116,9 @@ def of_responses(model: str, n: int, template: str) -> tuple[ExplainedModel, lis
     made = [planted_instruction(draw) for _ in range(n)]
     asked = [explain_response(explained, template.replace("{text}", one.text), f" {one.answer}") for one in made]
     right = [
-        i for i, one in enumerate(asked) if int(explained.predict([one.text.tokens]).predicted().choices) == one.target_ids[0]
+        i
+        for i, one in enumerate(asked)
+        if int(explained.predict([one.text.tokens]).predicted().choices) == one.target_ids[0]
     ]
     items = [
         Item(asked[i].text, asked[i].target_ids[0], tuple(tokens_of(asked[i].text, one) for one in made[i].evidence))
@@ -130,7 +139,9 @@ def _with_target(explained: ExplainedModel, items: list[Item]) -> tuple[Explaine
     return explained, items, Target.of([item.choice for item in items])
 
 
-def hits(method: AbstractMethod, explained: ExplainedModel, items: Sequence[Item], target: Target) -> dict[str, list[float]]:
+def hits(
+    method: AbstractMethod, explained: ExplainedModel, items: Sequence[Item], target: Target
+) -> dict[str, list[float]]:
     """For each text, whether its highest token is evidence; of pairs also whether that holds in both texts."""
     scores = method.attribute(explained, [item.text for item in items], target).scores
     columns: dict[str, list[float]] = {"hit@1": []}
@@ -140,7 +151,8 @@ def hits(method: AbstractMethod, explained: ExplainedModel, items: Sequence[Item
         if len(item.words) > 1:
             segments = torch.tensor(item.text.segments)
             top = [
-                own.masked_fill(~item.text.scorable | (segments != k), -torch.inf).argmax() for k in range(len(item.words))
+                own.masked_fill(~item.text.scorable | (segments != k), -torch.inf).argmax()
+                for k in range(len(item.words))
             ]
             both = all(bool(word[place]) for word, place in zip(item.words, top, strict=True))
             columns.setdefault("in both texts", []).append(float(both))

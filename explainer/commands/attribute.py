@@ -148,7 +148,9 @@ def attribute(
     if html is not None and text is None:
         raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
     if text_pair is not None and text is None:
-        raise ValueError("`--text-pair TEXT` is the second text of `--text TEXT`; the lines of a file have `text_pair`.")
+        raise ValueError(
+            "`--text-pair TEXT` is the second text of `--text TEXT`; the lines of a file have `text_pair`."
+        )
     check_apart({"input": input}, {"output": output})
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)

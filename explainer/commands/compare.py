@@ -170,7 +170,9 @@ def compare(
 
     def of_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
-        refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt, "labels": labels}, "response")
+        refuse_options(
+            {**others, "score": None if score == "logit" else score, "prompt": prompt, "labels": labels}, "response"
+        )
         check_response_metrics(metrics or ())
         prompts, source = prompts_of(data, split, n, seed, text)
         explained, loaded, cache = load(Response())

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-NAMES = """
+NAMES = tuple(
+    """
     Anna Ben Clara Dan Emma Frank Grace Henry Ida Jack Kate Leo Mia Noah Olga Paul Rosa Sam Tina Victor Wendy Yusuf Zoe
     Amir Bella Carlos Diana Elias Fatima George Hana Ivan Julia Kofi Lena Marco Nadia Oscar Priya Ravi
-""".split()
+    """.split()  # noqa: SIM905 - names
+)
 
 
 @dataclass(frozen=True)

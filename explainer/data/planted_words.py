@@ -70,7 +70,9 @@ def planted_pair(draw: random.Random) -> PlantedPair:
     if draw.random() < 0.5:
         claimed = draw.choice([word for word in kinds[asked].words.split() if word != values[asked]])
         label = "contradiction"
-    text, (start, end) = _written(draw, [(kind.sentence, value) for kind, value in zip(kinds, values, strict=True)], asked)
+    text, (start, end) = _written(
+        draw, [(kind.sentence, value) for kind, value in zip(kinds, values, strict=True)], asked
+    )
     form = kinds[asked].sentence.replace("{n}", SOMEBODY)
     at = form.index("{v}")
     return PlantedPair(text, form.replace("{v}", claimed), label, ((0, start, end), (1, at, at + len(claimed))))

@@ -124,7 +124,10 @@ def attention_rows(
                 options = kwargs
                 if isinstance(bias := kwargs.get("position_bias"), Tensor):  # T5's, of every query
                     every = bias.detach().expand(len(query), -1, -1, -1)
-                    options = {**kwargs, "position_bias": every.gather(2, at[..., :1].expand(*at.shape[:3], bias.shape[3]))}
+                    options = {
+                        **kwargs,
+                        "position_bias": every.gather(2, at[..., :1].expand(*at.shape[:3], bias.shape[3])),
+                    }
                 found.add(_Asked(module, eager, wanted, key.detach(), value[..., :1].detach(), rows, options))
         return attend(module, query, key, value, mask, **kwargs)
 

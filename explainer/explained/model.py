@@ -282,7 +282,10 @@ class ExplainedModel(AbstractExplained):
         n_choices = len(self.labels)
         return token_budgeted(
             # The logits of a whole vocabulary weigh in the budget too.
-            [max(self.task.cost(tokens), math.ceil(tokens.n_questions * n_choices / CHOICES_PER_TOKEN)) for tokens in own],
+            [
+                max(self.task.cost(tokens), math.ceil(tokens.n_questions * n_choices / CHOICES_PER_TOKEN))
+                for tokens in own
+            ],
             self.batch_tokens,
             [self._kind(tokens) for tokens in own],
         )

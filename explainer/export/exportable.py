@@ -44,8 +44,8 @@ class ExportableAttributor(nn.Module):
             )
         if isinstance(explained.task, ZeroShotClassification):
             raise ValueError(
-                f"The task {explained.task.name!r} reads a text once for each label, and a program reads it once: serve "
-                "this model by PyTorch."
+                f"The task {explained.task.name!r} reads a text once for each label, and a program reads it once: "
+                "serve this model by PyTorch."
             )
         if not method.explainer.reads_ids:
             raise ValueError(

@@ -71,16 +71,19 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
 def language_model_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a small language model."""
     recipe = checkpoint["hyper_parameters"]
-    return "\n".join(
-        [
-            *card_head("text-generation", None, license),
-            f"# {folder.name}",
-            "",
-            f"A small {recipe['architecture']['model_type']} that answers prompts with one word, trained from nothing.",
-            "",
-            *_training(checkpoint),
-        ]
-    ) + "\n"
+    return (
+        "\n".join(
+            [
+                *card_head("text-generation", None, license),
+                f"# {folder.name}",
+                "",
+                f"A small {recipe['architecture']['model_type']}, trained from nothing, that answers with one word.",
+                "",
+                *_training(checkpoint),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _training(checkpoint: dict[str, Any]) -> list[str]:

@@ -14,8 +14,14 @@ from lightning_modules.language_model import LanguageModelTraining
 
 T5 = {"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 MIXTRAL = {
-    **{"model_type": "mixtral", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
-    **{"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 2, "max_position_embeddings": 128},
+    "model_type": "mixtral",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "num_local_experts": 2,
+    "max_position_embeddings": 128,
 }
 LABELS = {"red": " red", "blue": " blue"}
 TEXTS = planted_instructions(3, 0)["text"][:]

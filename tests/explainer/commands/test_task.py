@@ -143,7 +143,9 @@ def words(options: dict[str, Any]) -> list[str]:
 
 def test_every_command_asks_for_labels(source: Path, tmp_path: Path) -> None:
     model = saved(explained("bert", zero_shot=False), tmp_path / "model")
-    asked = words({"task": "zero-shot-classification", "labels": "good, not bad,dull", "hypothesis-template": "it is {}"})
+    asked = words(
+        {"task": "zero-shot-classification", "labels": "good, not bad,dull", "hypothesis-template": "it is {}"}
+    )
     output, report = tmp_path / "out.jsonl", tmp_path / "report.json"
     given = words({"model": model, "method": "attn_lrp"})
     main(["attribute", *asked, *given, *words({"input": source, "output": output, "foil": "runner_up"})])
@@ -185,7 +187,7 @@ def test_every_command_reads_pairs(tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     main(["attribute", *given, *words({"text": "a good film", "text_pair": "it is not dull", "html": page})])
     for text in (capsys.readouterr().out, page.read_text()):
-        assert all(word in text for word in "film dull".split())
+        assert all(word in text for word in ["film", "dull"])
     assert "nothing" in shown
     with pytest.raises(SystemExit):
         main(["attribute", *given, *words({"input": source, "output": output, "text-pair": "so"})])

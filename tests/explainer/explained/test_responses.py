@@ -37,7 +37,7 @@ from tests.real_tokenizers import real_tokenizer
 FAMILY = ("llama", "gpt2", "qwen2", "gemma")
 every_family = pytest.mark.parametrize("family", FAMILY)
 # Further ones: mixtures of experts, and an encoder-decoder, whose decoder reads the response.
-every_model = pytest.mark.parametrize("family", (*FAMILY, *EXPERTS, "t5"))
+every_model = pytest.mark.parametrize("family", [*FAMILY, *EXPERTS, "t5"])
 MESSAGES = [{"role": "system", "content": " be good "}, {"role": "user", "content": "a film. it is fun\n\nreally"}]
 # Methods that read a trained network, a classifier's class, or the whole model in another way.
 NOT_OURS = {"amortized", "refined"}
@@ -533,7 +533,9 @@ def test_the_trained_explainers_read_the_attention_to_the_encoder() -> None:
         torch.manual_seed(0)
         explainer = kind(model("t5"))
         ones = [asked("t5", "the film was not very good"), asked("t5", span="fun")]
-        together = Amortized(explainer).attribute(model("t5"), [one.text for one in ones], responses_target(ones)).scores
+        together = (
+            Amortized(explainer).attribute(model("t5"), [one.text for one in ones], responses_target(ones)).scores
+        )
         for one, scores in zip(ones, together, strict=True):
             (alone,) = Amortized(explainer).attribute(model("t5"), [one.text], one.target).scores
             torch.testing.assert_close(alone, scores, atol=1e-5, rtol=1e-4)

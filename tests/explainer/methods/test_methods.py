@@ -248,7 +248,11 @@ def test_another_target_has_other_scores(task: str, family: str, name: str) -> N
 @every_method
 @pytest.mark.parametrize(
     ("task", "family"),
-    [*(("classification", family) for family in ("bert", "gpt2", "t5")), ("multi_label", "bert"), ("zero_shot", "bert")],
+    [
+        *(("classification", family) for family in ("bert", "gpt2", "t5")),
+        ("multi_label", "bert"),
+        ("zero_shot", "bert"),
+    ],
 )
 def test_a_foil_is_subtracted(task: str, family: str, name: str) -> None:
     model = in_double(family, **settings_of(task))

@@ -344,7 +344,9 @@ MIXTURES = [
 
 @pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
 @pytest.mark.parametrize("kind", MIXTURES, ids=["mixtral", "qwen3_moe"])
-def test_half_of_a_mixture_s_relevance_goes_to_the_experts_and_half_to_the_router(kind: Any, implementation: str) -> None:
+def test_half_of_a_mixture_s_relevance_goes_to_the_experts_and_half_to_the_router(
+    kind: Any, implementation: str
+) -> None:
     """By hand, in float64: y = sum_e w_e E_e(x), w the softmax over the chosen experts' logits.
 
     The sum hands its relevance on in proportion; each product gives half to the weight and half to the expert, whose
