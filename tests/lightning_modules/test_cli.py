@@ -182,7 +182,7 @@ def test_further_processes_run_the_same_program(
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     shown = capsys.readouterr().out
-    commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
+    commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare", "search")
     assert all(name in shown for name in commands)
 
 
