@@ -81,6 +81,12 @@ CATALOG: dict[str, DataSet] = {
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    "movie_reviews/questions": DataSet(
+        "questions:movie_reviews/imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}
+    ),
+    "prompts": DataSet(
+        "joined:planted_facts,movie_reviews/questions", (), {"train": 6000, "validation": 300, "test": 800}, splits={}
+    ),
     # Texts whose label hangs on single words.
     "planted_pairs": DataSet(
         "generated:planted_pairs",
@@ -91,12 +97,6 @@ CATALOG: dict[str, DataSet] = {
     ),
     "planted_instructions": DataSet(
         "generated:planted_instructions", (), {"train": 6000, "validation": 200, "test": 400}, splits={}
-    ),
-    "movie_reviews/questions": DataSet(
-        "questions:movie_reviews/imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}
-    ),
-    "prompts": DataSet(
-        "joined:planted_facts,movie_reviews/questions", (), {"train": 6000, "validation": 300, "test": 800}, splits={}
     ),
 }
 
