@@ -68,7 +68,7 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
     return "\n".join(lines) + "\n"
 
 
-def language_model_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
+def fresh_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a small language model."""
     recipe = checkpoint["hyper_parameters"]
     return (

@@ -23,16 +23,16 @@ from lightning_modules.commands.card import (
     classifier_card,
     explainer_card,
     explainer_scores,
-    language_model_card,
+    fresh_card,
 )
 from lightning_modules.explainer_training import AbstractExplainerTraining
-from lightning_modules.language_model import LanguageModelTraining
+from lightning_modules.fresh import FreshTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (BaselineTraining, ClassifierTraining, LanguageModelTraining, MaskTraining, ResponseTraining)
+    for kind in (BaselineTraining, ClassifierTraining, FreshTraining, MaskTraining, ResponseTraining)
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
@@ -120,9 +120,9 @@ def _export_other(
     if isinstance(module, BaselineTraining):
         module.export(output, dtype)
         card = baseline_card(checkpoint, output, license)
-    elif isinstance(module, LanguageModelTraining):
+    elif isinstance(module, FreshTraining):
         module.export(output)
-        card = language_model_card(checkpoint, output, license)
+        card = fresh_card(checkpoint, output, license)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)

@@ -25,7 +25,7 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     """A shipped configuration on the tiny model and data, two steps; everything else as it is."""
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
-    fresh = "architecture" in arguments  # a language model that is trained from nothing, on texts of its own words
+    fresh = "architecture" in arguments  # trained from nothing, on texts of its own words
     if not fresh:
         arguments["base" if "base" in arguments else "explained"] = classifier
     if "prompt" in arguments and not fresh:
@@ -39,7 +39,7 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
             teacher["method"] = "random"  # an exported explainer of another model
     if "layers" in arguments:
         arguments["layers"] = [-2, -1]  # the tiny model has no more
-    if "labels" in arguments:
+    if "labels" in arguments and not fresh:
         arguments["labels"] = ["a", "b", "c"]
     limits = {"train": 24, "validation": 8, "test": 2}
     if fresh:
