@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from datasets import Dataset
 
-from explainer.data.planted import FACTS, FILLERS, NAMES
+from explainer.data.planted import FACTS, FILLERS, NAMES, Fact
 
 Made = TypeVar("Made")
 Evidence = tuple[int, int, int]
@@ -29,7 +29,12 @@ VOCABULARY = (
 """Texts that hold every word of these data sets."""
 
 ASKED = FACTS[:4]
-"""The kinds of facts that instructions ask for."""
+"""The kinds of these facts."""
+
+
+def claimable(kind: Fact) -> list[str]:
+    """The words of a kind of fact that pairs have: few, so that a small model learns soon which are the same."""
+    return kind.words.split()[:3]
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,16 @@ class PlantedInstruction:
 
 
 def planted_pair(draw: random.Random) -> PlantedPair:
-    """Three to five facts, and a claim about one of them: true or false with equal probability."""
-    kinds = draw.sample(FACTS, draw.randint(3, 5))
-    values = [draw.choice(kind.words.split()) for kind in kinds]
+    """Two or three facts, and a claim about one of them: true or false with equal probability."""
+    kinds = draw.sample(ASKED, draw.randint(2, 3))
+    values = [draw.choice(claimable(kind)) for kind in kinds]
     asked = draw.randrange(len(kinds))
     claimed, label = values[asked], "entailment"
     if draw.random() < 0.5:
-        claimed = draw.choice([word for word in kinds[asked].words.split() if word != values[asked]])
+        claimed = draw.choice([word for word in claimable(kinds[asked]) if word != values[asked]])
         label = "contradiction"
-    text, (start, end) = _written(
-        draw, [(kind.sentence, value) for kind, value in zip(kinds, values, strict=True)], asked
-    )
+    facts = [(kind.sentence, value) for kind, value in zip(kinds, values, strict=True)]
+    text, (start, end) = _written(draw, facts, asked, fillers=0)
     form = kinds[asked].sentence.replace("{n}", SOMEBODY)
     at = form.index("{v}")
     return PlantedPair(text, form.replace("{v}", claimed), label, ((0, start, end), (1, at, at + len(claimed))))
@@ -91,18 +95,23 @@ def planted_instruction(draw: random.Random) -> PlantedInstruction:
 
 
 def _written(
-    draw: random.Random, facts: list[tuple[str, str]], asked: int, names: dict[int, str] | None = None
+    draw: random.Random,
+    facts: list[tuple[str, str]],
+    asked: int,
+    names: dict[int, str] | None = None,
+    fillers: int = 2,
 ) -> tuple[str, tuple[int, int]]:
-    """The facts in any order with up to two fillers between, and the characters of the asked one's word.
+    """The facts in any order with fillers between, and the characters of the asked one's word.
 
     Args:
         facts: sentences with the places {n} and {v}, and the word of each.
         names: gets the person of each fact.
+        fillers: sentences that say nothing, at most.
     """
     people = draw.sample(NAMES, len(facts))
     if names is not None:
         names.update(enumerate(people))
-    order: list[int | str] = [*range(len(facts)), *draw.sample(FILLERS, draw.randint(0, 2))]
+    order: list[int | str] = [*range(len(facts)), *draw.sample(FILLERS, draw.randint(0, fillers))]
     draw.shuffle(order)
     text, place = "", (0, 0)
     for one in order:
