@@ -17,7 +17,7 @@ from jsonargparse import auto_cli
 
 from explainer import ExplainedModel
 from explainer.data.planted import FACTS
-from explainer.data.planted_words import ASKED, Evidence, planted_instruction, planted_pair
+from explainer.data.planted_words import ASKED, Evidence, claimable, planted_instruction, planted_pair
 from explainer.explained import (
     EncodedText,
     PromptedClassification,
@@ -80,7 +80,7 @@ def of_pairs(model: str, n: int, template: str) -> tuple[ExplainedModel, list[It
 
 
 def of_zero_shot(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
-    colours = COLOURS.words.split()
+    colours = claimable(COLOURS)
     task = ZeroShotClassification.of(colours, "Somebody drives a {} car.")
     explained, draw = ExplainedModel.from_pretrained(model, task=task), random.Random(SEED)
     answers: list[str] = []
