@@ -2,8 +2,9 @@
 
 python benchmarks/planted_evidence.py --of pairs --model runs/pairs [--explainer runs/pairs-side]
 
-The highest-scored token of a text must be (a piece of) an evidence word; of pairs that of either text. Texts that the
-model answers wrongly are left out: it did not use their evidence.
+The highest-scored token of a text must be (a piece of) an evidence word; of pairs that of either text. The tokens of an
+instruction's question are not ranked: the answer hangs on them too. Texts that the model answers wrongly are left out:
+it did not use their evidence.
 """
 
 import random
@@ -42,11 +43,12 @@ COLOURS = FACTS[0]
 
 @dataclass(frozen=True)
 class Item:
-    """A text as the model reads it, its target, and the tokens of each evidence word."""
+    """A text as the model reads it, its target, the tokens of each evidence word, and those that are ranked."""
 
     text: EncodedText
     choice: int
     words: tuple[TokenMask, ...]
+    ranked: TokenMask
 
 
 def tokens_of(text: EncodedText, evidence: Evidence) -> TokenMask:
@@ -58,16 +60,28 @@ def tokens_of(text: EncodedText, evidence: Evidence) -> TokenMask:
     return torch.tensor(inside) & text.scorable
 
 
+def facts_of(text: EncodedText, question: str) -> TokenMask:
+    """The scorable tokens before a question."""
+    first = text.text.index(question) if question else len(text.text) + 1
+    before = [bool(k) or start < first for (start, _), k in zip(text.offsets, text.segments, strict=True)]
+    return torch.tensor(before) & text.scorable
+
+
 def items_of(
     explained: ExplainedModel,
     texts: Sequence[EncodedText],
     answers: Sequence[str],
     evidence: Sequence[Sequence[Evidence]],
+    questions: Sequence[str] | None = None,
 ) -> list[Item]:
     """The texts that the model answers right."""
     found = explained.predicted(texts).classes.tolist()
     right = [i for i, choice in enumerate(found) if explained.labels[choice] == answers[i]]
-    return [Item(texts[i], found[i], tuple(tokens_of(texts[i], one) for one in evidence[i])) for i in right]
+    asked = questions or [""] * len(texts)
+    return [
+        Item(texts[i], found[i], tuple(tokens_of(texts[i], one) for one in evidence[i]), facts_of(texts[i], asked[i]))
+        for i in right
+    ]
 
 
 def of_pairs(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
@@ -106,9 +120,8 @@ def of_prompted(model: str, n: int, template: str) -> tuple[ExplainedModel, list
     task = PromptedClassification.of({"template": template, "labels": {word: space + word for word in words}})
     explained = ExplainedModel.from_pretrained(model, task=task)
     texts = explained.encode([one.text for one in made])
-    return _with_target(
-        explained, items_of(explained, texts, [one.answer for one in made], [one.evidence for one in made])
-    )
+    answers, evidence, questions = ([getattr(one, name) for one in made] for name in ("answer", "evidence", "question"))
+    return _with_target(explained, items_of(explained, texts, answers, evidence, questions))
 
 
 def of_responses(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
@@ -121,7 +134,12 @@ def of_responses(model: str, n: int, template: str) -> tuple[ExplainedModel, lis
         if int(explained.predict([one.text.tokens]).predicted().choices) == one.target_ids[0]
     ]
     items = [
-        Item(asked[i].text, asked[i].target_ids[0], tuple(tokens_of(asked[i].text, one) for one in made[i].evidence))
+        Item(
+            asked[i].text,
+            asked[i].target_ids[0],
+            tuple(tokens_of(asked[i].text, one) for one in made[i].evidence),
+            facts_of(asked[i].text, made[i].question),
+        )
         for i in right
     ]
     return explained, items, replace(responses_target([asked[i] for i in right]), score="logit")
@@ -147,7 +165,7 @@ def hits(
     columns: dict[str, list[float]] = {"hit@1": []}
     for item, own in zip(items, scores, strict=True):
         evidence = torch.stack(item.words).any(dim=0)
-        columns["hit@1"].append(float(evidence[own.masked_fill(~item.text.scorable, -torch.inf).argmax()]))
+        columns["hit@1"].append(float(evidence[own.masked_fill(~item.ranked, -torch.inf).argmax()]))
         if len(item.words) > 1:
             segments = torch.tensor(item.text.segments)
             top = [
@@ -186,8 +204,8 @@ def main(
         trained = load_onto(explainer, explained)
         assert trained is not None
         every["trained explainer"] = Amortized(trained)
-    tokens = sum(item.text.n_scorable for item in items) / len(items)
-    lines = [f"{len(items)} of {n} texts are answered right; {tokens:.0f} scorable tokens per text.", ""]
+    tokens = sum(int(item.ranked.sum()) for item in items) / len(items)
+    lines = [f"{len(items)} of {n} texts are answered right; {tokens:.0f} ranked tokens per text.", ""]
     rows = []
     for name, method in every.items():
         try:

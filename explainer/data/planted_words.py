@@ -57,11 +57,14 @@ class PlantedInstruction:
     """Facts about several people, and a question about one of them.
 
     Attributes:
+        text: the facts, and the question at its end.
+        question: the question; the answer hangs on it too.
         answer: one word.
-        evidence: that word in the text.
+        evidence: that word in the facts.
     """
 
     text: str
+    question: str
     answer: str
     evidence: tuple[Evidence]
 
@@ -91,7 +94,7 @@ def planted_instruction(draw: random.Random) -> PlantedInstruction:
     facts = [(kind.sentence, value) for kind, value in zip(kinds, values, strict=True)]
     text, (start, end) = _written(draw, facts, asked, names)
     question = kinds[asked].question.format(n=names[asked])
-    return PlantedInstruction(f"{text} {question}", values[asked], ((0, start, end),))
+    return PlantedInstruction(f"{text} {question}", question, values[asked], ((0, start, end),))
 
 
 def _written(
