@@ -16,6 +16,7 @@ EXTRAS = {
     "peft": "peft",
     "pytorch_lightning": "train",
     "tensorboard": "train",
+    "optuna": "train",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",

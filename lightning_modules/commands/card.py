@@ -70,6 +70,24 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
     return "\n".join(lines) + "\n"
 
 
+def fresh_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
+    """The card of a small language model."""
+    recipe = checkpoint["hyper_parameters"]
+    return (
+        "\n".join(
+            [
+                *card_head("text-generation", None, license),
+                f"# {folder.name}",
+                "",
+                f"A small {recipe['architecture']['model_type']}, trained from nothing, that answers with one word.",
+                "",
+                *_training(checkpoint),
+            ]
+        )
+        + "\n"
+    )
+
+
 def _training(checkpoint: dict[str, Any]) -> list[str]:
     """Data and recipe, complete enough to train the folder again."""
     recipe = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
