@@ -46,6 +46,8 @@ def from_captum(
 def from_shap(explained: ExplainedModel, explanation: Any, target: TargetLike, method: str = "shap") -> Explanation:
     """One text's `shap.Explanation` of a text masker: `values` (pieces) or (pieces, outputs), `data` the pieces.
 
+    What SHAP gives to empty pieces, which are special tokens, is dropped.
+
     Args:
         target: of several outputs, which one is read: that of this label or index.
 

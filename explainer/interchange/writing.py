@@ -27,7 +27,6 @@ def to_shap(explanation: Explanation, *, words: bool = True) -> Any:
         base_values=base,
         data=pieces,
         feature_names=list(pieces),
-        output_names=explanation.target_label,
     )
 
 

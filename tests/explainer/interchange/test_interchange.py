@@ -190,6 +190,22 @@ def test_stretches_keep_their_sums_and_must_have_tokens(model: ExplainedModel) -
         spans_of("A gem.", ["gem"])
 
 
+def test_shap_itself(model: ExplainedModel) -> None:
+    shap = pytest.importorskip("shap")
+
+    def logits(texts: np.ndarray) -> np.ndarray:
+        encoded = model.encode([text or "bad" for text in texts])
+        return model.predict([text.tokens for text in encoded]).logits[:, 0].numpy()
+
+    made = shap.Explainer(logits, shap.maskers.Text(model.tokenizer))([TEXT], fixed_context=1, silent=True)
+    found = from_shap(model, made[0], target=1)
+    words = [bool(piece.strip()) for piece in made[0].data]
+    assert sum_of(found) == pytest.approx(made[0].values[words, 1].sum(), abs=1e-5)
+    again = to_shap(found)
+    assert again.values.tolist() == [word.score for word in found.words()]
+    assert "good" in shap.plots.text(again, display=False)
+
+
 def test_ours_for_shap_and_pandas(model: ExplainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = ModuleType("shap")
     stand_in.Explanation = lambda **given: SimpleNamespace(**given)  # type: ignore[attr-defined]
