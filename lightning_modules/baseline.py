@@ -270,7 +270,7 @@ class BaselineTraining(TrainingModule):
                 "the text's own": state.attention[place, 0],
             }
             figure = attention_figure({label: attention[:, :n, :n] for label, attention in panels.items()})
-            log_figure(self.loggers, f"validation/layer_{layer}", figure, self.global_step)
+            log_figure(self.trainer.loggers, f"validation/layer_{layer}", figure, self.global_step)
 
     def on_validation_epoch_end(self) -> None:
         """Log RPI's faithfulness with these samples, and once measured with each rival on the same path.

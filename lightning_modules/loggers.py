@@ -5,13 +5,14 @@ figure everywhere. A logger with neither a way nor a folder gets none, and one w
 """
 
 import csv
-import io
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -78,13 +79,11 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([first, "|" + "---|" * len(columns), *others])
 
 
-def _picture(figure: Figure) -> Any:
-    """The figure as an image of PIL, which matplotlib brings: loggers know it, and not every one knows figures."""
-    from PIL import Image
-
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return Image.open(data)
+def _picture(figure: Figure) -> NDArray[np.uint8]:
+    """The figure's pixels (height, width, RGBA): every such logger knows arrays, and not every one knows figures."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def _folder(logger: Logger) -> Path | None:

@@ -105,7 +105,7 @@ def test_weights_and_biases_gets_an_image_and_a_table() -> None:
     log_table([logger], "test/comparison", COLUMNS, ROWS, 3)
     image, table = logger.logged["image"], logger.logged["table"]
     assert (image["key"], image["step"]) == ("validation/heatmaps", 3)
-    assert image["images"][0].size == (200, 100)
+    assert image["images"][0].shape == (100, 200, 4)
     assert (table["key"], table["columns"], table["data"], table["step"]) == ("test/comparison", COLUMNS, ROWS, 3)
 
 
