@@ -57,7 +57,7 @@ check: install ## Lint, types, tests
 	$(BIN)/python -m pytest -n 2
 
 docs: install ## Build the documentation site into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: install ## Build the source distribution, and the wheel from it, into dist/
 	rm -rf build dist
