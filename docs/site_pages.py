@@ -12,6 +12,7 @@ PARTS = {
     "methods": "Methods",
     "explainers": "Explainers",
     "metrics": "Metrics",
+    "interchange": "Interchange",
     "scored_text": "Scored texts",
     "rendering": "Rendering",
     "attention_heads": "Attention heads",
