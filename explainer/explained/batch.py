@@ -42,13 +42,13 @@ class Tokens:
     def select(self, mask: TokenMask) -> "Tokens":
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
         parts: list[Any] = [None if part is None else part[mask] for part in self._parts]
-        return Tokens(*parts, decoder=self.decoder)
+        return replace(Tokens(*parts), decoder=self.decoder)
 
     def preceded_by(self, token_id: int) -> "Tokens":
         """The tokens after one more."""
         first = F.pad(self.input_ids, (1, 0), value=token_id)
         parts: list[Any] = [None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]]
-        return Tokens(first, *parts, decoder=self.decoder)
+        return replace(Tokens(first, *parts), decoder=self.decoder)
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
         """All tokens, those where `mask` is true with the id `token_id`."""
@@ -216,7 +216,8 @@ class TokenBatch:
         """The batch of other tensors, and of the texts at these places (by default all)."""
         tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
         kept = self.texts if self.texts is None or places is None else tuple(self.texts[i] for i in places)
-        return TokenBatch(*tensors, texts=kept, decoder=None if self.decoder is None else of_decoder(self.decoder))
+        decoder = None if self.decoder is None else of_decoder(self.decoder)
+        return replace(TokenBatch(*tensors), texts=kept, decoder=decoder)
 
     @property
     def tensors(self) -> tuple[Any, ...]:

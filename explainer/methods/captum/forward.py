@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class CaptumForward:
     def __call__(self, embeddings: Tensor, choices: Tensor, foil: Any, score: Any, *tensors: Any) -> PerText:
         target = Target(choices, foil, score)
         *of_tokens, decoder = tensors
-        batch = TokenBatch(*of_tokens, decoder=decoder)
+        batch = replace(TokenBatch(*of_tokens), decoder=decoder)
         return self.explained.objective(batch, target, edit=lambda own: embeddings.to(own.dtype))
 
     def arguments(self, batch: TokenBatch, target: Target) -> tuple[Any, ...]:
