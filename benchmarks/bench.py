@@ -8,6 +8,7 @@ it, so that a busy machine slows both. Other packages are called as their docume
 test texts of Rotten Tomatoes; packages that take one text at a time get them one by one.
 """
 
+import importlib
 import importlib.util
 import json
 import platform
@@ -78,8 +79,7 @@ def others(explained: ExplainedModel, texts: list[EncodedText], target: Target) 
         explain = shap.Explainer(probabilities, shap.maskers.Text(tokenizer), output_names=explained.labels)
         yield "shap, Explainer with a Text masker", lambda: explain(plain, silent=True)
     if importlib.util.find_spec("tint") is not None:
-        from independent.sig_time import quadrature
-
+        quadrature = importlib.import_module("independent.sig_time").quadrature
         yield (
             "time-interpret, SequentialIntegratedGradients, 50 steps",
             lambda: [
