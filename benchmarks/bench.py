@@ -13,6 +13,7 @@ import importlib.util
 import json
 import platform
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -41,7 +42,7 @@ def ours(explained: ExplainedModel, texts: list[EncodedText], target: Target) ->
     for name in METHODS:
         if name not in BOUNDS:
             method = load_method(name)
-            yield name, lambda method=method: method.attribute(explained, texts, target)
+            yield name, partial(method.attribute, explained, texts, target)
 
 
 def explainers(folders: list[str], texts: list[EncodedText], target: Target) -> Iterator[tuple[str, Run]]:
@@ -50,7 +51,7 @@ def explainers(folders: list[str], texts: list[EncodedText], target: Target) -> 
         method = Amortized.load(folder)
         own = method.explained
         assert own is not None
-        yield f"prediction + {Path(folder).name}", lambda method=method, own=own: method.explain(own, texts, [target])
+        yield f"prediction + {Path(folder).name}", partial(method.explain, own, texts, [target])
 
 
 def others(explained: ExplainedModel, texts: list[EncodedText], target: Target) -> Iterator[tuple[str, Run]]:
