@@ -50,9 +50,9 @@ def models_of() -> str:
     """How much was trained and measured."""
     found = _read("models.json")
     return (
-        f"Size `{found['size']}`: {found['texts']} test texts; side explainers with {found['seeds']} seed(s), taught by subset "
-        f"regression with {found['subsets']} subsets on {found['train']:,} texts, {found['epochs']} epochs; classifiers that "
-        f"are trained here learn from at most {found['classifier']:,} texts. {found['versions']}."
+        f"Size `{found['size']}`: {found['texts']} test texts; side explainers, {found['seeds']} seed(s), taught by "
+        f"subset regression with {found['subsets']} subsets on {found['train']:,} texts, {found['epochs']} epochs; "
+        f"classifiers that are trained here learn from at most {found['classifier']:,} texts. {found['versions']}."
     )
 
 
