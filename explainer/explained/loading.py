@@ -29,7 +29,6 @@ from explainer.explained.tasks import (
 )
 from explainer.explained.weights import GGUF, locate, read_json
 
-
 ADAPTED = {"TOKEN_CLS": TokenClassification, "QUESTION_ANS": QuestionAnswering}
 """The tasks of PEFT's adapters, by their `task_type`; others are taken for sequence classifiers."""
 
@@ -75,9 +74,13 @@ def load_for(
 
 
 def load_base(
-    name: str, labels: list[str], dtype: torch.dtype
+    name: str, labels: list[str], dtype: torch.dtype, auto_model: Any = AutoModelForSequenceClassification
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
-    """An encoder or decoder with a fresh classification head, to be fine-tuned.
+    """An encoder or decoder with a fresh head, to be fine-tuned.
+
+    Args:
+        labels: of the head; none where its choices are positions.
+        auto_model: transformers' loader of a model with such a head.
 
     Returns:
         The model, its tokenizer, and the names of the modules that are fresh: the head, and a pooler that the base
@@ -88,11 +91,10 @@ def load_base(
     """
     source = _found(name)
     names = dict(enumerate(labels))
-    config = config_of(
-        source, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()}
-    )
+    named = {"num_labels": len(labels), "id2label": names, "label2id": {label: i for i, label in names.items()}}
+    config = config_of(source, **(named if labels else {}))
     with quiet():
-        model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype)
+        model, missing = model_of(auto_model, source, config, dtype)
     return model, tokenizer_of(source), sorted({_fresh_module(model, weight) for weight in missing})
 
 
@@ -132,8 +134,8 @@ def _task_of(config: Any, name: str) -> Any:
         if any(architecture.endswith(task.head) for architecture in architectures):
             return task
     raise ValueError(
-        f"`model` {name!r} is no sequence classifier, token classifier or question answering model (its architectures: "
-        f"{architectures}), so its head would be random. Name a fine-tuned model, train a classifier with "
+        f"`model` {name!r} is no sequence classifier (its architectures: {architectures}), and no model that tags "
+        "words or answers questions, so its head would be random. Name a fine-tuned model, train one with "
         "configs/classifier.yaml, or pass the `task` that reads this model (a language model is asked by `--task "
         "prompted --prompt PROMPT.yaml`)."
     )

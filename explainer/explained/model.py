@@ -456,7 +456,9 @@ class ExplainedModel(AbstractExplained):
         n_questions = readout.logits.shape[1]
         asked = [self.task.n_questions(one) for one in sequences]
         missing = torch.arange(n_questions) >= torch.tensor(asked)[:, None]
-        return Readout(readout.logits.masked_fill(missing[..., None].to(readout.logits.device), -torch.inf), readout.link)
+        return Readout(
+            readout.logits.masked_fill(missing[..., None].to(readout.logits.device), -torch.inf), readout.link
+        )
 
     def evaluate(self, sequences: Sequence[Tokens], target: Target) -> TargetValues:
         """What the model says of the target of each sequence, on the CPU, in their order.
@@ -488,7 +490,9 @@ class ExplainedModel(AbstractExplained):
         return super().objective(batch, target, edit)
 
     def predicted(self, texts: Sequence[EncodedText]) -> Target:
-        """The predicted choice of every text."""
+        """The predicted choice of every text; of marked texts, what is marked there where that is the predicted one."""
+        if self.task.anchored:
+            return self.asked(texts)[1]
         return self.predict([text.tokens for text in texts]).predicted()
 
     def asked(

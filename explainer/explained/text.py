@@ -14,7 +14,6 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.scored_text import word_numbers
 
-
 Truncation = Literal["longest_first", "only_second"]
 
 
@@ -219,8 +218,8 @@ class TextEncoder:
         assert self.max_tokens is not None
         if len(self._tokenize(text, "", truncation=False)["input_ids"]) >= self.max_tokens:
             raise ValueError(
-                f"`texts[{index}]` has as many tokens as the model takes, {self.max_tokens}, and leaves no room for its "
-                "second text: shorten it."
+                f"`texts[{index}]` has as many tokens as the model takes, {self.max_tokens}, and leaves no room for "
+                "its second text: shorten it."
             )
 
     @cached_property

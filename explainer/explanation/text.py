@@ -122,8 +122,9 @@ class Explanation(ScoredText):
     def record(self) -> dict[str, Any]:
         """The JSON-able record that `explainer attribute` writes, without its id.
 
-        It has `anchors` and `choices` of an entity or an answer, `token_type_ids` where the model reads them, `foil_label` and `score` where the target is contrasted or
-        scored by another number than its logit, and `trust` where that was asked for.
+        It has `anchors` and `choices` of an entity or an answer, `token_type_ids` where the model reads them,
+        `foil_label` and `score` where the target is contrasted or scored by another number than its logit, and `trust`
+        where that was asked for.
         """
         names = ["tokens", "input_ids", "offsets", "scorable", "scores", "target", "target_label", "probabilities"]
         names += ["method", "probability", "value", "predicted_label"]

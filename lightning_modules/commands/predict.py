@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from explainer.commands.task import TaskName, task_of_options
+from explainer.explained import PromptedClassification
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.methods.trained.amortized import Amortized
@@ -99,7 +100,7 @@ def predict(
         model,
         batch_tokens,
         json.dumps(method_args or {}),
-        None if asked is None else json.dumps(asked.prompt),
+        json.dumps(asked.prompt) if isinstance(asked, PromptedClassification) else None,
         dtype,
     )
     question = Question(target, foil, score, units)
@@ -149,6 +150,11 @@ def _finish(shards: Shards) -> None:
 def settings_of(source: Source, spec: AttributorSpec, question: Question) -> dict[str, Any]:
     """Everything that decides the rows; model and method by their contents, so that their folders may move."""
     attributor = spec.load()
+    if attributor.explained.task.anchored:
+        raise ValueError(
+            f"`--task {attributor.explained.task.name}`: `explainer predict` explains labels; entities and answers are "
+            "explained by `explainer attribute`."
+        )
     method = attributor.method
     if isinstance(method, Amortized) and method.explained is None:
         method = Amortized(method.explainer, attributor.explained)  # its settings include all of its weights

@@ -20,7 +20,7 @@ from explainer.explained.batch import EncodedText, TokenBatch, Tokens
 from explainer.explained.readout import Readout, Target
 from explainer.explained.tasks.base import AbstractTask, FoilLike, TargetLike, is_integer
 from explainer.scored_text.units import visible_span
-from explainer.typing import TokenMask
+from explainer.typing import TokenIds, TokenMask
 
 Marks = Float[Tensor, "batch seq kinds"]
 """1 where a token is marked, by the kind of mark."""
@@ -73,6 +73,14 @@ class AbstractAnchoredTask(AbstractTask):
     def marked_tokens(self, text: EncodedText) -> TokenMask:
         """The tokens of the marked text's entity or answer, from the first to the last."""
 
+    @abstractmethod
+    def marked_again(self, tokens: Tokens, anchors: TokenIds, choices: Sequence[int]) -> Tokens:
+        """The tokens with the marks that `record` gives.
+
+        Raises:
+            ValueError: when marks and choices do not fit together.
+        """
+
     @property
     @abstractmethod
     def n_marks(self) -> int:
@@ -110,7 +118,9 @@ class AbstractAnchoredTask(AbstractTask):
     def check_target(self, wanted: Any, foil: Any, score: str) -> None:
         for one in spans_of(wanted, 1):
             if not (isinstance(one, str) or is_integer(one) or is_span(one)):
-                raise ValueError(f"`target` must be 'predicted', [start, end] or a part of the {self.part}, got {one!r}.")
+                raise ValueError(
+                    f"`target` must be 'predicted', [start, end] or a part of the {self.part}, got {one!r}."
+                )
         Target(torch.zeros(1, 1, dtype=torch.int64), None, score)
 
     def target(self, wanted: Any, n: int, foil: FoilLike | None = None, score: str = "logit") -> Target:
@@ -141,7 +151,9 @@ class AbstractAnchoredTask(AbstractTask):
         Raises:
             ValueError: when there are none.
         """
-        own = [i for i, (word, part) in enumerate(zip(text.words, text.segments, strict=True)) if self._is_own(word, part)]
+        own = [
+            i for i, (word, part) in enumerate(zip(text.words, text.segments, strict=True)) if self._is_own(word, part)
+        ]
         source, read_to = self.source(text), max((text.offsets[i][1] for i in own), default=0)
         if is_integer(wanted):
             if int(wanted) not in own:
@@ -160,7 +172,9 @@ class AbstractAnchoredTask(AbstractTask):
                 )
             wanted = (places[0], places[0] + len(wanted))
         if not is_span(wanted):
-            raise ValueError(f"`target` must be 'predicted', [start, end] or a part of the {self.part}, got {wanted!r:.80}.")
+            raise ValueError(
+                f"`target` must be 'predicted', [start, end] or a part of the {self.part}, got {wanted!r:.80}."
+            )
         start, end = map(int, wanted)
         if not 0 <= start < end <= len(source):
             raise ValueError(

@@ -16,11 +16,11 @@ from explainer.explained.batch import EncodedText, TokenBatch, Tokens
 from explainer.explained.readout import PREDICTED, RUNNER_UP, Link, Readout, Target
 from explainer.explained.text import TextEncoder
 
-TargetLike = str | SupportsInt
-"""A label, an index (also one of NumPy or PyTorch), or "predicted"."""
+TargetLike = str | SupportsInt | Sequence[int]
+"""A label, an index (also one of NumPy or PyTorch), or "predicted"; of marked texts also [start, end] characters."""
 
-FoilLike = str | SupportsInt
-"""A label, an index, or "runner_up"."""
+FoilLike = str | SupportsInt | Sequence[int]
+"""A label, an index, or "runner_up"; of answers also [start, end] characters."""
 
 
 class AbstractTask(ABC):
@@ -112,6 +112,11 @@ class AbstractTask(ABC):
         """The task as JSON, for exports, cache keys and reports."""
         return {"task": self.name, "labels": self.labels, "link": self.link}
 
+    def is_that_of(self, other: "AbstractTask") -> bool:
+        """Whether another task, bound to a model, has the settings of this one, whose labels may not be known yet."""
+        ours, theirs = self.settings, other.settings
+        return all(theirs.get(name) == value for name, value in ours.items() if name != "labels")
+
     def index_of(self, wanted: TargetLike) -> int:
         """The index of a label: its exact name comes first, then the only one that differs by case alone.
 
@@ -124,7 +129,7 @@ class AbstractTask(ABC):
         if isinstance(wanted, str):
             index = self._named(wanted)
         elif is_integer(wanted):
-            index = int(wanted)
+            index = int(cast(SupportsInt, wanted))
         else:
             raise ValueError(f"`target` must be a label or an index, got {type(wanted).__name__}: {wanted!r:.60}.")
         if not 0 <= index < len(labels):

@@ -19,7 +19,7 @@ from explainer.explained.readout import Readout, Target, precise
 from explainer.explained.tasks.anchored import AbstractAnchoredTask, Marked, Marks, anchors_of, with_anchors
 from explainer.explained.tasks.base import FoilLike
 from explainer.explained.text import TextEncoder
-from explainer.typing import TokenMask
+from explainer.typing import TokenIds, TokenMask
 
 ScoredPart = Literal["both", "context", "question"]
 """Whose tokens get scores."""
@@ -98,15 +98,31 @@ class QuestionAnswering(AbstractAnchoredTask):
 
     def read(self, output: Any, batch: TokenBatch) -> Readout:
         if getattr(output, "start_logits", None) is None or getattr(output, "end_logits", None) is None:
-            raise ValueError("`model` gives no `start_logits` and `end_logits` of its own, which are what is explained.")
+            raise ValueError(
+                "`model` gives no `start_logits` and `end_logits` of its own, which are what is explained."
+            )
         own = precise(torch.stack([output.start_logits, output.end_logits], dim=1))
-        if batch.places is None:
-            raise ValueError("`batch` has no `places`: encode texts by `ExplainedModel.encode`.")
-        n = int(batch.places.max()) + 1
-        real = batch.attention_mask.bool()
-        places = batch.places.where(real, torch.full_like(batch.places, n))  # padding goes into a column of its own
-        logits = own.new_full((len(batch), 2, n + 1), -torch.inf)
-        return Readout(logits.scatter(2, places[:, None].expand_as(own), own)[..., :n], self.link)
+        places = batch.position_ids if batch.places is None else batch.places
+        seq, n = own.shape[2], int(places.max()) + 1
+        places = places.where(batch.attention_mask.bool(), torch.full_like(places, n))  # padding: a column of its own
+        columns = torch.full((len(batch), n + 1), seq, device=own.device)
+        columns = columns.scatter(1, places, torch.arange(seq, device=own.device).expand_as(places))[:, None, :n]
+        with_none = torch.cat([own, torch.full_like(own[..., :1], -torch.inf)], dim=2)  # where there is no such token
+        return Readout(with_none.gather(2, columns.expand(-1, 2, -1)), self.link)
+
+    def marked_again(self, tokens: Tokens, anchors: TokenIds, choices: Sequence[int]) -> Tokens:
+        first, last = choices if len(choices) == 2 else (-1, -1)
+        fits = (
+            0 <= first <= last < len(tokens) and anchors[first] == START and anchors[last] == min(END, 1 + last - first)
+        )
+        if not fits or sorted(set(anchors.tolist()) - {0, FOIL, FOIL + 1}) != sorted(
+            {START, min(END, 1 + last - first)}
+        ):
+            raise ValueError(
+                "`choices` must be the positions of the answer's first and last token, and `anchors` 1 and 2 there (1 "
+                "where the answer has one token), and 0 elsewhere."
+            )
+        return replace(tokens, anchors=anchors, places=torch.arange(len(tokens)))
 
     def read_share(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
         """Equal shares of the answer's first and last token."""

@@ -22,7 +22,7 @@ from explainer.explained.tasks.base import FoilLike
 from explainer.explained.tasks.labels import label_names
 from explainer.explained.tasks.language_model import gathered
 from explainer.explained.text import TextEncoder
-from explainer.typing import TokenMask
+from explainer.typing import TokenIds, TokenMask
 
 OUTSIDE = "O"
 """The tag of words outside all entities."""
@@ -72,6 +72,15 @@ class TokenClassification(AbstractAnchoredTask):
     def read(self, output: Any, batch: TokenBatch) -> Readout:
         logits = precise(output.logits)
         return Readout(logits if batch.anchors is None else gathered(logits, _places(batch)), self.link)
+
+    def marked_again(self, tokens: Tokens, anchors: TokenIds, choices: Sequence[int]) -> Tokens:
+        if sorted(anchors[anchors != 0].tolist()) != list(range(1, len(choices) + 1)) or not choices:
+            raise ValueError(
+                "`anchors` must number the entity's words from 1, one for each of `choices`, and be 0 elsewhere."
+            )
+        if not all(0 <= choice < len(self.names) for choice in choices):
+            raise ValueError(f"`choices` must be indices of this model's {len(self.names)} tags, got {choices}.")
+        return replace(tokens, anchors=anchors)
 
     def read_share(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
         """Equal shares of the entity's words, each at its first token."""

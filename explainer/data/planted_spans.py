@@ -1,0 +1,144 @@
+"""Generated texts whose answer stands in the text, and depends on words elsewhere that are known.
+
+Questions: the facts of a context are all of one kind, about several people, so that the name alone decides which of
+them answers the question. Tags: a name that may be a person's or a place's, tagged by one word far from it.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from datasets import Dataset
+
+from explainer.data.planted import FACTS, FILLERS, NAMES
+
+Made = TypeVar("Made")
+Evidence = tuple[int, int, int]
+"""The text (0, or 1 for the second one), and (start, end) characters of it."""
+
+
+@dataclass(frozen=True)
+class PlantedQuestion:
+    """A question and its context.
+
+    Attributes:
+        answer: (start, end) characters of the context.
+        evidence: the name that is asked for, in the question and in the fact that answers it.
+    """
+
+    question: str
+    context: str
+    answer: tuple[int, int]
+    evidence: tuple[Evidence, ...]
+
+
+def planted_question(draw: random.Random) -> PlantedQuestion:
+    """A question about one of three to six people, and the sentences about them."""
+    fact = draw.choice(FACTS)
+    people = draw.sample(NAMES, draw.randint(3, 6))
+    asked = draw.choice(people)
+    sentences = [(name, fact.sentence.format(n=name, v="{v}")) for name in people]
+    sentences += [("", filler) for filler in draw.sample(FILLERS, draw.randint(0, 2))]
+    draw.shuffle(sentences)
+    context, answer, name_at = "", (0, 0), 0
+    for name, sentence in sentences:
+        context += " " if context else ""
+        value = draw.choice(fact.words.split())
+        if name == asked:
+            name_at = len(context)
+            start = len(context) + sentence.index("{v}")
+            answer = start, start + len(value)
+        context += sentence.replace("{v}", value)
+    question = fact.question.format(n=asked)
+    in_question = question.index(asked)
+    evidence = ((0, in_question, in_question + len(asked)), (1, name_at, name_at + len(asked)))
+    return PlantedQuestion(question, context, answer, evidence)
+
+
+_BOTH = """
+    Jordan Georgia Sydney Austin Charlotte Florence Lincoln Madison Chelsea Savannah Phoenix Brooklyn Dallas Houston
+    Victoria Carolina Chester Kent Troy Adelaide
+""".split()  # noqa: SIM905
+_SURNAMES = ["Hill", "Wells", "Woods", "Banks", "Rivers", "Lake", "Park"]
+_CUES = {
+    "PER": ["singer", "nurse", "cousin", "neighbour", "teacher", "actress", "uncle", "poet", "dentist", "sister"],
+    "LOC": ["river", "harbour", "bridge", "valley", "suburb", "coastline", "village", "mountain", "island", "airport"],
+}
+_WITH_CUE = (
+    "everyone had heard about the {cue}",
+    "the {cue} was mentioned first",
+    "there was a short note about the {cue}",
+    "they had talked about the {cue} all morning",
+    "the story began with a {cue}",
+)
+_BETWEEN = (
+    "and after a while",
+    "but nobody was surprised when",
+    "and later the same evening",
+    "which is why, two days later,",
+    "and in the last paragraph",
+)
+_WITH_NAME = (
+    "someone wrote {name} on the board",
+    "{name} came up again",
+    "the letter spoke of {name} with great warmth",
+    "the old photograph showed {name} in the rain",
+    "we finally heard the word {name}",
+)
+
+
+@dataclass(frozen=True)
+class PlantedTags:
+    """A sentence with one name.
+
+    Attributes:
+        entity: (start, end) characters of the name.
+        kind: PER or LOC, which the cue decides.
+        evidence: the cue.
+    """
+
+    text: str
+    entity: tuple[int, int]
+    kind: str
+    evidence: tuple[Evidence, ...]
+
+
+def planted_tags_text(draw: random.Random) -> PlantedTags:
+    """A sentence in which a far word says whether a name is a person's or a place's."""
+    kind = draw.choice(list(_CUES))
+    cue, name = draw.choice(_CUES[kind]), draw.choice(_BOTH)
+    name += f" {draw.choice(_SURNAMES)}" if draw.random() < 0.3 else ""
+    parts = [draw.choice(_WITH_CUE), draw.choice(_BETWEEN), draw.choice(_WITH_NAME)]
+    if draw.random() < 0.5:
+        parts.reverse()
+    form = " ".join(parts)
+    text = (form[0].upper() + form[1:] if not form.startswith("{") else form) + "."
+    text = text.replace("{cue}", cue) if text.index("{cue}") < text.index("{name}") else text.replace("{name}", name)
+    text = text.replace("{cue}", cue).replace("{name}", name)
+    at, cue_at = text.index(name), text.index(f" {cue}") + 1
+    return PlantedTags(text, (at, at + len(name)), kind, ((0, cue_at, cue_at + len(cue)),))
+
+
+def planted_questions(n: int, seed: int) -> Dataset:
+    """`n` questions as a data set: columns text, text_pair and label, the answer's [start, end] in the text_pair."""
+    made = _drawn(planted_question, n, seed)
+    return Dataset.from_dict(
+        {
+            "text": [one.question for one in made],
+            "text_pair": [one.context for one in made],
+            "label": [list(one.answer) for one in made],
+        }
+    )
+
+
+def planted_tags(n: int, seed: int) -> Dataset:
+    """`n` sentences as a data set: columns text and label, the entities, each with `start`, `end` and `label`."""
+    made = _drawn(planted_tags_text, n, seed)
+    labels = [[{"start": one.entity[0], "end": one.entity[1], "label": one.kind}] for one in made]
+    return Dataset.from_dict({"text": [one.text for one in made], "label": labels})
+
+
+def _drawn(make: Callable[[random.Random], Made], n: int, seed: int) -> list[Made]:
+    draw = random.Random(seed)
+    return [make(draw) for _ in range(n)]
