@@ -42,6 +42,8 @@ def asked_of(explained: ExplainedModel, n: int, seed: int = SEED) -> list[Asked]
             label = f"answer {made.context[slice(*made.answer)]!r}"
         else:
             tagged = planted_tags_text(draw)
+            if not tagged.kind:
+                continue
             one = Asked(tagged.text, None, tagged.entity, tagged.evidence)
             label = f"{tagged.kind} {tagged.text[slice(*tagged.entity)]!r}"
         said = attributor(one.text, one.text_pair)

@@ -236,8 +236,8 @@ class Attributor(AbstractAttributor):
 
         A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally
         `text_pair`, or with `question` and `context`, such as a row of a `datasets.Dataset`. An empty text gives an
-        explanation without scored tokens. Where the tokenizer adds no special tokens the model has nothing to read then,
-        which is an error.
+        explanation without scored tokens. Where the tokenizer adds no special tokens the model has nothing to read
+        then, which is an error.
 
         ============================================ ============ ==================================
         texts                                        `target`     `targets`

@@ -1,7 +1,8 @@
 """Generated texts whose answer stands in the text, and depends on words elsewhere that are known.
 
-Questions: the facts of a context are all of one kind, about several people, so that the name alone decides which of
-them answers the question. Tags: a name that may be a person's or a place's, tagged by one word far from it.
+Questions: the facts of a context are of different kinds, and one word of the question says which of them is asked for.
+Tags: a name that may be a person's or a place's, tagged by one word far from it; other words leave it untagged, so that
+neither tag is what remains without evidence.
 """
 
 import random
@@ -11,11 +12,21 @@ from typing import TypeVar
 
 from datasets import Dataset
 
-from explainer.data.planted import FACTS, FILLERS, NAMES
+from explainer.data.planted import FACTS, NAMES
 
 Made = TypeVar("Made")
 Evidence = tuple[int, int, int]
 """The text (0, or 1 for the second one), and (start, end) characters of it."""
+
+
+_KINDS = dict(
+    zip(
+        ("colour", "city", "job", "instrument", "pet", "month", "food", "language", "fear", "country"),
+        FACTS,
+        strict=True,
+    )
+)
+"""The facts by the word that asks for them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class PlantedQuestion:
 
     Attributes:
         answer: (start, end) characters of the context.
-        evidence: the name that is asked for, in the question and in the fact that answers it.
+        evidence: the word of the question that says what is asked for.
     """
 
     question: str
@@ -34,26 +45,21 @@ class PlantedQuestion:
 
 
 def planted_question(draw: random.Random) -> PlantedQuestion:
-    """A question about one of three to six people, and the sentences about them."""
-    fact = draw.choice(FACTS)
-    people = draw.sample(NAMES, draw.randint(3, 6))
-    asked = draw.choice(people)
-    sentences = [(name, fact.sentence.format(n=name, v="{v}")) for name in people]
-    sentences += [("", filler) for filler in draw.sample(FILLERS, draw.randint(0, 2))]
-    draw.shuffle(sentences)
-    context, answer, name_at = "", (0, 0), 0
-    for name, sentence in sentences:
+    """A question for one of three to five facts of different kinds."""
+    kinds = draw.sample(list(_KINDS), draw.randint(3, 5))
+    asked = draw.choice(kinds)
+    context, answer = "", (0, 0)
+    for kind in kinds:
         context += " " if context else ""
-        value = draw.choice(fact.words.split())
-        if name == asked:
-            name_at = len(context)
+        value, name = draw.choice(_KINDS[kind].words.split()), draw.choice(NAMES)
+        sentence = _KINDS[kind].sentence.format(n=name, v="{v}")
+        if kind == asked:
             start = len(context) + sentence.index("{v}")
             answer = start, start + len(value)
         context += sentence.replace("{v}", value)
-    question = fact.question.format(n=asked)
-    in_question = question.index(asked)
-    evidence = ((0, in_question, in_question + len(asked)), (1, name_at, name_at + len(asked)))
-    return PlantedQuestion(question, context, answer, evidence)
+    question = draw.choice(("Which {k} does the text name?", "What is the {k} in these facts?", "Find the {k}."))
+    at = question.index("{k}")
+    return PlantedQuestion(question.replace("{k}", asked), context, answer, ((0, at, at + len(asked)),))
 
 
 _BOTH = """
@@ -62,9 +68,11 @@ _BOTH = """
 """.split()  # noqa: SIM905
 _SURNAMES = ["Hill", "Wells", "Woods", "Banks", "Rivers", "Lake", "Park"]
 _CUES = {
-    "PER": ["singer", "nurse", "cousin", "neighbour", "teacher", "actress", "uncle", "poet", "dentist", "sister"],
-    "LOC": ["river", "harbour", "bridge", "valley", "suburb", "coastline", "village", "mountain", "island", "airport"],
+    "PER": ("singer", "nurse", "cousin", "neighbour", "teacher", "actress", "uncle", "poet", "dentist", "sister"),
+    "LOC": ("river", "harbour", "bridge", "valley", "suburb", "coastline", "village", "mountain", "island", "airport"),
+    "": ("weather", "song", "dream", "storm", "meeting", "promise", "recipe", "game", "picnic", "holiday"),
 }
+"""The words that decide what a name is: a person, a place or, beside the last ones, nothing that is tagged."""
 _WITH_CUE = (
     "everyone had heard about the {cue}",
     "the {cue} was mentioned first",
@@ -94,7 +102,7 @@ class PlantedTags:
 
     Attributes:
         entity: (start, end) characters of the name.
-        kind: PER or LOC, which the cue decides.
+        kind: PER, LOC or, where the name is not tagged, empty; the cue decides.
         evidence: the cue.
     """
 
@@ -105,7 +113,7 @@ class PlantedTags:
 
 
 def planted_tags_text(draw: random.Random) -> PlantedTags:
-    """A sentence in which a far word says whether a name is a person's or a place's."""
+    """A sentence in which a far word says whether a name is a person's, a place's or none that is tagged."""
     kind = draw.choice(list(_CUES))
     cue, name = draw.choice(_CUES[kind]), draw.choice(_BOTH)
     name += f" {draw.choice(_SURNAMES)}" if draw.random() < 0.3 else ""
@@ -135,7 +143,7 @@ def planted_questions(n: int, seed: int) -> Dataset:
 def planted_tags(n: int, seed: int) -> Dataset:
     """`n` sentences as a data set: columns text and label, the entities, each with `start`, `end` and `label`."""
     made = _drawn(planted_tags_text, n, seed)
-    labels = [[{"start": one.entity[0], "end": one.entity[1], "label": one.kind}] for one in made]
+    labels = [[{"start": one.entity[0], "end": one.entity[1], "label": one.kind}] if one.kind else [] for one in made]
     return Dataset.from_dict({"text": [one.text for one in made], "label": labels})
 
 

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 
 from lightning_modules import cli
 from lightning_modules.cli import main
-from tests.families import PROMPT
+from tests.explainer.tools import saved
+from tests.families import ANCHORED_TASKS, PROMPT, explained
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -26,6 +27,12 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
     arguments["base" if "base" in arguments else "explained"] = classifier
+    generated = configuration["data"].get("name") in ("planted_questions", "planted_tags")
+    if "small" in arguments:
+        del arguments["explained"]
+    elif generated:
+        task = "question-answering" if "question" in path.stem else "token-classification"
+        arguments["explained"] = saved(explained("bert", **ANCHORED_TASKS[task]), tmp_path / "explained")
     if "prompt" in arguments:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
@@ -37,9 +44,10 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
             teacher["method"] = "random"  # an exported explainer of another model
     if "layers" in arguments:
         arguments["layers"] = [-2, -1]  # the tiny model has no more
-    if "labels" in arguments:
+    if "labels" in arguments and not generated:
         arguments["labels"] = ["a", "b", "c"]
-    configuration["data"] = {"files": files, "batch_size": 8, "limit": {"test": 2}}
+    data = {"name": configuration["data"]["name"], "limit": {"train": 16, "validation": 2, "test": 2}}
+    configuration["data"] = (data if generated else {"files": files, "limit": {"test": 2}}) | {"batch_size": 8}
     configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
     configuration["trainer"] |= {
         "max_epochs": 1,

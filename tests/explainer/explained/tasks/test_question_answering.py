@@ -182,7 +182,7 @@ def test_mask_lrp_of_an_answer_is_the_paper_s_propagated_by_hand(masked: bool) -
     """Relevance by loops in float64, the rollout multiplied out, the rows of the answer's two ends summed."""
     words = tokenizer("encoder")
     sizes = {"hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 2, "intermediate_size": 10}
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # by seed 0 a sum is so near to 0 that the stabiliser counts
     bare = BertForQuestionAnswering(BertConfig(vocab_size=len(words), max_position_embeddings=40, **sizes))
     with torch.no_grad():
         for parameter in bare.parameters():
