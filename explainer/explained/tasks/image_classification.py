@@ -22,6 +22,7 @@ class ImageClassification(AbstractTask):
 
     name: ClassVar[str] = "image-classification"
     auto_model: ClassVar[Any] = AutoModelForImageClassification
+    head: ClassVar[str] = "ForImageClassification"
     names: tuple[str, ...]
 
     @classmethod
