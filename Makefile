@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm test check clean
+.PHONY: help install demo demo-llm reproduce bench test check clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +37,15 @@ $(VENV)/.llm: $(VENV)/.installed
 
 demo-llm: $(VENV)/.llm ## Ask a small language model a question about a text, and explain its answer
 	$(BIN)/python examples/explain_an_answer.py
+
+# small in half an hour on two cores, full in about two
+SIZE ?= small
+
+reproduce: install ## Retrain the classifiers and explainers of docs/results/models.md, and write its tables
+	$(BIN)/python -W ignore benchmarks/reproduce.py --size $(SIZE)
+
+bench: install ## Measure what explaining costs, and write docs/results/cost.md
+	$(BIN)/python -W ignore benchmarks/bench.py
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n 2

@@ -1,5 +1,6 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
-from lightning_modules.schedule import Weight, check_weight, weight_at
-from lightning_modules.teachers import Mixing, Teachers
-from lightning_modules.validation import ValidationFaithfulness
+from lightning_modules.schedule import Weight
+from lightning_modules.teachers import Mixing, Teachers, check_teachers
+from lightning_modules.validation import SUMMARY, ValidationFaithfulness
 
 
 class MaskTraining(AbstractExplainerTraining):
@@ -71,9 +72,9 @@ class MaskTraining(AbstractExplainerTraining):
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
         dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
             float32. What is trained is in float32.
+        metric: what `best.ckpt` is the best by on the validation texts: `faithfulness`
+            (AOPC-comprehensiveness minus AOPC-sufficiency), or the name of a metric, such as `log_odds`.
     """
-
-    best_by = "validation/faithfulness"
 
     def __init__(
         self,
@@ -100,18 +101,11 @@ class MaskTraining(AbstractExplainerTraining):
         prompt: dict | None = None,  # type: ignore[type-arg] # jsonargparse would read strings of `Any` as YAML
         batch_tokens: int = 4096,
         dtype: str = "float32",
+        metric: str = SUMMARY,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        self.weights: dict[str, Weight] = {
-            "matching": matching,
-            "kept": kept,
-            "destroyed": destroyed,
-            "sparse": sparse,
-            "ranking": ranking,
-        }
-        for name, weight in self.weights.items():
-            check_weight(name, weight)
+        self.set_weights(matching=matching, kept=kept, destroyed=destroyed, sparse=sparse, ranking=ranking)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
         if keep_states and (explainer != "side" or kept or destroyed):
@@ -122,8 +116,7 @@ class MaskTraining(AbstractExplainerTraining):
             raise ValueError(f"`draws` must be at least 2, since draws are compared with each other, got {draws}.")
         if temperature <= 0:
             raise ValueError(f"`temperature` must be positive, got {temperature}.")
-        if not teachers and matching != 0:
-            raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
+        check_teachers(teachers, matching)
         task = None if prompt is None else PromptedClassification.of(prompt)
         self.explained = ExplainedModel.from_pretrained(
             explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
@@ -137,7 +130,8 @@ class MaskTraining(AbstractExplainerTraining):
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
-        self.faithfulness = ValidationFaithfulness(self.explained.task.link)
+        self.faithfulness = ValidationFaithfulness(self.explained.task.link, metric)
+        self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
 
@@ -177,34 +171,10 @@ class MaskTraining(AbstractExplainerTraining):
         assert isinstance(self.explainer, SideExplainer)
         return self.explainer.scoring(batch, states.unbind(dim=2))(target)
 
-    def training_step(self, batch: AnnotatedBatch, batch_idx: int) -> Tensor:
-        scores, weights = self(batch.tokens, batch.target, batch.states), self._weights_now()
-        losses = self.losses(scores, batch, {name for name, weight in weights.items() if weight > 0})
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        agreement = self.teachers.agreement(scores.detach(), batch)
-        share = self.share(len(batch))
-        values = losses | {f"agreement_{name}": value for name, value in agreement.items()}
-        self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log_dict(
-            {f"train/{name}": share * value for name, value in values.items()}, batch_size=len(batch), sync_dist=True
-        )
-        return share * loss
+    def scored(self, batch: AnnotatedBatch) -> Scores:
+        return self(batch.tokens, batch.target, batch.states)
 
-    def _weights_now(self) -> dict[str, float]:
-        """The weight of every loss at this step.
-
-        Raises:
-            ValueError: when all are 0.
-        """
-        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
-        if not any(weights.values()):
-            raise ValueError(
-                f"Every loss weight is 0 at progress {progress:.2f} of the training: nothing to learn from."
-            )
-        return weights
-
-    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: set[str]) -> dict[str, Tensor]:
+    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: Collection[str]) -> dict[str, Tensor]:
         """The wanted terms of the loss, each unweighted."""
         terms: dict[str, Tensor] = {}
         if "matching" in wanted:
@@ -216,7 +186,7 @@ class MaskTraining(AbstractExplainerTraining):
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
         if "kept" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, mask, baseline))
-            terms["kept"] = prediction_kept(answer, batch.wanted)
+            terms["kept"] = prediction_kept(answer, batch.wanted, batch.target)
         if "destroyed" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, 1 - mask, baseline))
             terms["destroyed"] = prediction_destroyed(answer, batch.target)
@@ -255,7 +225,7 @@ class MaskTraining(AbstractExplainerTraining):
             values[f"spearman_{label}"] = metric.compute()
             metric.reset()
         for name, value in values.items():  # the same in all processes
-            self.log(f"validation/{name}", value, prog_bar=name == "faithfulness", sync_dist=True)
+            self.log(f"validation/{name}", value, prog_bar=f"validation/{name}" == self.best_by, sync_dist=True)
 
 
 def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight) -> None:

@@ -338,7 +338,7 @@ def test_an_explainer_of_a_model_in_half_precision_is_trained_in_float32(
     for _ in range(2):  # the first step of LoRA leaves A as it is
         mask, baseline = module(batch, target).sigmoid(), module.explained.baseline_embedding()
         prediction_kept(
-            module.explained(batch, edit=blend(batch, mask, baseline)), soft_target(readout, target)
+            module.explained(batch, edit=blend(batch, mask, baseline)), soft_target(readout, target), target
         ).backward()
         optimizer.step()
     moved = [name for name, weight in module.state_dict().items() if not torch.equal(weight, before[name])]

@@ -23,3 +23,23 @@ def test_batches_add_up_and_a_new_sum_starts_at_zero(task: str) -> None:
         for name in summary_metrics(default_metrics(model.task.link)):
             assert means.pop(name) == pytest.approx(values[name].mean().item(), abs=1e-5)
         assert means == {"faithfulness": pytest.approx(summary(values).mean().item(), abs=1e-5)}
+
+
+def test_a_metric_of_interest_joins_the_areas() -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    whole = SIG().attribute(model, texts, model.predicted(texts))
+    total = ValidationFaithfulness(model.task.link, "log_odds")
+    assert not total.higher_is_better
+    total.update(model, whole)
+    found = total.compute()
+    assert set(found) == {"aopc_comprehensiveness", "aopc_sufficiency", "log_odds", "faithfulness"}
+    expected = faithfulness(model, whole, ["log_odds"])["log_odds"].mean().item()
+    assert found["log_odds"].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_metric_that_is_none_and_one_without_probabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match="`metrics` must be of comprehensiveness"):
+        ValidationFaithfulness("softmax", "accuracy")
+    with pytest.raises(ValueError, match="log_odds need probabilities"):
+        ValidationFaithfulness("identity", "log_odds")
