@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
-from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
+from explainer.explained import (
+    AbstractTask,
+    Attributions,
+    ExplainedModel,
+    PromptedClassification,
+    Target,
+    TokenBatch,
+    ZeroShotClassification,
+)
 from explainer.explained.pretrained import dtype_named
 from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.folder import load_exported
@@ -69,6 +77,8 @@ class MaskTraining(AbstractExplainerTraining):
         seed: of the choice of the other labels.
         prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
             shots and calibration.
+        zero_shot: what `explained` is asked, where it is a model of natural language inference: labels, and optionally
+            hypothesis_template and multi_label.
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
         dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
             float32. What is trained is in float32.
@@ -102,6 +112,7 @@ class MaskTraining(AbstractExplainerTraining):
         batch_tokens: int = 4096,
         dtype: str = "float32",
         metric: str = SUMMARY,
+        zero_shot: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -117,7 +128,10 @@ class MaskTraining(AbstractExplainerTraining):
         if temperature <= 0:
             raise ValueError(f"`temperature` must be positive, got {temperature}.")
         check_teachers(teachers, matching)
-        task = None if prompt is None else PromptedClassification.of(prompt)
+        if prompt is not None and zero_shot is not None:
+            raise ValueError("`prompt` asks a language model, `zero_shot` a classifier of pairs: leave one out.")
+        task: AbstractTask | None = None if prompt is None else PromptedClassification.of(prompt)
+        task = task if zero_shot is None else ZeroShotClassification.of(**zero_shot)
         self.explained = ExplainedModel.from_pretrained(
             explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
         )

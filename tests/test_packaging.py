@@ -25,8 +25,6 @@ from tests.light_install import ROOT, normal, with_dependencies
 from tests.test_layers import FILES, OURS, imported
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OF_TRANSFORMERS = {"PIL"}
-"""What only an image model needs, which its caller has opened with it."""
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -51,7 +49,7 @@ def distributions_of(module: str) -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     declared = names([*PROJECT["dependencies"], "amortex[all]"])
     roots = {module.split(".")[0] for path in FILES for module in imported(path)}
-    third = roots - set(sys.stdlib_module_names) - set(OURS) - set(EXTRAS) - OF_TRANSFORMERS
+    third = roots - set(sys.stdlib_module_names) - set(OURS) - set(EXTRAS)
     assert {root for root in third if not distributions_of(root) & declared} == set()
     assert {"torch", "yaml", "tokenizers"} <= third
 

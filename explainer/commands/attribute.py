@@ -53,6 +53,7 @@ def attribute(
     input: Path | None = None,
     output: Path | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     target: str | int = "predicted",
     foil: str | int | None = None,
     score: Score = "logit",
@@ -66,6 +67,9 @@ def attribute(
     html: Path | None = None,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     sources: SourceLevel | None = None,
     max_new_tokens: int = 128,
     dtype: str | None = None,
@@ -81,6 +85,7 @@ def attribute(
             probabilities, method, probability, value, predicted_label; token_type_ids, foil_label, score where there
             are any; and trust, units, words where they are asked for.
         text: instead of input and output: one text, whose explanation is printed in colour.
+        text_pair: with text: its second text, for a classifier of pairs.
         target: predicted, a label or an index, or all: one line out per label, each with the line's id. A line's own
             `target` comes first.
         foil: explain why the target rather than this label or index; runner_up is the most probable other one.
@@ -94,11 +99,15 @@ def attribute(
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
         html: with text: a page to write as well, which opens offline.
-        task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; response, for one whose answers are explained:
             then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
             `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
             method, and trust where that is asked for. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.
         dtype: of the explained model's weights: float32, bfloat16 or float16; float32 by default, of an exported
@@ -107,7 +116,8 @@ def attribute(
     precision = None if dtype is None else dtype_named(dtype, "--dtype")
     if task == "response":
         refuse_options(
-            {"text": text, "foil": foil, "units": units, "fallback": fallback, "html": html}
+            {"text": text, "text_pair": text_pair, "labels": labels, "hypothesis_template": hypothesis_template}
+            | {"multi_label": multi_label, "foil": foil, "units": units, "fallback": fallback, "html": html}
             | {"target": None if target == "predicted" else target, "prompt": prompt}
             | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
             task,
@@ -137,17 +147,21 @@ def attribute(
         raise ValueError("`--input` needs `--output OUT.jsonl` too.")
     if html is not None and text is None:
         raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
+    if text_pair is not None and text is None:
+        raise ValueError(
+            "`--text-pair TEXT` is the second text of `--text TEXT`; the lines of a file have `text_pair`."
+        )
     check_apart({"input": input}, {"output": output})
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
-    asked = task_of_options(task, prompt)
+    asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label)
     job = _Job(
         load(method, model, batch_tokens, method_args or {}, asked, precision), target, options, aggregation_strategy
     )
     job.check(target)
     if text is not None:
-        request = Request("`--text`", encode_one(job.attributor.explained, text, None, "`--text`"))
+        request = Request("`--text`", encode_one(job.attributor.explained, text, text_pair, "`--text`"))
         _show(job.explanations([request])[0], html)
         return
     assert input is not None
@@ -169,7 +183,9 @@ def load(
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
         if task is not None:
-            raise ValueError("`--prompt` is for named methods; an exported attributor has the prompt of its training.")
+            raise ValueError(
+                "`--prompt` and `--labels` are for named methods; an exported attributor has those of its training."
+            )
         return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision).to(device())
     if model is None:
         raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
