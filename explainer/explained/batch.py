@@ -1,4 +1,7 @@
-"""Texts as tokens: the ids of one text, the encoded text, and the padded batch of several."""
+"""Texts as tokens: the ids of one text, the encoded text, and the padded batch of several.
+
+Images are tokens too: the id of a patch is its place in the model's sequence, and its content are its pixel values.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -25,6 +28,7 @@ class Tokens:
         hidden: where it is true, no token attends to this one; it keeps its position.
         anchors: the number, from 1, of the question whose answer this token is: the model is asked for it at the token
             before. 0 elsewhere; None where a task reads the same place of every text.
+        patches: of an image, the pixel values of each token's patch; None for texts.
     """
 
     input_ids: TokenIds
@@ -32,6 +36,7 @@ class Tokens:
     zeroed: TokenMask | None = None
     hidden: TokenMask | None = None
     anchors: TokenIds | None = None
+    patches: Float[Tensor, "tokens values"] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -46,7 +51,9 @@ class Tokens:
         return Tokens(first, *(None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]))
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
-        """All tokens, those where `mask` is true with the id `token_id`."""
+        """All tokens, those where `mask` is true with the id `token_id`; patches of an image become grey instead."""
+        if self.patches is not None:
+            return replace(self, patches=self.patches.masked_fill(mask[:, None], 0.0))
         return replace(self, input_ids=self.input_ids.masked_fill(mask, token_id))
 
     def blanked(self, mask: TokenMask) -> "Tokens":
@@ -64,7 +71,7 @@ class Tokens:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors
+        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors, self.patches
 
     @property
     def n_questions(self) -> int:
@@ -74,7 +81,7 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """One text, its tokens, and where each token lies in it.
+    """One text, its tokens, and where each token lies in it; or one image, whose name is the text.
 
     `scorable` marks the tokens that get a score: not special, not padding.
     `offsets` are `(start, end)` characters of `text` (of `text_pair` where `segments` is 1);
@@ -123,6 +130,7 @@ class TokenBatch:
     token_type_ids: Int64[Tensor, "batch seq"] | None = None
     hidden: Bool[Tensor, "batch seq"] | None = None
     anchors: Int64[Tensor, "batch seq"] | None = None
+    patches: Float[Tensor, "batch seq values"] | None = None
     texts: tuple[EncodedText, ...] | None = None
 
     def __len__(self) -> int:
@@ -147,7 +155,7 @@ class TokenBatch:
 
     def repeat(self, times: int) -> "TokenBatch":
         """The whole batch `times` times over, as captum expands inputs over its steps."""
-        return self._map(lambda tensor: tensor.repeat(times, 1), [*range(len(self))] * times)
+        return self._map(lambda tensor: torch.cat([tensor] * times), [*range(len(self))] * times)
 
     def columns(self, n: int) -> "TokenBatch":
         """The first `n` columns."""
@@ -164,14 +172,13 @@ class TokenBatch:
         if bool((self.attention_mask[:, 1:] <= self.attention_mask[:, :-1]).all()):
             return self, None
         order = (1 - self.attention_mask).argsort(dim=1, stable=True)
-        return self._map(lambda tensor: tensor.gather(1, order)), order
+        return self._map(partial(_in_columns, order)), order
 
     def original_order(self, values: Tensor, order: Tensor | None) -> Tensor:
         """A (batch, seq, ...) tensor of the aligned columns in this batch's own; `order` as `right_padded` gave it."""
         if order is None or values.shape[:2] != order.shape:
             return values
-        back = order.argsort(dim=1)
-        return values.gather(1, back.view(*back.shape, *[1] * (values.ndim - 2)).expand_as(values))
+        return _in_columns(order.argsort(dim=1), values)
 
     def sequences(self) -> list[Tokens]:
         """Each text's tokens without padding."""
@@ -180,6 +187,7 @@ class TokenBatch:
                 ids[mask],
                 None if self.token_type_ids is None else self.token_type_ids[i][mask],
                 anchors=None if self.anchors is None else self.anchors[i][mask],
+                patches=None if self.patches is None else self.patches[i][mask].cpu(),
             )
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
         ]
@@ -202,7 +210,13 @@ class TokenBatch:
     @property
     def tensors(self) -> tuple[Any, ...]:
         """The batch as its tensors, in the order of the constructor's arguments."""
-        return self.input_ids, self.attention_mask, self.scorable, self.token_type_ids, self.hidden, self.anchors
+        ids = self.input_ids, self.attention_mask, self.scorable, self.token_type_ids
+        return *ids, self.hidden, self.anchors, self.patches
+
+
+def _in_columns(order: Int64[Tensor, "batch seq"], values: Tensor) -> Tensor:
+    """The columns of a (batch, seq, ...) tensor in another order."""
+    return values.gather(1, order.view(*order.shape, *[1] * (values.ndim - 2)).expand_as(values))
 
 
 def _row_alone(i: int, real: Tensor, tensor: Tensor) -> Tensor:
@@ -226,6 +240,7 @@ def collate(
     masks = [torch.zeros_like(row, dtype=torch.bool) for row in ids] if scorable is None else list(scorable)
     types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
     anchors = [row.anchors for row in tokens if row.anchors is not None]
+    patches = [row.patches for row in tokens if row.patches is not None]
     return TokenBatch(
         input_ids=pad(ids, pad_token_id, side),
         attention_mask=pad([torch.ones_like(row) for row in ids], 0, side),
@@ -233,6 +248,7 @@ def collate(
         token_type_ids=pad(types, 0, side) if types else None,
         hidden=padded_masks([row.hidden for row in tokens], ids, side),
         anchors=pad(anchors, 0, side) if anchors else None,
+        patches=pad(patches, 0.0, side) if patches else None,
     )
 
 
