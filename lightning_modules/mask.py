@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
-from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
+from explainer.explained import (
+    Attributions,
+    ExplainedModel,
+    PromptedClassification,
+    Target,
+    TokenBatch,
+    load_explained,
+)
 from explainer.explained.pretrained import dtype_named
 from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.folder import load_exported
@@ -102,9 +109,7 @@ class MaskTraining(AbstractExplainerTraining):
             raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
         check_teachers(teachers, matching)
         task = None if prompt is None else PromptedClassification.of(prompt)
-        self.explained = ExplainedModel.from_pretrained(
-            explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
-        )
+        self.explained = load_explained(explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens)
         check_task(self.explained, other_class, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
         self.explainer.float()  # half precision would lose small steps

@@ -11,6 +11,7 @@ from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
+from explainer.commands.images import attribute_images
 from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, task_of_options
@@ -93,11 +94,13 @@ def attribute(
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
-        html: with text: a page to write as well, which opens offline.
+        html: with text, or of images: a page to write as well, which opens offline.
         task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
             then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
             `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
-            method, and trust where that is asked for. By default the model is a classifier.
+            method, and trust where that is asked for; image-classification: then `input` has `image`, a path, and
+            optionally `id`, `target`, and `output` has the scores of the patches row by row, their rows and columns as
+            patches, and the keys of classifiers. By default the model is a classifier of texts.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.
@@ -126,6 +129,28 @@ def attribute(
             max_new_tokens=max_new_tokens,
             dtype=precision,
             batch_tokens=batch_tokens,
+            settings=method_args or {},
+        )
+        return
+    if task == "image-classification":
+        refuse_options(
+            {"text": text, "units": units, "fallback": fallback, "prompt": prompt, "sources": sources}
+            | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
+            task,
+        )
+        if input is None or output is None:
+            raise ValueError("`--task image-classification` needs `--input IN.jsonl --output OUT.jsonl`.")
+        check_apart({"input": input}, {"output": output, "html": html})
+        attribute_images(
+            method,
+            model,
+            input,
+            output,
+            target=target,
+            options=CallOptions.of(foil=foil, score=score, trust=trust),
+            html=html,
+            batch_tokens=batch_tokens,
+            dtype=precision,
             settings=method_args or {},
         )
         return

@@ -5,8 +5,8 @@ from typing import Literal
 
 from explainer.explained import PromptedClassification
 
-TaskName = Literal["prompted", "response"]
-"""The tasks that a model's architecture does not tell."""
+TaskName = Literal["prompted", "response", "image-classification"]
+"""The tasks that a model's architecture does not tell, or whose inputs are no texts."""
 
 
 def task_of_options(task: TaskName | None, prompt: Path | None) -> PromptedClassification | None:
@@ -19,6 +19,8 @@ def task_of_options(task: TaskName | None, prompt: Path | None) -> PromptedClass
         raise ValueError(
             "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
         )
+    if task == "image-classification":
+        raise ValueError("`--task image-classification` is of `explainer attribute` alone.")
     if task not in (None, "prompted"):
         raise ValueError(f"`--task` must be prompted or response, or be left out for a classifier, got {task!r}.")
     if (task is None) != (prompt is None):

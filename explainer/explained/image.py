@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -17,10 +18,10 @@ from explainer.explained.base import AbstractExplained
 from explainer.explained.batch import EncodedText, TokenBatch, Tokens
 from explainer.explained.model import ExplainedModel
 from explainer.explained.passes import EmbeddingEdit, edit_output, layer_states
-from explainer.explained.patches import GREY, PatchGrid, PatchNames, Pixels, names_of, read_image
+from explainer.explained.patches import GREY, GREY_NAME, PatchGrid, PatchNames, Pixels, names_of, read_image
 from explainer.explained.pretrained import DeviceMap, check_complete, config_of, model_of, reading
 from explainer.explained.readout import Readout
-from explainer.explained.tasks import ImageClassification
+from explainer.explained.tasks import AbstractTask, ImageClassification
 
 
 class ExplainedImageModel(ExplainedModel):
@@ -61,20 +62,38 @@ class ExplainedImageModel(ExplainedModel):
         self._ask_model()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override] # images have no prompt, and their baseline is always grey
-        cls, name: str | Path, *, dtype: torch.dtype = torch.float32, batch_tokens: int = 4096, device_map: DeviceMap = None
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        task: AbstractTask | None = None,
+        baseline_token: str | None = None,
+        batch_tokens: int = 4096,
+        device_map: DeviceMap = None,
     ) -> "ExplainedImageModel":
         """Load an image classifier and its processor from a hub id or a model folder.
+
+        Args:
+            task: None; the model's architecture tells it.
+            baseline_token: None or `[GREY]`, which it always is.
 
         Raises:
             ValueError: when there is no such model, a part of it is missing, or its files are broken.
         """
+        if task is not None or baseline_token not in (None, GREY_NAME):
+            raise ValueError("`task` and `baseline_token` are of models of texts: leave them out for an image model.")
         source = str(name)
         model, missing = model_of(AutoModelForImageClassification, source, config_of(source), dtype, device_map)
         check_complete(source, missing)
         with reading(source):
             processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
         return cls(model, processor, name=source, batch_tokens=batch_tokens)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The names of patches (`PatchNames`)."""
+        return self.text
 
     @property
     def embedding(self) -> Any:
@@ -138,6 +157,18 @@ class ExplainedImageModel(ExplainedModel):
         grid = self.grid
         shape = (len(texts), grid.channels, grid.rows * grid.height, grid.columns * grid.width)
         return self.encode_pixels(torch.randn(shape, generator=torch.Generator().manual_seed(0)).clamp(-2, 2))
+
+    def picture(self, text: EncodedText) -> UInt8[np.ndarray, "height width 3"]:
+        """An encoded image as the model reads it: resized and cropped, in the colours that it had."""
+        assert text.tokens.patches is not None
+        pixels = self.grid.pixels(text.tokens.patches[None])[0].float()
+        if self.processor is not None and getattr(self.processor, "do_normalize", True):
+            mean, deviation = self.processor.image_mean, self.processor.image_std
+        else:
+            mean, deviation = [0.0] * len(pixels), [1.0] * len(pixels)
+        shown = pixels * torch.tensor(deviation).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+        values = (shown * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+        return (values.expand(-1, -1, 3) if len(pixels) == 1 else values[..., :3]).contiguous().numpy()
 
     # Passes
 
@@ -271,13 +302,11 @@ def load_explained(name: str | Path, **options: Any) -> ExplainedModel:
     Args:
         options: of `ExplainedModel.from_pretrained`.
     """
-    if options.get("task") is not None or not is_image_model(str(name)):
-        return ExplainedModel.from_pretrained(name, **options)
-    kept = {key: value for key, value in options.items() if key not in ("task", "baseline_token")}
-    return ExplainedImageModel.from_pretrained(name, **kept)
+    of_images = options.get("task") is None and _is_image_model(str(name))
+    return (ExplainedImageModel if of_images else ExplainedModel).from_pretrained(name, **options)
 
 
-def is_image_model(name: str) -> bool:
+def _is_image_model(name: str) -> bool:
     """Whether a hub id or folder holds an image classifier; False also where it cannot be read."""
     try:
         names = config_of(name).architectures or ()

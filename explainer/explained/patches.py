@@ -15,8 +15,8 @@ from explainer.extras import import_optional
 
 Pixels = Float[Tensor, "batch channels height width"]
 
-GREY = -1
-"""The id of what stands in the place of a patch that is taken away: the pixel value 0, the mean after normalisation."""
+GREY, GREY_NAME = -1, "[GREY]"
+"""The id and the name of what stands in the place of a patch that is taken away: the pixel value 0, the mean after normalisation."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class PatchGrid:
     def __len__(self) -> int:
         return self.n_special + self.rows * self.columns
 
+    @property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(left, top, right, bottom) of each patch in the image that the model reads, row by row."""
+        corners = [(j * self.width, i * self.height) for i in range(self.rows) for j in range(self.columns)]
+        return [(left, top, left + self.width, top + self.height) for left, top in corners]
+
     def tokens(self, pixels: Pixels) -> Float[Tensor, "batch seq values"]:
         """The pixel values of each token's patch; 0 for tokens that are no patch."""
         cut = pixels.unfold(2, self.height, self.height).unfold(3, self.width, self.width)
@@ -50,10 +56,6 @@ class PatchGrid:
         shape = (len(tokens), self.rows, self.columns, self.channels, self.height, self.width)
         patches = tokens[:, self.n_special :].reshape(shape).permute(0, 3, 1, 4, 2, 5)
         return patches.reshape(len(tokens), self.channels, self.rows * self.height, self.columns * self.width)
-
-    def of_patches(self, scores: Float[Tensor, " seq"]) -> Float[Tensor, "rows columns"]:
-        """The scores of an image's tokens as a table of its patches."""
-        return scores[self.n_special :].view(self.rows, self.columns)
 
 
 class PatchNames:
@@ -99,7 +101,7 @@ class PatchNames:
 
     def _name(self, token: int) -> str:
         if token == GREY:
-            return "[GREY]"
+            return GREY_NAME
         if token < self.grid.n_special:
             return "[CLS]" if token == 0 else f"[SPECIAL {token}]"
         row, column = divmod(token - self.grid.n_special, self.grid.columns)
@@ -119,10 +121,11 @@ def read_image(image: Any, name: str) -> Any:
     if not isinstance(image, str | Path):
         return image.convert("RGB") if hasattr(image, "convert") else image
     pil = import_optional("PIL.Image")
+    opened_by = pil.open
     if not Path(image).is_file():
         raise ValueError(f"{name} {str(image)!r}: there is no such file.")
     try:
-        with pil.open(image) as opened:
+        with opened_by(image) as opened:
             return opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, pil.DecompressionBombError) as error:
         raise ValueError(f"{name} {str(image)!r} is no image that can be read: {error}") from error
