@@ -9,8 +9,6 @@ import random
 from pathlib import Path
 from time import perf_counter
 
-import torch
-
 from explainer.data.planted_images import PlantedImage, planted_image, write_planted_images
 from explainer.explained import EncodedText, ExplainedImageModel, Target
 from explainer.faithfulness import faithfulness
@@ -59,14 +57,14 @@ def main() -> None:
         start = perf_counter()
         attributions = method.attribute(explained, texts, target)
         cost = 1000 * (perf_counter() - start) / len(texts)
-        best = [int(row.masked_fill(~text.scorable, -torch.inf).argmax()) for row, text in zip(attributions.scores, texts)]
-        hits = [float(i - explained.grid.n_special == one.patch) for i, one in zip(best, images, strict=True)]
-        mean, low, high, _ = bootstrap_mean(hits)
+        best = [int(row[explained.grid.n_special :].argmax()) for row in attributions.scores]
+        hits = [float(i == one.patch) for i, one in zip(best, images, strict=True)]
+        hit = bootstrap_mean(hits)
         values = faithfulness(explained, attributions, ["comprehensiveness", "sufficiency"], operator="replace")
         curves = rise_curves(explained, attributions)
         areas = (*values.values(), curves.deletion_area, curves.insertion_area)
         numbers = " | ".join(f"{float(one.mean()):.3f}" for one in areas)
-        print(f"| {label} | {mean:.3f} [{low:.3f}, {high:.3f}] | {numbers} | {cost:.1f} |", flush=True)
+        print(f"| {label} | {hit.mean:.3f} [{hit.low:.3f}, {hit.high:.3f}] | {numbers} | {cost:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from transformers import CONFIG_MAPPING, AutoModelForImageClassification, ViTImageProcessor
 
 from explainer.explained.patches import read_image
+from explainer.explained.pretrained import quiet
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
 
@@ -97,5 +98,6 @@ class ImageClassifierTraining(TrainingModule):
 
     def export(self, folder: Path) -> None:
         """Write the model and its image processor: a folder that `--model` can name."""
-        self.model.save_pretrained(folder)
+        with quiet():
+            self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)

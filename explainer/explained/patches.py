@@ -13,6 +13,9 @@ from torch import Tensor
 
 from explainer.extras import import_optional
 
+_DECIDING = ("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor")
+_DECIDING += ("do_normalize", "image_mean", "image_std")
+
 Pixels = Float[Tensor, "batch channels height width"]
 
 GREY, GREY_NAME = -1, "[GREY]"
@@ -79,7 +82,9 @@ class PatchNames:
     @property
     def fingerprint(self) -> str:
         """A hash of how images become patches."""
-        settings = {} if self.processor is None else self.processor.to_dict()
+        given = {} if self.processor is None else self.processor.to_dict()
+        # Other entries name the processor's class, and differ between versions of transformers.
+        settings = {name: given.get(name) or None for name in _DECIDING}
         return hashlib.sha256(f"{self.grid} {json.dumps(settings, sort_keys=True, default=str)}".encode()).hexdigest()
 
     def convert_ids_to_tokens(self, ids: Any) -> Any:

@@ -18,14 +18,15 @@ from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
+from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores, image_classifier_card
 from lightning_modules.explainer_training import AbstractExplainerTraining
+from lightning_modules.image_classifier import ImageClassifierTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (BaselineTraining, ClassifierTraining, MaskTraining, ResponseTraining)
+    for kind in (BaselineTraining, ClassifierTraining, ImageClassifierTraining, MaskTraining, ResponseTraining)
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
@@ -113,6 +114,9 @@ def _export_other(
     if isinstance(module, BaselineTraining):
         module.export(output, dtype)
         card = baseline_card(checkpoint, output, license)
+    elif isinstance(module, ImageClassifierTraining):
+        module.export(output)
+        card = image_classifier_card(checkpoint, license)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)
