@@ -1,7 +1,8 @@
 """Hit@1 of every method on generated images: is the highest scored patch the one that shows the class?
 
-    python -m benchmarks.planted_images --write runs/planted-images
-    python -m benchmarks.planted_images --model runs/planted-vit --explainer side=runs/planted-side
+python -m benchmarks.planted_images --write runs/planted-images
+python -m benchmarks.planted_images --model runs/planted-vit --explainer side=runs/planted-side
+python -m benchmarks.planted_images --model runs/planted-vit --picture docs/images/patches.png
 """
 
 import argparse
@@ -9,13 +10,17 @@ import random
 from pathlib import Path
 from time import perf_counter
 
-from explainer.data.planted_images import PlantedImage, planted_image, write_planted_images
+from matplotlib.figure import Figure
+
+from explainer import ImageAttributor, ImageExplanation
+from explainer.data.planted_images import LABELS, PlantedImage, planted_image, write_planted_images
 from explainer.explained import EncodedText, ExplainedImageModel, Target
 from explainer.faithfulness import faithfulness
 from explainer.faithfulness.rise import rise_curves
 from explainer.methods import METHODS, AbstractMethod
 from explainer.methods.loading import load_method
 from explainer.metrics import bootstrap_mean
+from explainer.rendering.image import overlay
 
 SEED = 1
 """Another than that of the written images."""
@@ -32,18 +37,41 @@ def answered(explained: ExplainedImageModel, n: int) -> tuple[list[PlantedImage]
     return kept[:n], texts, explained.predicted(texts)
 
 
+def picture(explained: ExplainedImageModel, file: Path) -> None:
+    """Four images, one of each class, and below each its patches by AttnLRP's scores."""
+    draw, shown = random.Random(SEED), dict[str, ImageExplanation]()
+    attributor = ImageAttributor.of(explained, "attn_lrp", gamma=0.1)
+    while len(shown) < len(LABELS):
+        image = planted_image(draw)
+        (one,) = attributor([image.pixels])
+        if one.target_label == image.label:
+            shown.setdefault(image.label, one)
+    figure = Figure(figsize=(8, 4.3), layout="constrained", facecolor="white")
+    for above, below, label in zip(*figure.subplots(2, len(LABELS)), LABELS, strict=True):
+        above.imshow(shown[label].picture, interpolation="nearest")
+        below.imshow(overlay(shown[label].picture, shown[label].table), interpolation="nearest")
+        above.set_title(label, fontsize=10)
+        above.set_axis_off()
+        below.set_axis_off()
+    figure.savefig(file, dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--explainer", nargs="*", default=[], help="LABEL=FOLDER")
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--n", type=int, default=200)
     arguments = parser.parse_args()
     if arguments.write is not None:
         write_planted_images(arguments.write, {"train": 4000, "validation": 400, "test": 400})
         return
     explained = ExplainedImageModel.from_pretrained(arguments.model)
+    if arguments.picture is not None:
+        picture(explained, arguments.picture)
+        return
     images, texts, target = answered(explained, arguments.n)
     methods: dict[str, AbstractMethod] = {name: METHODS[name]() for name in arguments.methods.split(",")}
     for name in ("attn_lrp", "cp_lrp"):

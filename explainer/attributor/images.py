@@ -80,7 +80,9 @@ def checked(explained: Any) -> ExplainedImageModel:
         ValueError: when it is not.
     """
     if not isinstance(explained, ExplainedImageModel):
-        raise ValueError(f"`explained` {explained.name!r} is no image classifier: use `Attributor` for models of texts.")
+        raise ValueError(
+            f"`explained` {explained.name!r} is no image classifier: use `Attributor` for models of texts."
+        )
     return explained
 
 

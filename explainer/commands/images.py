@@ -81,9 +81,7 @@ def _load(
     return ImageAttributor.of(ExplainedImageModel.from_pretrained(model, **given), method, **settings)
 
 
-def _lines(
-    explained: ExplainedImageModel, source: Path, target: str | int, options: CallOptions
-) -> Iterator[_Line]:
+def _lines(explained: ExplainedImageModel, source: Path, target: str | int, options: CallOptions) -> Iterator[_Line]:
     if target != "all":
         explained.task.target(target, 1, options.foil, options.score)
     for number, record in read_objects(source):

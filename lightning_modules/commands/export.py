@@ -18,7 +18,13 @@ from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores, image_classifier_card
+from lightning_modules.commands.card import (
+    baseline_card,
+    classifier_card,
+    explainer_card,
+    explainer_scores,
+    image_classifier_card,
+)
 from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.image_classifier import ImageClassifierTraining
 from lightning_modules.mask import MaskTraining

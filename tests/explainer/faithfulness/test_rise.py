@@ -22,9 +22,7 @@ def test_curves_and_areas_by_hand() -> None:
             for patch in list(order)[:k]:
                 row, column = 4 * (patch // 3), 4 * (patch % 3)
                 gone[..., row : row + 4, column : column + 4] = 0
-                back[..., row : row + 4, column : column + 4] = images(2)[
-                    i, :, row : row + 4, column : column + 4
-                ]
+                back[..., row : row + 4, column : column + 4] = images(2)[i, :, row : row + 4, column : column + 4]
             for curve, pixels in ((found.deletion, gone), (found.insertion, back)):
                 probability = model.model(pixel_values=pixels).logits.softmax(dim=-1)[0, target.classes[i]]
                 assert float(curve[i, point]) == pytest.approx(float(probability), rel=1e-5)
