@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm reproduce bench test check clean
+.PHONY: help install demo demo-llm reproduce bench test check docs dist clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ help: ## Show what there is
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,test]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,docs,test]"
 	touch $@
 
 install: $(VENV)/.installed ## Make .venv and install everything into it
@@ -56,5 +56,12 @@ check: install ## Lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-clean: ## Remove the environment and all runs
-	rm -rf $(VENV) runs
+docs: install ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: install ## Build the source distribution, and the wheel from it, into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+
+clean: ## Remove the environment, all runs, and what was built
+	rm -rf $(VENV) runs build dist site

@@ -8,10 +8,12 @@ it, so that a busy machine slows both. Other packages are called as their docume
 test texts of Rotten Tomatoes; packages that take one text at a time get them one by one.
 """
 
+import importlib
 import importlib.util
 import json
 import platform
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -40,7 +42,7 @@ def ours(explained: ExplainedModel, texts: list[EncodedText], target: Target) ->
     for name in METHODS:
         if name not in BOUNDS:
             method = load_method(name)
-            yield name, lambda method=method: method.attribute(explained, texts, target)
+            yield name, partial(method.attribute, explained, texts, target)
 
 
 def explainers(folders: list[str], texts: list[EncodedText], target: Target) -> Iterator[tuple[str, Run]]:
@@ -49,7 +51,7 @@ def explainers(folders: list[str], texts: list[EncodedText], target: Target) -> 
         method = Amortized.load(folder)
         own = method.explained
         assert own is not None
-        yield f"prediction + {Path(folder).name}", lambda method=method, own=own: method.explain(own, texts, [target])
+        yield f"prediction + {Path(folder).name}", partial(method.explain, own, texts, [target])
 
 
 def others(explained: ExplainedModel, texts: list[EncodedText], target: Target) -> Iterator[tuple[str, Run]]:
@@ -78,8 +80,7 @@ def others(explained: ExplainedModel, texts: list[EncodedText], target: Target) 
         explain = shap.Explainer(probabilities, shap.maskers.Text(tokenizer), output_names=explained.labels)
         yield "shap, Explainer with a Text masker", lambda: explain(plain, silent=True)
     if importlib.util.find_spec("tint") is not None:
-        from independent.sig_time import quadrature
-
+        quadrature = importlib.import_module("independent.sig_time").quadrature
         yield (
             "time-interpret, SequentialIntegratedGradients, 50 steps",
             lambda: [

@@ -3,13 +3,12 @@
 python benchmarks/reproduce.py [--size small] [--only minilm,bert] [--output runs/reproduce]
 
 Every step is a command of Amortex, or training of a classifier from nothing. What is finished is skipped, so that an
-interrupted run continues. At the end the results become `docs/results/models.json` (full size only), from which
-`benchmarks/tables.py` writes the tables.
+interrupted run continues. At the end the results become `docs/results/models.json`, from which `benchmarks/tables.py`
+writes the tables.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -186,13 +185,14 @@ def main(size: str = "small", only: str | None = None, output: Path = Path("runs
 
     Args:
         size: small or full.
-        only: names of MODELS with commas between; all of them by default.
+        only: names of MODELS with commas between; all of them by default, at the small size without long texts.
         output: the folder of what is trained and measured.
         threads: of torch.
     """
     if size not in SIZES:
         raise ValueError(f"`--size` must be one of {', '.join(SIZES)}, got {size!r}.")
-    names = list(MODELS) if only is None else only.split(",")
+    short = [name for name, model in MODELS.items() if size == "full" or model.minutes <= 15]
+    names = short if only is None else only.split(",")
     if unknown := [name for name in names if name not in MODELS]:
         raise ValueError(f"`--only` must be of {', '.join(MODELS)}, got {', '.join(unknown)}.")
     torch.set_num_threads(threads)
@@ -201,13 +201,12 @@ def main(size: str = "small", only: str | None = None, output: Path = Path("runs
     print(f"{len(names)} models, about {minutes:.0f} minutes on two cores. An interrupted run continues.")
     found = {}
     for name in names:
-        found[name] = timed(name, lambda name=name: measured(MODELS[name], output / size / name, wanted))
-    results = {"size": size, "n": wanted.texts, "seeds": wanted.seeds, "versions": versions(), "models": found}
-    text = json.dumps(results, indent=1) + "\n"
-    (output / size / "models.json").write_text(text, encoding="utf-8")
-    if size == "full":
-        (RESULTS / "models.json").write_text(text, encoding="utf-8")
-        write_tables()
+        start = perf_counter()
+        found[name] = measured(MODELS[name], output / size / name, wanted)
+        print(f"{name}: {(perf_counter() - start) / 60:.1f} minutes")
+    results = {"size": size, **asdict(wanted), "versions": versions(), "models": found}
+    (RESULTS / "models.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_tables()
 
 
 def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
@@ -219,13 +218,6 @@ def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
         "accuracy": accuracy(classifier, model.data, 1000 if size.texts > 100 else size.texts),
         **{operator: compared(model, classifier, explainers, folder, size, operator) for operator in OPERATORS},
     }
-
-
-def timed(name: str, step: Callable[[], Any]) -> Any:
-    start = perf_counter()
-    result = step()
-    print(f"{name}: {(perf_counter() - start) / 60:.1f} minutes")
-    return result
 
 
 if __name__ == "__main__":

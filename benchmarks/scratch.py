@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaTokenizer,
+    get_linear_schedule_with_warmup,
 )
 
 from explainer import ExplainedModel
@@ -85,6 +86,8 @@ def main(family: str, data: str, folder: Path, epochs: int = 4, limit: int | Non
         setattr(config, f"{token}_token_id", getattr(tokenizer, f"{token}_token_id"))
     model = AutoModelForSequenceClassification.from_config(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    steps = epochs * -(-len(texts) // 32)
+    schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)  # BERT does not learn without a warm-up
     absent_id = tokenizer.unk_token_id if tokenizer.mask_token_id is None else tokenizer.mask_token_id
     for _ in range(epochs):
         for index in torch.randperm(len(texts)).split(32):
@@ -95,6 +98,7 @@ def main(family: str, data: str, folder: Path, epochs: int = 4, limit: int | Non
             optimizer.zero_grad()
             F.cross_entropy(logits, labels[index]).backward()
             optimizer.step()
+            schedule.step()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     explained = ExplainedModel.from_pretrained(folder)

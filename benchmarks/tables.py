@@ -46,6 +46,16 @@ def models(operator: str) -> str:
     return rows(head, *body, seeds, less)
 
 
+def models_of() -> str:
+    """How much was trained and measured."""
+    found = _read("models.json")
+    return (
+        f"Size `{found['size']}`: {found['texts']} test texts; side explainers, {found['seeds']} seed(s), taught by "
+        f"subset regression with {found['subsets']} subsets on {found['train']:,} texts, {found['epochs']} epochs; "
+        f"classifiers that are trained here learn from at most {found['classifier']:,} texts. {found['versions']}."
+    )
+
+
 def cost() -> str:
     """What every row of the benchmark takes, over the prediction."""
     found = _read("bench.json")
@@ -67,6 +77,7 @@ def cost_of() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "models, what was run": models_of,
     "models, deleted": lambda: models("delete"),
     "models, replaced": lambda: models("replace"),
     "cost": cost,

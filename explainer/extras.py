@@ -24,6 +24,8 @@ EXTRAS = {
     "accelerate": "llm",
     "gguf": "llm",
     "litserve": "serve",
+    "pandas": "interchange",
+    "shap": "interchange",
     "spacy": "spacy",
 }
 """The optional packages by the name that is imported, and the smallest extra that installs each."""

@@ -50,13 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not in UTF-8 cannot show every character
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command, options = arguments[0], arguments[1:]
     try:
-        if command in FUNCTIONS:
+        if command in ("-h", "--help"):
+            print(USAGE, flush=True)
+        elif command in FUNCTIONS:
             _run(_function(command), options)
         elif command in ("fit", "validate", "test"):
             # Lightning takes seconds to import, and the other commands do without it.

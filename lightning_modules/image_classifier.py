@@ -49,7 +49,7 @@ class ImageClassifierTraining(TrainingModule):
         if kind not in CONFIG_MAPPING:
             raise ValueError(f"`architecture` must name a `model_type` of transformers, got {kind!r}.")
         names = dict(enumerate(labels))
-        named = {"id2label": names, "label2id": {label: i for i, label in names.items()}}
+        named: dict[str, Any] = {"id2label": names, "label2id": {label: i for i, label in names.items()}}
         config = CONFIG_MAPPING[kind](**sizes, **named)
         self.model = AutoModelForImageClassification.from_config(config)
         self.processor = ViTImageProcessor(size={"height": config.image_size, "width": config.image_size})

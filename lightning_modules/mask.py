@@ -10,11 +10,13 @@ from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
 from explainer.explained import (
+    AbstractTask,
     Attributions,
     ExplainedModel,
     PromptedClassification,
     Target,
     TokenBatch,
+    ZeroShotClassification,
     load_explained,
 )
 from explainer.explained.pretrained import dtype_named
@@ -22,6 +24,8 @@ from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
+from explainer.explainers.rankings import draw_rankings, ranking_loss
+from explainer.faithfulness.curves import PERCENTS, top_count, top_set_values
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
@@ -40,6 +44,7 @@ class MaskTraining(AbstractExplainerTraining):
 
     loss = matching * (1 - correlation with the teachers' standardized scores, mixed)
          + kept * CE(f(keep(a)), p) + destroyed * -log(1 - p_c(keep(1 - a))) + sparse * mean -log(1 - a)
+         + ranking * -E[sum_k p_c(only the k highest) - p_c(without the k highest)] over rankings drawn by the scores
 
     Args:
         explained: the model to explain: hub id, model folder or PEFT adapter folder.
@@ -58,6 +63,10 @@ class MaskTraining(AbstractExplainerTraining):
         kept: weight of the prediction kept by the masked text.
         destroyed: weight of the prediction destroyed by the complement; needs probabilities, so 0 for a regression.
         sparse: weight of the sparsity prior.
+        ranking: weight of the deletion curves of drawn rankings (`explainer.explainers.rankings`): tokens are really
+            deleted, so it trains faithfulness itself.
+        draws: rankings drawn per text and step, at least 2; each costs about four passes of `explained`.
+        temperature: of the draws, in standard deviations of a text's scores.
         other_class: share of the training texts that are explained for a label that is not the predicted one, so
             that the explainer can be asked for any label.
         keep_states: of a `side` explainer: compute the explained model's states of the training texts once and keep
@@ -69,6 +78,8 @@ class MaskTraining(AbstractExplainerTraining):
         seed: of the choice of the other labels.
         prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
             shots and calibration.
+        zero_shot: what `explained` is asked, where it is a model of natural language inference: labels, and optionally
+            hypothesis_template and multi_label.
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
         dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
             float32. What is trained is in float32.
@@ -89,6 +100,9 @@ class MaskTraining(AbstractExplainerTraining):
         kept: float | list[list[float]] = 0.0,
         destroyed: float | list[list[float]] = 0.0,
         sparse: float | list[list[float]] = 0.0,
+        ranking: float | list[list[float]] = 0.0,
+        draws: int = 4,
+        temperature: float = 0.3,
         other_class: float = 0.0,
         keep_states: bool = False,
         learning_rate: float = 5e-4,
@@ -99,16 +113,26 @@ class MaskTraining(AbstractExplainerTraining):
         batch_tokens: int = 4096,
         dtype: str = "float32",
         metric: str = SUMMARY,
+        zero_shot: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        self.set_weights(matching=matching, kept=kept, destroyed=destroyed, sparse=sparse)
+        self.set_weights(matching=matching, kept=kept, destroyed=destroyed, sparse=sparse, ranking=ranking)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
         if keep_states and (explainer != "side" or kept or destroyed):
-            raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
+            raise ValueError(
+                "`keep_states` is for `explainer: side`, trained without `kept` and `destroyed`: leave it out."
+            )
+        if draws < 2:
+            raise ValueError(f"`draws` must be at least 2, since draws are compared with each other, got {draws}.")
+        if temperature <= 0:
+            raise ValueError(f"`temperature` must be positive, got {temperature}.")
         check_teachers(teachers, matching)
-        task = None if prompt is None else PromptedClassification.of(prompt)
+        if prompt is not None and zero_shot is not None:
+            raise ValueError("`prompt` asks a language model, `zero_shot` a classifier of pairs: leave one out.")
+        task: AbstractTask | None = None if prompt is None else PromptedClassification.of(prompt)
+        task = task if zero_shot is None else ZeroShotClassification.of(**zero_shot)
         self.explained = load_explained(explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens)
         check_task(self.explained, other_class, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
@@ -170,6 +194,8 @@ class MaskTraining(AbstractExplainerTraining):
             terms["matching"] = self.teachers.matching(scores, batch, self.global_step)
         if "sparse" in wanted:
             terms["sparse"] = sparsity(scores, batch.tokens.scorable)
+        if "ranking" in wanted:
+            terms["ranking"] = self._ranking(scores, batch)
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
         if "kept" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, mask, baseline))
@@ -178,6 +204,21 @@ class MaskTraining(AbstractExplainerTraining):
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, 1 - mask, baseline))
             terms["destroyed"] = prediction_destroyed(answer, batch.target)
         return terms
+
+    def _ranking(self, scores: Scores, batch: AnnotatedBatch) -> Tensor:
+        """The loss of rankings that are drawn by the scores, each measured by deleting tokens."""
+        scorable, draws, temperature = batch.tokens.scorable, self.hparams["draws"], self.hparams["temperature"]
+        drawn = draw_rankings(scores, scorable, draws, temperature)
+        rows = [row for of_text in drawn.unbind() for row in of_text]
+        real = batch.tokens.attention_mask.bool().repeat_interleave(draws, dim=0)
+        attributions = Attributions(
+            [text for text in batch.texts for _ in range(draws)],
+            batch.target.to("cpu").repeat_interleave(draws),
+            [row[own].cpu() for row, own in zip(rows, real, strict=True)],
+        )
+        values = top_set_values(self.explained, attributions).view(len(batch), draws, -1).to(scores)
+        counts = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in batch.texts]
+        return ranking_loss(scores, scorable, drawn, values, torch.tensor(counts, device=scores.device), temperature)
 
     @torch.no_grad()
     def validation_step(self, batch: AnnotatedBatch, batch_idx: int) -> None:

@@ -14,7 +14,7 @@ FLOORS = [
     {"explainer.explainers", "explainer.attention_heads", "explainer.faithfulness", "explainer.explanation"},
     {"explainer.storage"},
     {"explainer.methods"},
-    {"explainer.evaluation", "explainer.export"},
+    {"explainer.evaluation", "explainer.export", "explainer.interchange"},
     {"explainer.attributor"},
     {"explainer.commands"},
     {"explainer"},

@@ -11,17 +11,16 @@ from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
-from explainer.commands.images import attribute_images
 from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
-from explainer.commands.task import TaskName, task_of_options
-from explainer.data.jsonl import read_texts
+from explainer.commands.task import TaskName, columns_of, read_lines_of, task_of_options
 from explainer.data.lines import InputError, count_lines
-from explainer.explained import EncodedText, ExplainedModel
+from explainer.explained import EncodedText, ExplainedModel, PromptedClassification, ZeroShotClassification
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.sources import SourceLevel
 from explainer.explained.tasks import AbstractTask
+from explainer.explained.tasks.question_answering import ScoredPart
 from explainer.explanation import Explanation
 from explainer.methods import METHODS
 from explainer.methods.loading import is_exported
@@ -45,7 +44,7 @@ class Request:
     place: str
     text: EncodedText
     id: Any = None
-    target: str | int | None = None
+    target: str | int | list[int] | None = None
 
 
 def attribute(
@@ -54,7 +53,9 @@ def attribute(
     input: Path | None = None,
     output: Path | None = None,
     text: str | None = None,
-    target: str | int = "predicted",
+    text_pair: str | None = None,
+    context: str | None = None,
+    target: str | int | list[int] = "predicted",
     foil: str | int | None = None,
     score: Score = "logit",
     units: UnitLevel | None = None,
@@ -67,6 +68,10 @@ def attribute(
     html: Path | None = None,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
+    scorable: ScoredPart | None = None,
     sources: SourceLevel | None = None,
     max_new_tokens: int = 128,
     dtype: str | None = None,
@@ -76,14 +81,18 @@ def attribute(
     Args:
         method: a method's name, or the folder or hub id of an exported attributor.
         model: the explained model: hub id, model folder or PEFT adapter folder. An attributor names its own.
-        input: JSON lines with `text`, and optionally `text_pair`, `id`, `target`.
+        input: JSON lines with `text`, and optionally `text_pair`, `id`, `target`; of questions with `question`,
+            `context`, and optionally `id`, `answer`, [start, end] characters of the context.
         output: another file; it gets its name when all lines are explained, or those before a line that cannot be. JSON
             lines with id, tokens, input_ids, offsets, scorable, scores, target, target_label,
             probabilities, method, probability, value, predicted_label; token_type_ids, foil_label, score where there
-            are any; and trust, units, words where they are asked for.
+            are any; anchors, choices of entities and answers; and trust, units, words where they are asked for.
         text: instead of input and output: one text, whose explanation is printed in colour.
-        target: predicted, a label or an index, or all: one line out per label, each with the line's id. A line's own
-            `target` comes first.
+        text_pair: with text: its second text, for a classifier of pairs.
+        context: with text: the context of that question.
+        target: predicted, a label or an index, or all: one line out per label, each with the line's id. Of tagged words
+            and of answers: predicted, [start, end] characters, or a part of the text (context) that occurs once; all
+            are the predicted entities. A line's own `target` (`answer`) comes first.
         foil: explain why the target rather than this label or index; runner_up is the most probable other one.
         score: the number that is explained: logit, log_prob or log_odds of the target, less the foil's.
         units: score whole words, sentences or paragraphs; also writes `units`, their scores.
@@ -94,14 +103,18 @@ def attribute(
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
-        html: with text, or of images: a page to write as well, which opens offline.
-        task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
+        html: with text: a page to write as well, which opens offline.
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; response, for one whose answers are explained:
             then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
             `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
-            method, and trust where that is asked for; image-classification: then `input` has `image`, a path, and
-            optionally `id`, `target`, and `output` has the scores of the patches row by row, their rows and columns as
-            patches, and the keys of classifiers. By default the model is a classifier of texts.
+            method, and trust where that is asked for; question-answering or token-classification, which a model's
+            architecture tells as well. By default it is that of the model's architecture.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
+        scorable: of questions: score the tokens of both (the default), of the context or of the question.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.
         dtype: of the explained model's weights: float32, bfloat16 or float16; float32 by default, of an exported
@@ -110,8 +123,10 @@ def attribute(
     precision = None if dtype is None else dtype_named(dtype, "--dtype")
     if task == "response":
         refuse_options(
-            {"text": text, "foil": foil, "units": units, "fallback": fallback, "html": html}
+            {"text": text, "text_pair": text_pair, "labels": labels, "hypothesis_template": hypothesis_template}
+            | {"multi_label": multi_label, "foil": foil, "units": units, "fallback": fallback, "html": html}
             | {"target": None if target == "predicted" else target, "prompt": prompt}
+            | {"context": context, "scorable": scorable}
             | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
             task,
         )
@@ -132,48 +147,35 @@ def attribute(
             settings=method_args or {},
         )
         return
-    if task == "image-classification":
-        refuse_options(
-            {"text": text, "units": units, "fallback": fallback, "prompt": prompt, "sources": sources}
-            | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
-            task,
-        )
-        if input is None or output is None:
-            raise ValueError("`--task image-classification` needs `--input IN.jsonl --output OUT.jsonl`.")
-        check_apart({"input": input}, {"output": output, "html": html})
-        attribute_images(
-            method,
-            model,
-            input,
-            output,
-            target=target,
-            options=CallOptions.of(foil=foil, score=score, trust=trust),
-            html=html,
-            batch_tokens=batch_tokens,
-            dtype=precision,
-            settings=method_args or {},
-        )
-        return
     if sources is not None:
         raise ValueError("`--sources` is of `--task response`; the units of a text are `--units`.")
     if (text is None) == (input is None):
         raise ValueError("Give `--text TEXT`, or `--input IN.jsonl --output OUT.jsonl`.")
     if input is not None and output is None:
         raise ValueError("`--input` needs `--output OUT.jsonl` too.")
+    if context is not None and text is None:
+        raise ValueError("`--context` is that of the question `--text TEXT`.")
     if html is not None and text is None:
         raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
+    if text_pair is not None and text is None:
+        raise ValueError(
+            "`--text-pair TEXT` is the second text of `--text TEXT`; the lines of a file have `text_pair`."
+        )
     check_apart({"input": input}, {"output": output})
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
-    asked = task_of_options(task, prompt)
+    asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
     job = _Job(
         load(method, model, batch_tokens, method_args or {}, asked, precision), target, options, aggregation_strategy
     )
     job.check(target)
     if text is not None:
-        request = Request("`--text`", encode_one(job.attributor.explained, text, None, "`--text`"))
-        _show(job.explanations([request])[0], html)
+        request = Request("`--text`", encode_one(job.attributor.explained, text, text_pair or context, "`--text`"))
+        (explanations,) = job.explanations([request])
+        if not explanations:
+            raise ValueError("`--target all`: the model predicts no entity in this text.")
+        _show(explanations, html)
         return
     assert input is not None
     assert output is not None
@@ -193,9 +195,17 @@ def load(
     if method not in METHODS and is_exported(method):
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
-        if task is not None:
-            raise ValueError("`--prompt` is for named methods; an exported attributor has the prompt of its training.")
-        return Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision).to(device())
+        if isinstance(task, PromptedClassification | ZeroShotClassification):
+            raise ValueError(
+                "`--prompt` and `--labels` are for named methods; an exported attributor has those of its training."
+            )
+        attributor = Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision)
+        if task is not None and not task.is_that_of(attributor.explained.task):
+            raise ValueError(
+                f"`--task {task.name}`: an exported attributor has the task of its training, which is "
+                f"{attributor.explained.task.settings}."
+            )
+        return attributor.to(device())
     if model is None:
         raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
     explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens, **precision)
@@ -216,15 +226,14 @@ class _Job:
     """An attributor and the options that it explains every line with."""
 
     attributor: Attributor
-    target: str | int
+    target: str | int | list[int]
     options: CallOptions
     aggregation: Any
 
-    def check(self, target: str | int) -> None:
+    def check(self, target: str | int | list[int]) -> None:
         """Refuse a target that is unknown, or that is the foil."""
         if target != "all":
-            task: AbstractTask = self.attributor.explained.task
-            task.target(target, 1, self.options.foil, self.options.score)
+            self.attributor.explained.task.check_target(target, self.options.foil, self.options.score)
 
     def run(self, source: Path, output: Path) -> None:
         """Explain a file. The lines before one that cannot be used are written; then that line is named."""
@@ -237,18 +246,15 @@ class _Job:
                 progress.advance(len(chunk))
 
     def _requests(self, source: Path) -> Iterator[Request]:
-        for number, record in read_texts(source):
-            target = record.get("target")
-            if isinstance(target, bool) or not isinstance(target, str | int | None):
-                raise InputError(source, number, f"`target` must be a label or an index, got {target!r:.60}.")
-            if target is not None:
+        explained = self.attributor.explained
+        for line in read_lines_of(explained.task, source):
+            if line.target is not None:
                 try:
-                    self.check(target)
+                    self.check(line.target)
                 except ValueError as error:
-                    raise InputError(source, number, error) from error
-            place = f"{source}, line {number}"
-            text = encode_one(self.attributor.explained, record["text"], record.get("text_pair"), place)
-            yield Request(place, text, record.get("id", number - 1), target)
+                    raise InputError(source, line.number, error) from error
+            place = f"{source}, line {line.number}"
+            yield Request(place, encode_one(explained, line.text, line.text_pair, place), line.id, line.target)
 
     def _explained(self, chunk: Sequence[Request]) -> Iterator[tuple[Request, list[Explanation]]]:
         """Each request of a chunk with its explanations; after an error one by one, to name the line."""
@@ -261,7 +267,10 @@ class _Job:
             try:
                 (explanations,) = self.explanations([request])
             except ValueError as error:
-                raise ValueError(f"{request.place}: {without_number(error)}") from error
+                named = without_number(error).replace(
+                    "`target`", f"`{columns_of(self.attributor.explained.task).target}`"
+                )
+                raise ValueError(f"{request.place}: {named}") from error
             yield request, explanations
 
     def explanations(self, requests: Sequence[Request]) -> list[list[Explanation]]:

@@ -92,6 +92,9 @@ def compare(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     sources: SourceLevel | None = None,
     new_tokens: int | None = None,
     dtype: str = "float32",
@@ -127,9 +130,13 @@ def compare(
         cost: of the picture: measured milliseconds, or forward_passes (a backward pass counts as two).
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
-        task: prompted, for a language model that is asked by `prompt`; response, for what a language model says; by
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; response, for what a language model says; by
             default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         sources: what is scored as one in the prompt of a response: token, word, sentence (the default), paragraph or
             message.
         new_tokens: of the longest response that is generated; 24 by default.
@@ -151,7 +158,7 @@ def compare(
         refuse_options({"sources": sources, "new_tokens": new_tokens}, task or "classification")
         check_metrics(metrics or ())
         texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
-        explained, loaded, cache = load(task_of_options(task, prompt))
+        explained, loaded, cache = load(task_of_options(task, prompt, labels, hypothesis_template, multi_label))
         check_metrics(metrics or (), explained.task.link)
         encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, text, rows[i]))
         readout = explained.predict([one.tokens for one in encoded])
@@ -163,7 +170,9 @@ def compare(
 
     def of_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
-        refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt}, "response")
+        refuse_options(
+            {**others, "score": None if score == "logit" else score, "prompt": prompt, "labels": labels}, "response"
+        )
         check_response_metrics(metrics or ())
         prompts, source = prompts_of(data, split, n, seed, text)
         explained, loaded, cache = load(Response())

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import datasets
 from datasets import Dataset
 
 from explainer.data.planted import asked_of_review, planted_facts
+from explainer.data.planted_words import planted_instructions, planted_pairs
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,6 +33,13 @@ class DataSet:
     label: str = "label"
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
 
+
+GENERATED: Mapping[str, Callable[[int, int], Dataset]] = {
+    "planted_facts": planted_facts,
+    "planted_pairs": planted_pairs,
+    "planted_instructions": planted_instructions,
+}
+"""The data sets that are made here, each from the number of its texts and a seed."""
 
 _SENTIMENT = ("negative", "positive")
 
@@ -86,6 +94,17 @@ CATALOG: dict[str, DataSet] = {
     "prompts": DataSet(
         "joined:planted_facts,movie_reviews/questions", (), {"train": 6000, "validation": 300, "test": 800}, splits={}
     ),
+    # Texts whose label hangs on single words.
+    "planted_pairs": DataSet(
+        "generated:planted_pairs",
+        ("contradiction", "entailment"),
+        {"train": 6000, "validation": 200, "test": 400},
+        text_pair="text_pair",
+        splits={},
+    ),
+    "planted_instructions": DataSet(
+        "generated:planted_instructions", (), {"train": 6000, "validation": 200, "test": 400}, splits={}
+    ),
 }
 
 
@@ -101,7 +120,7 @@ def load(name: str) -> dict[str, Dataset]:
     entry = CATALOG[name]
     kind, _, of = entry.source.partition(":")
     if kind == "generated":
-        return {split: planted_facts(entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
+        return {split: GENERATED[of](entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if kind == "joined":
         return _joined(*map(load, of.split(",")))
     if kind == "authors":

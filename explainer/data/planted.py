@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-_NAMES = """
+NAMES = tuple(
+    """
     Anna Ben Clara Dan Emma Frank Grace Henry Ida Jack Kate Leo Mia Noah Olga Paul Rosa Sam Tina Victor Wendy Yusuf Zoe
     Amir Bella Carlos Diana Elias Fatima George Hana Ivan Julia Kofi Lena Marco Nadia Oscar Priya Ravi
-"""
+    """.split()  # noqa: SIM905 - names
+)
 
 
 @dataclass(frozen=True)
-class _Fact:
+class Fact:
     """A kind of fact: its sentence, the question that it answers, and the words that can stand in it."""
 
     sentence: str
@@ -25,20 +27,20 @@ class _Fact:
     words: str
 
 
-_FACTS = (
-    _Fact("{n} drives a {v} car.", "What colour is {n}'s car?", "red blue green white black yellow"),
-    _Fact("{n} lives in {v}.", "Where does {n} live?", "Oslo Paris Madrid Berlin Rome Vienna Lisbon"),
-    _Fact("{n} works as a {v}.", "What is {n}'s job?", "baker nurse pilot farmer lawyer painter teacher"),
-    _Fact("{n} plays the {v}.", "Which instrument does {n} play?", "violin piano flute guitar cello"),
-    _Fact("{n} has a {v} as a pet.", "What pet does {n} have?", "dog cat rabbit parrot hamster turtle"),
-    _Fact("{n} was born in {v}.", "In which month was {n} born?", "January March May July October"),
-    _Fact("{n} likes to eat {v}.", "What does {n} like to eat?", "pasta rice soup apples cheese fish"),
-    _Fact("{n} is learning {v}.", "Which language is {n} learning?", "Spanish Greek Japanese Polish"),
-    _Fact("{n} is afraid of {v}.", "What is {n} afraid of?", "spiders heights thunder snakes ghosts"),
-    _Fact("{n} spent the summer in {v}.", "Where did {n} spend the summer?", "Norway Peru Kenya Japan"),
+FACTS = (
+    Fact("{n} drives a {v} car.", "What colour is {n}'s car?", "red blue green white black yellow"),
+    Fact("{n} lives in {v}.", "Where does {n} live?", "Oslo Paris Madrid Berlin Rome Vienna Lisbon"),
+    Fact("{n} works as a {v}.", "What is {n}'s job?", "baker nurse pilot farmer lawyer painter teacher"),
+    Fact("{n} plays the {v}.", "Which instrument does {n} play?", "violin piano flute guitar cello"),
+    Fact("{n} has a {v} as a pet.", "What pet does {n} have?", "dog cat rabbit parrot hamster turtle"),
+    Fact("{n} was born in {v}.", "In which month was {n} born?", "January March May July October"),
+    Fact("{n} likes to eat {v}.", "What does {n} like to eat?", "pasta rice soup apples cheese fish"),
+    Fact("{n} is learning {v}.", "Which language is {n} learning?", "Spanish Greek Japanese Polish"),
+    Fact("{n} is afraid of {v}.", "What is {n} afraid of?", "spiders heights thunder snakes ghosts"),
+    Fact("{n} spent the summer in {v}.", "Where did {n} spend the summer?", "Norway Peru Kenya Japan"),
 )
 
-_FILLERS = (
+FILLERS = (
     "The weather was mild that week.",
     "The library opens at nine in the morning.",
     "A new bakery opened at the corner.",
@@ -72,33 +74,32 @@ class PlantedPrompt:
 def planted_prompt(draw: random.Random, shortest: int = 4, longest: int = 32) -> PlantedPrompt:
     """A prompt of `shortest` to `longest` sentences before the question; short ones are as frequent as long ones."""
     n = round(shortest * (longest / shortest) ** draw.random())
-    names = _NAMES.split()
-    people = draw.sample(names, max(3, n // 2))
+    people = draw.sample(NAMES, max(3, n // 2))
     known: dict[tuple[str, int], str] = {}
     sentences: list[str] = []
     while len(sentences) < n:
         if draw.random() < 0.15:
-            sentences.append(draw.choice(_FILLERS))
+            sentences.append(draw.choice(FILLERS))
             continue
-        name, kind = draw.choice(people), draw.randrange(len(_FACTS))
+        name, kind = draw.choice(people), draw.randrange(len(FACTS))
         if (name, kind) not in known:
-            known[name, kind] = draw.choice(_FACTS[kind].words.split())
-            sentences.append(_FACTS[kind].sentence.format(n=name, v=known[name, kind]))
+            known[name, kind] = draw.choice(FACTS[kind].words.split())
+            sentences.append(FACTS[kind].sentence.format(n=name, v=known[name, kind]))
     name, kind = draw.choice(list(known) or [(people[0], 0)])
     if not known:  # fillers alone
-        known[name, kind] = _FACTS[kind].words.split()[0]
-        sentences[0] = _FACTS[kind].sentence.format(n=name, v=known[name, kind])
-    fact, value = _FACTS[kind], known[name, kind]
+        known[name, kind] = FACTS[kind].words.split()[0]
+        sentences[0] = FACTS[kind].sentence.format(n=name, v=known[name, kind])
+    fact, value = FACTS[kind], known[name, kind]
     evidence = [fact.sentence.format(n=name, v=value)]
     way = draw.random()
     if way < 0.25:  # two hops: the question names a friend of the one whom the fact is about
-        friend = draw.choice([one for one in names if one not in people])
+        friend = draw.choice([one for one in NAMES if one not in people])
         link = f"{friend} is a close friend of {name}."
         sentences.insert(draw.randrange(len(sentences) + 1), link)
         question = fact.question.replace("{n}", f"{friend}'s close friend")
         evidence.append(link)
     elif way < 0.45:  # all facts about one person
-        evidence = [_FACTS[k].sentence.format(n=one, v=v) for (one, k), v in known.items() if one == name]
+        evidence = [FACTS[k].sentence.format(n=one, v=v) for (one, k), v in known.items() if one == name]
         value, question = " ".join(evidence), draw.choice(("What do we know about {n}?", "Tell me about {n}."))
     else:
         question = fact.question

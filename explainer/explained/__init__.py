@@ -27,3 +27,4 @@ from explainer.explained.tasks import ImageClassification as ImageClassification
 from explainer.explained.tasks import PromptedClassification as PromptedClassification
 from explainer.explained.tasks import Response as Response
 from explainer.explained.tasks import TextClassification as TextClassification
+from explainer.explained.tasks import ZeroShotClassification as ZeroShotClassification

@@ -13,13 +13,17 @@ from torch import Tensor
 
 from explainer.extras import import_optional
 
-_DECIDING = ("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor")
-_DECIDING += ("do_normalize", "image_mean", "image_std")
+_DECIDING = (
+    *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor"),
+    *("do_normalize", "image_mean", "image_std"),
+)
+"""The settings of an image processor that decide its pixel values."""
 
 Pixels = Float[Tensor, "batch channels height width"]
 
 GREY, GREY_NAME = -1, "[GREY]"
-"""The id and the name of what stands in the place of a patch that is taken away: the pixel value 0, the mean after normalisation."""
+"""The id and the name of what stands in the place of a patch that is taken away: the pixel value 0, the mean after
+normalisation."""
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,13 @@ class TextEncoder:
         backend["truncation"] = backend["padding"] = None  # every call sets its own
         return hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest()
 
-    def encode(self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None) -> list[EncodedText]:
+    def encode(
+        self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None, *, keeps_pairs: bool = False
+    ) -> list[EncodedText]:
         """One EncodedText per text, without padding.
+
+        Args:
+            keeps_pairs: cut the first text alone where a pair is too long; by default the longer one.
 
         Raises:
             TypeError: when a text is not a string.
@@ -50,7 +55,8 @@ class TextEncoder:
                 of a surrogate pair.
         """
         pairs = self._checked(texts, text_pairs)
-        return [self._encode(i, text, pair) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
+        cut = "only_first" if keeps_pairs else "longest_first"
+        return [self._encode(i, text, pair, cut) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
 
     def encode_framed(
         self,
@@ -166,12 +172,12 @@ class TextEncoder:
                     _check_characters(f"{name}[{i}]", value)
         return pairs
 
-    def _encode(self, index: int, text: str, pair: str | None) -> EncodedText:
+    def _encode(self, index: int, text: str, pair: str | None, cut: str) -> EncodedText:
         encoding = self._tokenize(text, pair, truncation=False)
         length = len(encoding["input_ids"])
         if self.max_tokens is not None and length > self.max_tokens:
             self._warn_cut(index, length)
-            encoding = self._tokenize(text, pair, truncation=True)
+            encoding = self._tokenize(text, pair, truncation=cut)
         if not encoding["input_ids"]:
             raise ValueError(
                 f"`texts[{index}]` has no tokens, and this tokenizer adds no special ones: the model predicts nothing "
@@ -217,7 +223,7 @@ class TextEncoder:
         return "first" if self.tokenizer.truncation_side == "left" else "last"
 
     def _tokenize(
-        self, text: str, pair: str | None, truncation: bool, add_special_tokens: bool = True
+        self, text: str, pair: str | None, truncation: bool | str, add_special_tokens: bool = True
     ) -> BatchEncoding:
         return self.tokenizer(
             text,

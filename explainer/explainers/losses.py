@@ -105,10 +105,12 @@ def additivity(
 def standardized(scores: Scores, scorable: Bool[Tensor, "batch seq"]) -> Scores:
     """Each text's scores with mean 0 and standard deviation 1 over its tokens, so that teachers can be mixed."""
     centred = _centred(scores, scorable)
-    deviation = (centred.pow(2).sum(dim=1, keepdim=True) / _count(scorable)).sqrt()
+    # The root of 0 has no finite gradient.
+    tiny = torch.finfo(scores.dtype).tiny
+    deviation = (centred.pow(2).sum(dim=1, keepdim=True) / _count(scorable)).clamp(min=tiny).sqrt()
     # Below rounding error of the scores' own size there is no difference to stretch: constant scores become 0.
-    floor = torch.finfo(scores.dtype).eps * (scores * scorable).abs().amax(dim=1, keepdim=True)
-    return torch.where(deviation > 4 * floor, centred / deviation.clamp(min=torch.finfo(scores.dtype).tiny), 0.0)
+    floor = torch.finfo(scores.dtype).eps * (scores * scorable).detach().abs().amax(dim=1, keepdim=True)
+    return torch.where(deviation > 4 * floor, centred / deviation, 0.0)
 
 
 def _places(target: Target) -> Int64[Tensor, "batch questions 1"]:

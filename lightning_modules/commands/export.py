@@ -23,16 +23,25 @@ from lightning_modules.commands.card import (
     classifier_card,
     explainer_card,
     explainer_scores,
+    fresh_card,
     image_classifier_card,
 )
 from lightning_modules.explainer_training import AbstractExplainerTraining
+from lightning_modules.fresh import FreshTraining
 from lightning_modules.image_classifier import ImageClassifierTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (BaselineTraining, ClassifierTraining, ImageClassifierTraining, MaskTraining, ResponseTraining)
+    for kind in (
+        BaselineTraining,
+        ClassifierTraining,
+        FreshTraining,
+        ImageClassifierTraining,
+        MaskTraining,
+        ResponseTraining,
+    )
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
@@ -113,7 +122,7 @@ def _check(
 def _export_other(
     module: TrainingModule, checkpoint: dict[str, Any], output: Path | None, dtype: torch.dtype, license: str
 ) -> None:
-    """Write a learned baseline, or a classifier's adapter; both are folders only."""
+    """Write a learned baseline, a classifier's adapter or a language model; all are folders only."""
     if output is None:
         raise ValueError(f"`--ckpt` is of {type(module).__name__}, which only a folder can hold: give `--output DIR`.")
     output.mkdir(parents=True, exist_ok=True)
@@ -123,6 +132,9 @@ def _export_other(
     elif isinstance(module, ImageClassifierTraining):
         module.export(output)
         card = image_classifier_card(checkpoint, license)
+    elif isinstance(module, FreshTraining):
+        module.export(output)
+        card = fresh_card(checkpoint, output, license)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)

@@ -29,8 +29,10 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     """A shipped configuration on the tiny model and data, two steps; everything else as it is."""
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
-    arguments["base" if "base" in arguments else "explained"] = classifier
-    if "prompt" in arguments:
+    fresh = "architecture" in arguments  # trained from nothing, on texts of its own words
+    if not fresh:
+        arguments["base" if "base" in arguments else "explained"] = classifier
+    if "prompt" in arguments and not fresh:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
         arguments |= {"explained": language_model, "sources": "word", "new_tokens": 3, "n_masks": 2}
@@ -41,9 +43,13 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
             teacher["method"] = "random"  # an exported explainer of another model
     if "layers" in arguments:
         arguments["layers"] = [-2, -1]  # the tiny model has no more
-    if "labels" in arguments:
+    if "labels" in arguments and not fresh:
         arguments["labels"] = ["a", "b", "c"]
-    configuration["data"] = {"files": files, "batch_size": 8, "limit": {"test": 2}}
+    limits = {"train": 24, "validation": 8, "test": 2}
+    if fresh:
+        configuration["data"] = {"name": configuration["data"]["name"], "batch_size": 8, "limit": limits}
+    else:
+        configuration["data"] = {"files": files, "batch_size": 8, "limit": {"test": 2}}
     configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
     configuration["trainer"] |= {
         "max_epochs": 1,

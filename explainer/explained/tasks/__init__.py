@@ -15,6 +15,7 @@ from explainer.explained.tasks.classification import TextClassification as TextC
 from explainer.explained.tasks.image_classification import ImageClassification as ImageClassification
 from explainer.explained.tasks.prompted import PromptedClassification as PromptedClassification
 from explainer.explained.tasks.response import Response as Response
+from explainer.explained.tasks.zero_shot import ZeroShotClassification as ZeroShotClassification
 
 TASKS: dict[str, Any] = {"ForSequenceClassification": TextClassification, "ForImageClassification": ImageClassification}
 """The task of each architecture, by the end of its class name; `task.of(model)` makes it from a loaded model."""
@@ -47,4 +48,6 @@ def task_from(settings: Mapping[str, Any]) -> AbstractTask | None:
     name = settings.get("task")
     if name == Response.name:
         return Response()
+    if name == ZeroShotClassification.name:
+        return ZeroShotClassification.from_settings(settings)
     return PromptedClassification.from_settings(settings) if name == PromptedClassification.name else None
