@@ -13,11 +13,13 @@ from explainer.explained import ExplainedImageModel as ExplainedImageModel
 from explainer.explained import ExplainedModel as ExplainedModel
 from explainer.explained import ImageClassification as ImageClassification
 from explainer.explained import PromptedClassification as PromptedClassification
+from explainer.explained import QuestionAnswering as QuestionAnswering
 from explainer.explained import Readout as Readout
 from explainer.explained import Response as Response
 from explainer.explained import Target as Target
 from explainer.explained import TextClassification as TextClassification
 from explainer.explained import TokenBatch as TokenBatch
+from explainer.explained import TokenClassification as TokenClassification
 from explainer.explained import ZeroShotClassification as ZeroShotClassification
 from explainer.explainers import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.explainers import LoraExplainer as LoraExplainer

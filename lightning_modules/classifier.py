@@ -1,18 +1,18 @@
-"""Fine-tune a pretrained encoder or decoder to a sequence classifier with LoRA: a model to explain."""
+"""Fine-tune a pretrained encoder or decoder with LoRA: a model to explain, which classifies, tags or answers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int64
-from peft import LoraConfig, TaskType, get_peft_model
+from jaxtyping import Float
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
 
-from explainer.explained import adapters
+from explainer.explained import EncodedText, TextClassification, adapters
 from explainer.explained.batch import collate
 from explainer.explained.conventions import settle_padding, text_encoder
 from explainer.explained.loading import load_base
@@ -23,14 +23,22 @@ from explainer.explainers import LoraExplainer
 from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.data.text import TextExamples
+from lightning_modules.heads import HEADS, UNASKED, Gold
+from lightning_modules.small import small_model
 
 
 class ClassifierTraining(TrainingModule):
-    """LoRA fine-tuning of `base` to `labels`; accuracy on validation and test texts.
+    """LoRA fine-tuning of `base`; accuracy on validation and test texts, of which all words or both ends must be right.
 
     Args:
         base: hub id or folder of a pretrained model.
-        labels: names of the classes; the data's labels are these names, or their numbers from 0.
+        labels: names of the classes; the data's labels are these names, or their numbers from 0. Of `task:
+            token-classification` the tags, such as [O, B-PER, I-PER]; the data's labels are lists of entities, each
+            with `start`, `end` and `label`. Of `task: question-answering` they are not read; the data's labels are the
+            answers' [start, end] in the second text.
+        task: text-classification, token-classification or question-answering.
+        small: instead of a base: an encoder that is trained whole from nothing, by {words_of: a data set of the catalog
+            whose words are its vocabulary, model_type: its family, and entries of its configuration}.
         rank: of the LoRA matrices (Hu et al. 2022).
         alpha: their scale; alpha / rank multiplies the update.
         dropout: on the input of the LoRA matrices, in training.
@@ -46,6 +54,8 @@ class ClassifierTraining(TrainingModule):
         self,
         base: str = "sentence-transformers/all-MiniLM-L6-v2",
         labels: list[str] = ["negative", "positive"],  # noqa: B006 - the CLI shows it; never changed
+        task: str = TextClassification.name,
+        small: dict[str, Any] | None = None,
         rank: int = 16,
         alpha: int = 32,
         dropout: float = 0.1,
@@ -56,61 +66,66 @@ class ClassifierTraining(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        if len(set(labels)) < max(len(labels), 2):
-            raise ValueError(f"`labels` must name at least two classes, each once, got {labels}.")
-        model, tokenizer, fresh = load_base(base, labels, torch.float32)
+        if task not in HEADS:
+            raise ValueError(f"`task` must be one of {', '.join(HEADS)}, got {task!r}.")
+        self.head = HEADS[task](labels)
+        if small is None:
+            model, tokenizer, fresh = load_base(base, self.head.labels, torch.float32, self.head.auto_model)
+        else:
+            model, tokenizer = small_model(labels=self.head.labels, auto_model=self.head.auto_model, **small)
         settle_padding(model, tokenizer)
         self.text = text_encoder(model, tokenizer, cast(nn.Embedding, model.get_input_embeddings()))
-        lora = LoraConfig(
-            task_type=TaskType.SEQ_CLS,
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=target_modules,
-            modules_to_save=fresh or None,
-        )
-        with quiet():
-            # A model is loaded in eval mode, in which its dropout would stay off.
-            self.model = get_peft_model(model, lora).train()
-        self.validation_accuracy = MulticlassAccuracy(len(labels), average="micro")
-        self.test_accuracy = MulticlassAccuracy(len(labels), average="micro")
+        self.model: Any = model.train()  # a model is loaded in eval mode, in which its dropout would stay off
+        if small is None:
+            lora = LoraConfig(
+                task_type=self.head.task_type,
+                r=rank,
+                lora_alpha=alpha,
+                lora_dropout=dropout,
+                target_modules=target_modules,
+                modules_to_save=fresh or None,
+            )
+            with quiet():
+                self.model = get_peft_model(model, lora).train()
+        self.validation_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
-        check_sizes(settings, LoraExplainer.sizes(shapes))
+        if not settings.get("small"):
+            check_sizes(settings, LoraExplainer.sizes(shapes))
 
-    def forward(self, examples: TextExamples) -> Tensor:
-        encoded = self.text.encode(examples.texts, examples.text_pairs)
-        batch = collate([text.tokens for text in encoded], pad_token_id=self.text.tokenizer.pad_token_id)
-        return self.model(**model_inputs(self.model.get_base_model(), batch.to(self.device), positions=False)).logits
+    def forward(self, examples: TextExamples) -> Float[Tensor, "batch questions choices"]:
+        return self._logits(self.head.encode(self.text, examples))
 
-    def _classes(self, examples: TextExamples) -> Int64[Tensor, " batch"]:
-        """The index of each text's label.
+    def _logits(self, texts: Sequence[EncodedText]) -> Float[Tensor, "batch questions choices"]:
+        batch = collate([text.tokens for text in texts], pad_token_id=self.text.tokenizer.pad_token_id)
+        batch = batch.to(self.device)
+        model = self.model if self.hparams["small"] else self.model.get_base_model()
+        return self.head.logits(self.model(**model_inputs(model, batch, positions=False)), batch)
 
-        Raises:
-            ValueError: when a label is neither one of the names nor a number below their count.
-        """
-        names: list[str] = self.hparams["labels"]
-        index: dict[Any, int] = {number: number for number in range(len(names))} | {n: i for i, n in enumerate(names)}
-        for label in examples.labels:
-            if not isinstance(label, int | float | str) or label not in index:
-                raise ValueError(
-                    f"`labels` must name every label of the data, got {names}, and the data has {label!r}. The labels' "
-                    "column is `--data.label`."
-                )
-        return torch.tensor([index[label] for label in examples.labels], device=self.device)
+    def _answers(self, examples: TextExamples) -> tuple[Float[Tensor, "batch questions choices"], Gold]:
+        """The logits, and the right choices."""
+        texts = self.head.encode(self.text, examples)
+        return self._logits(texts), self.head.gold(texts, examples.labels).to(self.device)
+
+    def _correct(self, examples: TextExamples) -> Float[Tensor, " batch"]:
+        """1 for each text whose every question is answered right, else 0."""
+        logits, gold = self._answers(examples)
+        return ((logits.argmax(dim=-1) == gold) | (gold == UNASKED)).all(dim=1).float()
 
     def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(examples).float(), self._classes(examples)) * self.share(len(examples))
+        logits, gold = self._answers(examples)
+        of_each = F.cross_entropy(logits.float().flatten(0, 1), gold.flatten(), ignore_index=UNASKED)
+        loss = of_each * self.share(len(examples))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(examples), sync_dist=True)
         return loss
 
     def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.validation_accuracy(self(examples), self._classes(examples))
+        self.validation_accuracy(self._correct(examples))
         self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
 
     def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.test_accuracy(self(examples), self._classes(examples))
+        self.test_accuracy(self._correct(examples))
         self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
 
     def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
@@ -119,8 +134,12 @@ class ClassifierTraining(TrainingModule):
     def export(self, folder: Path) -> None:
         """Write the adapter and the configuration with the label names: a folder that `--model` can name.
 
-        The tokenizer is that of the base, and is loaded from there.
+        The tokenizer is that of the base, and is loaded from there. A small model is written whole.
         """
+        if self.hparams["small"]:
+            self.model.save_pretrained(str(folder))
+            self.text.tokenizer.save_pretrained(str(folder))
+            return
         self.model.peft_config["default"].base_model_name_or_path = self.hparams["base"]
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
         self.model.config.save_pretrained(folder)

@@ -60,7 +60,7 @@ class AbstractExplainerTraining(TrainingModule):
     def compared(self, examples: TextExamples) -> Sized:
         """What the methods explain of a batch of test texts: the items of `comparison`."""
         texts = self.explained.encode(examples.texts, examples.text_pairs)
-        return TargetedTexts(texts, self.explained.predicted(texts))
+        return TargetedTexts(*self.explained.asked(texts))
 
     def set_weights(self, **weights: Weight) -> None:
         """Name the terms of the loss, and their weights.

@@ -30,7 +30,7 @@ from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
 from lightning_modules.base import check_precision, check_predicts_one
-from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept_states, mixed_targets
+from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept_states, mixed_spans, mixed_targets
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
@@ -68,7 +68,7 @@ class MaskTraining(AbstractExplainerTraining):
         draws: rankings drawn per text and step, at least 2; each costs about four passes of `explained`.
         temperature: of the draws, in standard deviations of a text's scores.
         other_class: share of the training texts that are explained for a label that is not the predicted one, so
-            that the explainer can be asked for any label.
+            that the explainer can be asked for any label; of tagged words and of answers, for a random span.
         keep_states: of a `side` explainer: compute the explained model's states of the training texts once and keep
             them in half precision (a token takes layers + 1 times hidden size), so that an epoch costs the side network
             alone.
@@ -134,7 +134,7 @@ class MaskTraining(AbstractExplainerTraining):
         task: AbstractTask | None = None if prompt is None else PromptedClassification.of(prompt)
         task = task if zero_shot is None else ZeroShotClassification.of(**zero_shot)
         self.explained = load_explained(explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens)
-        check_task(self.explained, other_class, destroyed)
+        check_task(self.explained, other_class, kept, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
         self.explainer.float()  # half precision would lose small steps
         for parameter in self.explainer.trained(self.explained).values():  # adapters are in the explained model
@@ -143,7 +143,7 @@ class MaskTraining(AbstractExplainerTraining):
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
-        self.faithfulness = ValidationFaithfulness(self.explained.task.link, metric)
+        self.faithfulness = ValidationFaithfulness(self.explained.task, metric)
         self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
@@ -169,7 +169,11 @@ class MaskTraining(AbstractExplainerTraining):
     def _annotated(self, examples: TextExamples, training: bool) -> Annotations:
         texts = self.explained.encode(examples.texts, examples.text_pairs)
         readout = cached_predictions(self.explained, texts)
-        target = mixed_targets(readout, self.hparams["other_class"] if training else 0.0, self.hparams["seed"])
+        other = self.hparams["other_class"] if training else 0.0
+        if self.explained.task.anchored:
+            texts, target = mixed_spans(self.explained, texts, readout, other, self.hparams["seed"])
+        else:
+            target = mixed_targets(readout, other, self.hparams["seed"])
         if training:
             self.explainer.longest_text = max(self.explainer.longest_text or 0, *map(len, texts))
         states = kept_states(self.explained, texts) if self.hparams["keep_states"] and training else None
@@ -199,6 +203,7 @@ class MaskTraining(AbstractExplainerTraining):
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
         if "kept" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, mask, baseline))
+            assert batch.wanted is not None  # `check_task`
             terms["kept"] = prediction_kept(answer, batch.wanted, batch.target)
         if "destroyed" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, 1 - mask, baseline))
@@ -241,7 +246,7 @@ class MaskTraining(AbstractExplainerTraining):
             self.log(f"validation/{name}", value, prog_bar=f"validation/{name}" == self.best_by, sync_dist=True)
 
 
-def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight) -> None:
+def check_task(explained: ExplainedModel, other_class: float, kept: Weight, destroyed: Weight) -> None:
     """Refuse what cannot be trained for the explained model's task.
 
     Raises:
@@ -255,5 +260,12 @@ def check_task(explained: ExplainedModel, other_class: float, destroyed: Weight)
         )
     if not 0 <= other_class <= 1:
         raise ValueError(f"`other_class` is a share of the texts, from 0 to 1, got {other_class}.")
+    if explained.task.anchored:
+        if kept != 0 or destroyed != 0:
+            raise ValueError(
+                f"`kept` and `destroyed` are losses of labels, and the task of `explained` is {explained.task.name!r}: "
+                "set their weights to 0, and match teachers."
+            )
+        return
     if other_class and len(explained.labels) < 2:
         raise ValueError("`other_class` needs a second label, and `explained` has one output: set it to 0.")

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from explainer.explained import Attributions, ExplainedModel
-from explainer.explained.readout import Link
+from explainer.explained import AbstractTask, Attributions, ExplainedModel
 from explainer.faithfulness.measures import (
     HIGHER_IS_BETTER,
     check_metrics,
@@ -26,18 +25,18 @@ class ValidationFaithfulness(nn.Module):
     The areas are under the curves of the target's probability, or of its value where the model is a regression.
 
     Args:
-        link: of the explained model's task.
+        task: of the explained model.
         metric: `faithfulness`, which is that difference, or a name of `METRIC_SPECS`.
 
     Raises:
         ValueError: when there is no such metric, or the model has no probabilities for it.
     """
 
-    def __init__(self, link: Link, metric: str = SUMMARY) -> None:
+    def __init__(self, task: AbstractTask, metric: str = SUMMARY) -> None:
         super().__init__()
-        areas = summary_metrics(default_metrics(link))
+        areas = summary_metrics(default_metrics(task.link))
         self.names = tuple(dict.fromkeys([*areas, *([] if metric == SUMMARY else [metric])]))
-        check_metrics(self.names, link)
+        check_metrics(self.names, task)
         self.higher_is_better = HIGHER_IS_BETTER.get(metric, True)
         # Of each metric: the mean over the texts on which it is defined.
         self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in (*self.names, SUMMARY)})

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
@@ -122,6 +124,7 @@ def explained(
     problem_type: str | None = None,
     prompted: bool = False,
     zero_shot: bool | None = None,
+    head: Any = AutoModelForSequenceClassification,
 ) -> ExplainedModel:
     """A tiny random classifier; shared between tests, which is itself a test that nothing changes it.
 
@@ -129,6 +132,7 @@ def explained(
         zero_shot: a model for natural language inference that is asked for three labels: for one (False), or for
             several at once (True).
         prompted: a language model that is asked by `PROMPT`, instead of a model with a classification head.
+        head: instead of one that classifies texts: one that tags words, or answers questions.
     """
     kind, config = FAMILIES[family]
     words = tokenizer(TOKENIZERS.get(family, kind))
@@ -140,11 +144,15 @@ def explained(
     if zero_shot is not None:
         names = ("contradiction", "neutral", "entailment")
         ids |= {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    if head is not AutoModelForSequenceClassification:
+        del ids["num_labels"]
+    if head is AutoModelForTokenClassification:
+        ids["id2label"] = dict(enumerate(TAGS))
     task: Any = PromptedClassification.of(PROMPT) if prompted else None
     task = task if zero_shot is None else ZeroShotClassification.of(("good", "not bad", "dull"), "it is {}", zero_shot)
     made = config(**ids)
     torch.manual_seed(0)
-    model = (task.auto_model_of(made.to_dict()) if task else AutoModelForSequenceClassification).from_config(made)
+    model = (task.auto_model_of(made.to_dict()) if task else head).from_config(made)
     with torch.no_grad():  # random heads are tiny: make the predictions differ
         for parameter in model.parameters():
             if parameter.ndim > 1 and kind != "t5":
@@ -170,6 +178,13 @@ LANGUAGE_TASKS: dict[str, dict[str, Any]] = {"prompted": {"prompted": True}}
 PROMPT = {
     "template": "the movie was: {text} so it is",
     "labels": {"negative": " bad", "neutral": " a", "positive": " good"},
+}
+
+# Those whose answer is about tokens of the text; each on a family that reads both ways, and a causal one.
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+ANCHORED_TASKS: dict[str, dict[str, Any]] = {
+    "token-classification": {"head": AutoModelForTokenClassification},
+    "question-answering": {"head": AutoModelForQuestionAnswering},
 }
 
 TEXTS = [

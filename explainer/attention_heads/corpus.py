@@ -61,7 +61,9 @@ def corpus_statistics(
     n_texts, stream = 0, iter(parses)
     while chunk := list(islice(stream, CHUNK)):
         n_texts += len(chunk)
-        texts = explained.encode([parse.text for parse in chunk])
+        # A sentence of the corpus is read alone, also by a model of questions.
+        encode = explained.text.encode if explained.task.anchored else explained.encode
+        texts = encode([parse.text for parse in chunk])
 
         def run(places: list[int], texts: list[EncodedText] = texts) -> list[Tensor]:
             return attention_peaks(explained, [texts[i] for i in places])

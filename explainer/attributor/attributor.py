@@ -235,8 +235,9 @@ class Attributor(AbstractAttributor):
         """Explain one text, a list of texts, or any other iterable of them.
 
         A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally
-        `text_pair`, such as a row of a `datasets.Dataset`. An empty text gives an explanation without scored tokens.
-        Where the tokenizer adds no special tokens the model has nothing to read then, which is an error.
+        `text_pair`, or with `question` and `context`, such as a row of a `datasets.Dataset`. An empty text gives an
+        explanation without scored tokens. Where the tokenizer adds no special tokens the model has nothing to read
+        then, which is an error.
 
         ============================================ ============ ==================================
         texts                                        `target`     `targets`
@@ -248,11 +249,15 @@ class Attributor(AbstractAttributor):
 
         Args:
             texts: one or more texts.
-            text_pairs: second texts, for classifiers of pairs: one per text.
+            text_pairs: second texts, one per text: of classifiers of pairs, and the contexts of questions.
             target: "predicted", a label, an index, or a list with one of these per text. The prediction of a
-                multi-label model is its most probable label; a regression with several values has none.
-            targets: several choices for every text instead: a list of labels and indices, or "all".
-            foil: explain why the target rather than this label or index; "runner_up" is the most probable other one.
+                multi-label model is its most probable label; a regression with several values has none. Of tagged
+                words and of answers: "predicted" (the most probable entity, the best span), (start, end) characters of
+                the text (of the context), a part of it that occurs once, or the number of a token.
+            targets: several choices for every text instead: a list of labels and indices, or "all"; of tagged words
+                "all" are the predicted entities.
+            foil: explain why the target rather than this label or index; "runner_up" is the most probable other one. Of
+                tagged words it is a tag or a type of entities, of answers a span.
             score: the number that is explained: the target's "logit", its "log_prob" or its "log_odds", less the
                 foil's.
             units: one score per "word", "sentence" or "paragraph", or per (start, end) characters of one text, where
@@ -382,10 +387,17 @@ class Attributor(AbstractAttributor):
 
     def _explanations(self, texts: Sequence[EncodedText], options: CallOptions) -> list[Any]:
         """One explanation per text, or one dictionary per text where several targets are asked for."""
-        targets = options.asked(self.explained.task, len(texts))
+        marked = self.explained.task.anchored
+        targets = [] if marked else options.asked(self.explained.task, len(texts))
         if len(texts) == 0:
             return []
         self._warn_of_length(max(map(len, texts)))
+        if marked:
+            texts, targets, counts = self._marked(texts, options)
+        else:
+            counts = [len(targets)] * len(texts)
+        if len(texts) == 0:  # no text has an entity
+            return [{} for _ in counts]
         with self._running():
             progress = self.method.label if options.progress else None
             readout, by_target = self.method.explain(self.explained, texts, targets, progress)
@@ -393,7 +405,22 @@ class Attributor(AbstractAttributor):
         if options.targets is None:
             return explanations
         each = iter(explanations)
-        return [_by_label(list(islice(each, len(targets)))) for _ in texts]
+        return [_by_label(list(islice(each, count))) for count in counts]
+
+    def _marked(
+        self, texts: Sequence[EncodedText], options: CallOptions
+    ) -> tuple[list[EncodedText], list[Target], list[int]]:
+        """The texts with marks at what is explained of each, once for each of `targets`; and how many these are."""
+        task, readout = self.explained.task, self.explained.predict([text.tokens for text in texts])
+        if options.targets is None:
+            marked, target = task.asked(texts, readout, options.target, options.foil, options.score)
+            return marked, [target], [1] * len(texts)
+        each = [task.several_of(text, readout[i : i + 1], options.targets) for i, text in enumerate(texts)]
+        owners = [i for i, wanted in enumerate(each) for _ in wanted]
+        wanted = [one for of_text in each for one in of_text]
+        repeated = [texts[i] for i in owners]
+        marked, target = task.asked(repeated, readout[owners], wanted, options.foil, options.score)
+        return marked, [target], [len(of_text) for of_text in each]
 
     def _judged(self, readout: Readout, attributions: Attributions, options: CallOptions) -> list[Explanation]:
         """The explanations of attributions, with trust and fallback where they are asked for."""

@@ -1,7 +1,8 @@
 """The texts of a call, normalised: one or many, pairs, words already split; and their tokens.
 
 A text is a string, a list of words (`is_split_into_words`), or a mapping with `text` and optionally `text_pair`, as
-transformers' pipelines take them and as the rows of a `datasets.Dataset` are.
+transformers' pipelines take them and as the rows of a `datasets.Dataset` are; of questions, with `question` and
+`context`.
 """
 
 from bisect import bisect_right
@@ -79,10 +80,16 @@ def _items(texts: Iterable[Any], text_pairs: Iterable[Any] | None) -> Iterator[T
         if not isinstance(text, Mapping):
             yield TextInput(text, pair)
             continue
-        if "text" not in text:
-            raise ValueError(f"`texts[{i}]` is a mapping without a `text`; it has {', '.join(map(str, text))}.")
         if pair is not None:
             raise ValueError(f"`texts[{i}]` is a mapping, whose `text_pair` is its pair: leave `text_pairs` out.")
+        if "question" in text and "context" in text:
+            yield TextInput(text["question"], text["context"])
+            continue
+        if "text" not in text:
+            raise ValueError(
+                f"`texts[{i}]` is a mapping without a `text`, or a `question` and its `context`; it has "
+                f"{', '.join(map(str, text))}."
+            )
         yield TextInput(text["text"], text.get("text_pair"))
 
 

@@ -41,7 +41,7 @@ def trusts(explained: ExplainedModel, attributions: Attributions, explanations: 
     shortened: list[Tokens] = []
     for text, scores in zip(attributions.texts, attributions.scores, strict=True):
         highest = top_k(scores, text.scorable, top_tokens(text.n_scorable))
-        shortened += [remove(text, highest), keep(text, highest)]
+        shortened += [change(text, highest, explained.baseline_token_id) for change in (remove, keep)]
     values = explained.evaluate(shortened, attributions.target.plain.repeat_interleave(2))
     numbers = (values.value if values.probability is None else values.probability).view(-1, 2).tolist()
     return [

@@ -13,16 +13,17 @@ from explainer.commands.outputs import check_apart
 from explainer.commands.prompts import ask_prompts, prompts_of
 from explainer.commands.response import refuse_options
 from explainer.commands.task import TaskName, task_of_options
-from explainer.data.texts import name_of_row, texts_of
+from explainer.data.texts import labels_of, name_of_row, texts_of
 from explainer.evaluation import table
 from explainer.evaluation.comparison import AbstractComparison, Comparison, TargetedTexts
 from explainer.evaluation.pareto import Point, pareto, svg
 from explainer.evaluation.report import report
 from explainer.evaluation.responses import ResponseComparison, scored_prompts
-from explainer.explained import AbstractTask, ExplainedModel, Readout, Response
+from explainer.explained import AbstractTask, ExplainedModel, QuestionAnswering, Response
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.sources import SourceLevel
+from explainer.explained.tasks.question_answering import ScoredPart
 from explainer.explanation import Explanation
 from explainer.faithfulness.measures import check_metrics
 from explainer.faithfulness.perturbation import Operator
@@ -79,7 +80,7 @@ def compare(
     n: int = 500,
     split: str = "test",
     seed: int | None = None,
-    text: str = "text",
+    text: str | None = None,
     text_pair: str | None = None,
     target: str | int = "predicted",
     foil: str | int | None = None,
@@ -95,6 +96,8 @@ def compare(
     labels: str | None = None,
     hypothesis_template: str | None = None,
     multi_label: bool = False,
+    answer: str | None = None,
+    scorable: ScoredPart | None = None,
     sources: SourceLevel | None = None,
     new_tokens: int | None = None,
     dtype: str = "float32",
@@ -116,8 +119,8 @@ def compare(
         n: how many texts.
         split: of the catalogued data set.
         seed: draws the n texts at random; without it they are the first.
-        text: column of the text in a file.
-        text_pair: column of the second text in a file, if there is one.
+        text: column of the text in a file; `text` by default, of `--task question-answering` `question`.
+        text_pair: column of the second text in a file, if there is one; of `--task question-answering` `context`.
         target: predicted, or the label or index that is explained of every text. A regression with several values has
             no predicted one.
         foil: explain why the target rather than this label or index; runner_up is the most probable other one.
@@ -131,12 +134,15 @@ def compare(
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
         task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
-            language inference (NLI) that is asked for `labels`; response, for what a language model says; by
-            default the model is a classifier.
+            language inference (NLI) that is asked for `labels`; response, for what a language model says;
+            question-answering; token-classification; by default it is that of the model's architecture.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         labels: of zero-shot classification, with commas between.
         hypothesis_template: of zero-shot classification: "This example is {}." by default.
         multi_label: of zero-shot classification: several labels may hold at once.
+        answer: of `--task question-answering`: column of the answers that are explained in place of the predicted ones,
+            [start, end] characters of the context; of a data set of the catalog `label`.
+        scorable: of questions: score the tokens of both (the default), of the context or of the question.
         sources: what is scored as one in the prompt of a response: token, word, sentence (the default), paragraph or
             message.
         new_tokens: of the longest response that is generated; 24 by default.
@@ -157,24 +163,30 @@ def compare(
     def of_texts() -> _Compared:
         refuse_options({"sources": sources, "new_tokens": new_tokens}, task or "classification")
         check_metrics(metrics or ())
-        texts, pairs, rows, source = texts_of(data, split, n, seed, text, text_pair)
-        explained, loaded, cache = load(task_of_options(task, prompt, labels, hypothesis_template, multi_label))
-        check_metrics(metrics or (), explained.task.link)
-        encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, text, rows[i]))
-        readout = explained.predict([one.tokens for one in encoded])
-        resolved = explained.task.target(target, len(encoded), foil, score).resolved(readout)
+        asks = task == QuestionAnswering.name
+        if answer is not None and (not asks or target != "predicted"):
+            raise ValueError("`--answer` is of `--task question-answering`, and takes the place of `--target`.")
+        asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
+        column = text or ("question" if asks else "text")
+        pair_column = "context" if asks and text_pair is None else text_pair
+        texts, pairs, rows, source = texts_of(data, split, n, seed, column, pair_column)
+        given = target if answer is None else labels_of(data, split, column, answer, rows)
+        explained, loaded, cache = load(asked)
+        check_metrics(metrics or (), explained.task)
+        encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, column, rows[i]))
+        marked, resolved = explained.asked(encoded, given, foil, score)
         comparison = Comparison(loaded, metrics=metrics, cache=cache, keep=n_shown, operator=operator)
-        items = TargetedTexts(encoded, resolved)
-        words = f"{source}, explained for {_of_what(target, foil, score)}"
-        return _Compared(words, explained, comparison, items, lambda: _shown(explained, comparison, items, readout))
+        items = TargetedTexts(marked, resolved)
+        of_what = "the given answer" if answer is not None else _of_what(target, foil, score)
+        words = f"{source}, explained for {of_what}"
+        return _Compared(words, explained, comparison, items, lambda: _shown(explained, comparison, items))
 
     def of_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
-        refuse_options(
-            {**others, "score": None if score == "logit" else score, "prompt": prompt, "labels": labels}, "response"
-        )
+        others |= {"answer": answer, "scorable": scorable, "labels": labels}
+        refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt}, "response")
         check_response_metrics(metrics or ())
-        prompts, source = prompts_of(data, split, n, seed, text)
+        prompts, source = prompts_of(data, split, n, seed, text or "text")
         explained, loaded, cache = load(Response())
         level, longest = sources or "sentence", NEW_TOKENS if new_tokens is None else new_tokens
         items = ask_prompts(explained, prompts, level, longest, cache)
@@ -262,17 +274,16 @@ def _write_report(
     Console(stderr=True).print(f"{output / 'report.html'}: open it in a browser.")
 
 
-def _shown(
-    explained: ExplainedModel, comparison: Comparison, items: TargetedTexts, readout: Readout
-) -> list[dict[str, Explanation]]:
+def _shown(explained: ExplainedModel, comparison: Comparison, items: TargetedTexts) -> list[dict[str, Explanation]]:
     """The first texts' explanations by every method."""
-    texts, target = items.texts, items.target
+    texts, target = items.texts[: comparison.keep], items.target
+    readout = explained.predict([text.tokens for text in texts])
     return [
         {
             label: Explanation.of(explained, texts[i], row.scores[i], target[i : i + 1], readout[i : i + 1], label)
             for label, row in comparison.rows.items()
         }
-        for i in range(min(comparison.keep, len(texts)))
+        for i in range(len(texts))
     ]
 
 

@@ -51,4 +51,4 @@ def encode_all(
 def without_number(error: ValueError) -> str:
     """The message about a single text, without its number 0."""
     message = str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
-    return message.replace(" of text 0 itself", " itself")
+    return message.replace(" of text 0", "")

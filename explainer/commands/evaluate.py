@@ -16,7 +16,8 @@ from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
 from explainer.explained.pretrained import dtype_named
-from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, default_metrics, faithfulness
+from explainer.explained.tasks.anchored import AbstractAnchoredTask
+from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, faithfulness, metrics_of
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import bootstrap_mean
 from explainer.rendering.progress import Progress
@@ -48,18 +49,21 @@ def evaluate(
         model: the explained model: hub id, model folder or PEFT adapter folder.
         attributions: JSON lines with lists of one entry per token, `input_ids`, `scorable` and `scores`, with the index
             `target`, and with `token_type_ids` where the model reads them (as `explainer attribute` writes). Without
-            them the tokens after the first separator are of type 1.
+            them the tokens after the first separator are of type 1. Entities and answers have, in place of the target,
+            `anchors` and `choices`, as they are written there.
         output: JSON: {metric: {mean, ci95: [low, high], n, operator, values}}.
         metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default
             where the model gives probabilities), mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area,
-            value_aopc_comprehensiveness, value_aopc_sufficiency (with morf_lerf_area the default for a regression), and
-            normalised_aopc, which takes about beam_width * n^2 forward passes of a text of n tokens.
+            value_aopc_comprehensiveness, value_aopc_sufficiency (with morf_lerf_area the default for a regression),
+            answer_precision (with the two of mask_lrp also by default of answers to questions), and normalised_aopc,
+            which takes about beam_width * n^2 forward passes of a text of n tokens.
         operator: what is done to tokens, in place of each metric's own operator: delete, replace (by the baseline
             token), blank (zero embedding) or hide (from attention).
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
-        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
-            language inference (NLI) that is asked for `labels`; response, for attributions of responses, as
+        task: question-answering or token-classification, which a model's architecture tells as well; prompted, for a
+            language model that is asked by `prompt`; zero-shot-classification, for a model of natural language
+            inference (NLI) that is asked for `labels`; response, for attributions of responses, as
             `explainer attribute --task response` writes them: drop_at_1, drop_at_3, drop_at_5, lds, rise and mas, also
             gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
@@ -84,18 +88,22 @@ def evaluate(
         batch_tokens=batch_tokens,
     )
     explained.to(device())
-    wanted = default_metrics(explained.task.link) if metrics is None else metrics
-    check_metrics(wanted, explained.task.link)
+    wanted = metrics_of(explained.task) if metrics is None else metrics
+    check_metrics(wanted, explained.task)
     records = [_attribution(explained, attributions, number, record) for number, record in read_objects(attributions)]
     if not records:
         raise ValueError(f"`--attributions {attributions}` is empty: nothing to measure.")
     values: dict[str, list[float]] = {metric: [] for metric in wanted}
     # A metric without a plan searches, which takes many passes: fewer texts at once, so that the bar moves.
-    chunk = CHUNK if all(METRIC_SPECS[metric].plan for metric in wanted) else CHUNK // 16
+    chunk = (
+        CHUNK
+        if all(METRIC_SPECS[metric].plan or METRIC_SPECS[metric].needs_answer for metric in wanted)
+        else CHUNK // 16
+    )
     with Progress("evaluate", len(records)) as progress:
         for start in range(0, len(records), chunk):
             texts, scores, targets = zip(*records[start : start + chunk], strict=True)
-            part = Attributions(texts, Target(torch.tensor(targets)), scores)
+            part = Attributions(texts, Target.joined([Target(torch.tensor([own])) for own in targets]), scores)
             measured = faithfulness(explained, part, wanted, operator=operator, beam_width=beam_width)
             for metric, per_text in measured.items():
                 values[metric] += per_text.tolist()
@@ -114,7 +122,7 @@ def _summary(metric: str, values: list[float], operator: Operator | None) -> dic
         "mean": estimate.mean,
         "ci95": [estimate.low, estimate.high],
         "n": estimate.n,
-        "operator": operator or METRIC_SPECS[metric].operator,
+        "operator": METRIC_SPECS[metric].used(operator),
         "values": values,
     }
 
@@ -131,6 +139,7 @@ _ENTRIES = {
     "scorable": _Entries("true and false", lambda value: type(value) in (bool, int) and value in (0, 1)),
     "scores": _Entries("numbers", lambda value: type(value) in (int, float)),
     "token_type_ids": _Entries("whole numbers", lambda value: type(value) is int),
+    "anchors": _Entries("whole numbers", lambda value: type(value) is int and value >= 0),
 }
 
 
@@ -146,7 +155,9 @@ def _attribution(
     def refuse(reason: str) -> NoReturn:
         raise InputError(source, number, reason)
 
-    columns: dict[str, Any] = {name: record.get(name) for name in ("input_ids", "scorable", "scores", "token_type_ids")}
+    task = explained.task
+    names = ["input_ids", "scorable", "scores", "token_type_ids", *(["anchors"] if task.anchored else [])]
+    columns: dict[str, Any] = {name: record.get(name) for name in names}
     if columns["token_type_ids"] is None:
         del columns["token_type_ids"]
     for name, values in columns.items():
@@ -156,7 +167,11 @@ def _attribution(
         if len(values) != len(columns["input_ids"]):
             refuse(f"`{name}` must have one entry per token of `input_ids`, got {len(values)}.")
     target, n_labels = record.get("target"), len(explained.labels)
-    if type(target) is not int or not 0 <= target < n_labels:
+    choices: Any = record.get("choices") if isinstance(task, AbstractAnchoredTask) else [target]
+    if isinstance(task, AbstractAnchoredTask):
+        if not isinstance(choices, list) or not all(type(choice) is int for choice in choices):
+            refuse(f"`choices` must be a list of whole numbers, got {choices!r:.60}.")
+    elif type(target) is not int or not 0 <= target < n_labels:
         refuse(f"`target` must be an index of this model's {n_labels} outputs, got {target!r:.60}.")
     n, limit = len(columns["input_ids"]), explained.text.max_tokens
     n_types = getattr(explained.model.config, "type_vocab_size", None)
@@ -173,8 +188,14 @@ def _attribution(
     given = columns.get("token_type_ids")
     types = _token_types(explained, ids) if given is None else torch.tensor(given)
     # The metrics do not read where the tokens lie in the text.
-    text = EncodedText("", None, Tokens(ids, types), scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
-    return text, scores, [target]
+    tokens = Tokens(ids, types)
+    if isinstance(task, AbstractAnchoredTask):
+        try:
+            tokens = task.marked_again(tokens, torch.tensor(columns["anchors"]), choices)
+        except ValueError as error:
+            refuse(str(error))
+    text = EncodedText("", None, tokens, scorable, ((0, 0),) * n, (-1,) * n, (0,) * n)
+    return text, scores, choices
 
 
 def _token_types(explained: ExplainedModel, ids: Tensor) -> Tensor | None:

@@ -10,6 +10,7 @@ import datasets
 from datasets import Dataset
 
 from explainer.data.planted import asked_of_review, planted_facts
+from explainer.data.planted_spans import planted_questions, planted_tags
 from explainer.data.planted_words import planted_instructions, planted_pairs
 
 SPLITS = ("train", "validation", "test")
@@ -38,6 +39,8 @@ GENERATED: Mapping[str, Callable[[int, int], Dataset]] = {
     "planted_facts": planted_facts,
     "planted_pairs": planted_pairs,
     "planted_instructions": planted_instructions,
+    "planted_questions": planted_questions,
+    "planted_tags": planted_tags,
 }
 """The data sets that are made here, each from the number of its texts and a seed."""
 
@@ -88,6 +91,11 @@ CATALOG: dict[str, DataSet] = {
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
+    # Texts whose answer stands in the text: a span of the context, and tagged names.
+    "planted_questions": DataSet(
+        "generated:planted_questions", (), {"train": 3000, "validation": 200, "test": 400}, splits={}
+    ),
+    "planted_tags": DataSet("generated:planted_tags", (), {"train": 3000, "validation": 200, "test": 400}, splits={}),
     "movie_reviews/questions": DataSet(
         "questions:movie_reviews/imdb", (), {"train": 2000, "validation": 100, "test": 400}, splits={}
     ),

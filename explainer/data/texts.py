@@ -1,6 +1,7 @@
 """Some texts of a data set, by a name of the catalog or from a file."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,6 +20,21 @@ def texts_of(
     return found["text"], found.get("text_pair", [None] * n), places, words
 
 
+def labels_of(data: str, split: str, text: str, label: str, rows: list[int]) -> list[Any]:
+    """The labels of some rows of a data set.
+
+    Args:
+        label: their column in a file; of a data set of the catalog it is `label`.
+
+    Raises:
+        ValueError: when there is no such data, split or column.
+    """
+    found, name = rows_of(data, split, text, None, label=label)
+    if "label" not in found.column_names:
+        raise ValueError(f"{name} has no labels.")
+    return found[rows]["label"]
+
+
 def chosen(count: int, n: int, seed: int | None, name: str) -> tuple[list[int], str]:
     """The places of `n` of `count` texts, the first ones or drawn by a seed, and a line that says which they are.
 
@@ -33,8 +49,10 @@ def chosen(count: int, n: int, seed: int | None, name: str) -> tuple[list[int], 
     return sorted(drawn.tolist()), f"{name} ({n} drawn by seed {seed} of {count})"
 
 
-def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | None = None) -> tuple[Dataset, str]:
-    """All rows of a data set, columns text, text_pair and id (where there are any), and its name.
+def rows_of(
+    data: str, split: str, text: str, text_pair: str | None, id: str | None = None, label: str | None = None
+) -> tuple[Dataset, str]:
+    """All rows of a data set, columns text, and text_pair, label and id (where there are any), and its name.
 
     They stay on the disk until they are asked for.
 
@@ -49,7 +67,7 @@ def rows_of(data: str, split: str, text: str, text_pair: str | None, id: str | N
             raise ValueError(f"`--split` must be one of {', '.join(splits)}, got {split!r}.")
         return splits[split], f"the {split} split of {data}"
     if Path(data).is_file():
-        return load_files({"all": data}, text, text_pair, None, id)["all"], data
+        return load_files({"all": data}, text, text_pair, label, id)["all"], data
     raise ValueError(f"`--data` must be one of {', '.join(CATALOG)}, or an existing {KINDS} file, got {data!r}.")
 
 

@@ -16,8 +16,8 @@ from explainer.faithfulness.measures import (
     METRIC_SPECS,
     check_metrics,
     check_operator,
-    default_metrics,
     faithfulness,
+    metrics_of,
     summary,
     summary_metrics,
 )
@@ -290,6 +290,9 @@ class Comparison(AbstractComparison[TargetedTexts]):
         "aopc_sufficiency": "AOPC-suff",
         "value_aopc_comprehensiveness": "value AOPC-comp",
         "value_aopc_sufficiency": "value AOPC-suff",
+        "mask_lrp_aopc": "AOPC",
+        "mask_lrp_log_odds": "LOdds",
+        "answer_precision": "precision@20",
         SUMMARY: "comp − suff",
     }
     passes = 16.0
@@ -312,7 +315,7 @@ class Comparison(AbstractComparison[TargetedTexts]):
         return (*self._measures(explained), SUMMARY)
 
     def _measures(self, explained: ExplainedModel) -> tuple[str, ...]:
-        usual = default_metrics(explained.task.link)
+        usual = metrics_of(explained.task)
         return tuple(dict.fromkeys([*(usual if self._wanted is None else self._wanted), *summary_metrics(usual)]))
 
     def texts(self, items: TargetedTexts) -> Sequence[EncodedText]:
@@ -338,7 +341,7 @@ class Comparison(AbstractComparison[TargetedTexts]):
     @property
     def operators(self) -> dict[str, str]:
         metrics = [metric for metric in self.columns if metric != SUMMARY]
-        return {metric: self.operator or METRIC_SPECS[metric].operator for metric in metrics}
+        return {metric: METRIC_SPECS[metric].used(self.operator) for metric in metrics}
 
     @property
     def meaning(self) -> str:

@@ -21,6 +21,7 @@ _TAKEN_OUT = {
     "replace": "replaced by the baseline token",
     "blank": "given a zero embedding",
     "hide": "hidden from attention",
+    "none": "left in place",
     "end_of_text": "replaced by the end-of-text token",
 }
 

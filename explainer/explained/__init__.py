@@ -25,6 +25,8 @@ from explainer.explained.sources import sources_of as sources_of
 from explainer.explained.tasks import AbstractTask as AbstractTask
 from explainer.explained.tasks import ImageClassification as ImageClassification
 from explainer.explained.tasks import PromptedClassification as PromptedClassification
+from explainer.explained.tasks import QuestionAnswering as QuestionAnswering
 from explainer.explained.tasks import Response as Response
 from explainer.explained.tasks import TextClassification as TextClassification
+from explainer.explained.tasks import TokenClassification as TokenClassification
 from explainer.explained.tasks import ZeroShotClassification as ZeroShotClassification

@@ -182,7 +182,7 @@ def _config(
             )
         own.get_text_config().vocab_size = base.get_text_config().vocab_size
         return own
-    if not auto_model.__name__.endswith("ForSequenceClassification"):
+    if not auto_model.__name__.endswith(("ForSequenceClassification", "ForTokenClassification")):
         return base
     return config_of(base_source, num_labels=_labels(source, shapes))
 
@@ -194,7 +194,7 @@ def _labels(source: str, shapes: Shapes) -> int:
             return shape[0]
     raise ValueError(
         f"`model` {source!r} is a PEFT adapter without a classification head and without a config.json: its classes "
-        "are unknown. Train it with task_type SEQ_CLS, or save the model's config beside it."
+        "are unknown. Train it with task_type SEQ_CLS or TOKEN_CLS, or save the model's config beside it."
     )
 
 

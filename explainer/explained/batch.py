@@ -26,8 +26,10 @@ class Tokens:
     Attributes:
         zeroed: where it is true, the word embedding is the zero vector instead of the id's.
         hidden: where it is true, no token attends to this one; it keeps its position.
-        anchors: the number, from 1, of the question whose answer this token is: the model is asked for it at the token
-            before. 0 elsewhere; None where a task reads the same place of every text.
+        anchors: the number, from 1, of the question that this token is about, by which a task finds where it reads; no
+            perturbation deletes such a token. 0 elsewhere; None where a task reads the same place of every text.
+        places: each token's position in the whole text, of a task whose choices are positions: they keep their numbers
+            when other tokens are deleted.
         patches: of an image, the pixel values of each token's patch; None for texts.
         decoder: ids of the response that the decoder of an encoder-decoder is given, and below them their anchors: it
             is asked for each of them after those before it. Perturbations leave it as it is.
@@ -38,6 +40,7 @@ class Tokens:
     zeroed: TokenMask | None = None
     hidden: TokenMask | None = None
     anchors: TokenIds | None = None
+    places: TokenIds | None = None
     patches: Float[Tensor, "tokens values"] | None = None
     decoder: Int64[Tensor, "2 _response"] | None = None
 
@@ -48,6 +51,16 @@ class Tokens:
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
         parts: list[Any] = [None if part is None else part[mask] for part in self._parts]
         return replace(Tokens(*parts), decoder=self.decoder)
+
+    def deleted(self, mask: TokenMask, token_id: int) -> "Tokens":
+        """The tokens without those where `mask` is true; in the place of an anchored one `token_id` stands instead.
+
+        What a task reads of the text therefore stays, whatever is deleted.
+        """
+        if self.anchors is None:
+            return self.select(~mask)
+        read = mask & (self.anchors > 0)
+        return self.replaced(read, token_id).select(~mask | read)
 
     def preceded_by(self, token_id: int) -> "Tokens":
         """The tokens after one more."""
@@ -77,7 +90,7 @@ class Tokens:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors, self.patches
+        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors, self.places, self.patches
 
     @property
     def n_questions(self) -> int:
@@ -138,6 +151,7 @@ class TokenBatch:
     token_type_ids: Int64[Tensor, "batch seq"] | None = None
     hidden: Bool[Tensor, "batch seq"] | None = None
     anchors: Int64[Tensor, "batch seq"] | None = None
+    places: Int64[Tensor, "batch seq"] | None = None
     patches: Float[Tensor, "batch seq values"] | None = None
     texts: tuple[EncodedText, ...] | None = None
     decoder: Int64[Tensor, "batch 2 response"] | None = None
@@ -200,6 +214,7 @@ class TokenBatch:
                 ids[mask],
                 None if self.token_type_ids is None else self.token_type_ids[i][mask],
                 anchors=None if self.anchors is None else self.anchors[i][mask],
+                places=None if self.places is None else self.places[i][mask],
                 patches=None if self.patches is None else self.patches[i][mask].cpu(),
                 decoder=None if self.decoder is None else self.decoder[i],
             )
@@ -233,8 +248,16 @@ class TokenBatch:
     @property
     def tensors(self) -> tuple[Any, ...]:
         """The batch as its tensors, in the order of the constructor's arguments."""
-        ids = self.input_ids, self.attention_mask, self.scorable, self.token_type_ids
-        return *ids, self.hidden, self.anchors, self.patches
+        return (
+            self.input_ids,
+            self.attention_mask,
+            self.scorable,
+            self.token_type_ids,
+            self.hidden,
+            self.anchors,
+            self.places,
+            self.patches,
+        )
 
 
 def _in_columns(order: Int64[Tensor, "batch seq"], values: Tensor) -> Tensor:
@@ -263,6 +286,7 @@ def collate(
     masks = [torch.zeros_like(row, dtype=torch.bool) for row in ids] if scorable is None else list(scorable)
     types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
     anchors = [row.anchors for row in tokens if row.anchors is not None]
+    places = [row.places for row in tokens if row.places is not None]
     patches = [row.patches for row in tokens if row.patches is not None]
     decoders = [row.decoder.T for row in tokens if row.decoder is not None]
     return TokenBatch(
@@ -272,6 +296,7 @@ def collate(
         token_type_ids=pad(types, 0, side) if types else None,
         hidden=padded_masks([row.hidden for row in tokens], ids, side),
         anchors=pad(anchors, 0, side) if anchors else None,
+        places=pad(places, 0, side) if places else None,
         patches=pad(patches, 0.0, side) if patches else None,
         decoder=pad(decoders, 0).transpose(1, 2) if decoders else None,  # what follows the last anchor is not read
     )

@@ -20,24 +20,37 @@ from explainer.explained.pretrained import (
     reading,
     tokenizer_of,
 )
-from explainer.explained.tasks import AbstractTask
+from explainer.explained.tasks import (
+    TEXT_TASKS,
+    AbstractTask,
+    QuestionAnswering,
+    TextClassification,
+    TokenClassification,
+)
 from explainer.explained.weights import GGUF, locate, read_json
 
+ADAPTED = {"TOKEN_CLS": TokenClassification, "QUESTION_ANS": QuestionAnswering}
+"""The tasks of PEFT's adapters, by their `task_type`; others are taken for sequence classifiers."""
 
-def load_classifier(
+
+def load_by_architecture(
     name: str, dtype: torch.dtype, device_map: DeviceMap = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The classifier and tokenizer of a hub id, a model folder, or a PEFT adapter (merged into its base).
+    """The model and tokenizer of a hub id, a model folder, or a PEFT adapter, where its architecture tells the task.
+
+    An adapter is merged into its base.
 
     Raises:
-        ValueError: when there is no such classifier, a part of it is missing, or its files are broken.
+        ValueError: when there is no such model, no task reads its head, a part of it is missing, or its files are
+            broken.
     """
     source = _found(name)
     if (adapter := _adapter_of(source)) is not None:
-        return load_adapter(AutoModelForSequenceClassification, source, adapter, dtype)
+        adapted = ADAPTED.get(str(read_json(Path(adapter)).get("task_type")), TextClassification)
+        return load_adapter(adapted.auto_model, source, adapter, dtype)
     config = config_of(source)
-    _check_classifier(config, name)
-    model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype, device_map)
+    kind = _task_of(config, name)
+    model, missing = model_of(kind.auto_model, source, config, dtype, device_map)
     check_complete(name, missing)
     return model, tokenizer_of(source)
 
@@ -54,6 +67,7 @@ def load_for(
     if (adapter := _adapter_of(source)) is not None:
         return load_adapter(task.auto_model_of(read_json(Path(adapter))), source, adapter, dtype)
     config = config_of(source)
+    _check_head(task, config, name)
     tokenizer = tokenizer_of(source)
     model, missing = model_of(task.auto_model_of(config.to_dict()), source, config, dtype, device_map)
     check_complete(name, missing)
@@ -61,9 +75,13 @@ def load_for(
 
 
 def load_base(
-    name: str, labels: list[str], dtype: torch.dtype
+    name: str, labels: list[str], dtype: torch.dtype, auto_model: Any = AutoModelForSequenceClassification
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
-    """An encoder or decoder with a fresh classification head, to be fine-tuned.
+    """An encoder or decoder with a fresh head, to be fine-tuned.
+
+    Args:
+        labels: of the head; none where its choices are positions.
+        auto_model: transformers' loader of a model with such a head.
 
     Returns:
         The model, its tokenizer, and the names of the modules that are fresh: the head, and a pooler that the base
@@ -74,11 +92,10 @@ def load_base(
     """
     source = _found(name)
     names = dict(enumerate(labels))
-    config = config_of(
-        source, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()}
-    )
+    named = {"num_labels": len(labels), "id2label": names, "label2id": {label: i for i, label in names.items()}}
+    config = config_of(source, **(named if labels else {}))
     with quiet():
-        model, missing = model_of(AutoModelForSequenceClassification, source, config, dtype)
+        model, missing = model_of(auto_model, source, config, dtype)
     return model, tokenizer_of(source), sorted({_fresh_module(model, weight) for weight in missing})
 
 
@@ -111,13 +128,27 @@ def _check_exists(name: str) -> None:
         raise ValueError(f"`model` {name!r} is a folder without a config.json, adapter_config.json or {GGUF} file.")
 
 
-def _check_classifier(config: Any, name: str) -> None:
+def _task_of(config: Any, name: str) -> Any:
+    """The task of a model's architecture."""
     architectures = config.architectures or []
-    if not any(architecture.endswith("ForSequenceClassification") for architecture in architectures):
+    for task in TEXT_TASKS:
+        if any(architecture.endswith(task.head) for architecture in architectures):
+            return task
+    raise ValueError(
+        f"`model` {name!r} is no sequence classifier (its architectures: {architectures}), and no model that tags "
+        "words or answers questions, so its head would be random. Name a fine-tuned model, train one with "
+        "configs/classifier.yaml, or pass the `task` that reads this model (a language model is asked by `--task "
+        "prompted --prompt PROMPT.yaml`)."
+    )
+
+
+def _check_head(task: AbstractTask, config: Any, name: str) -> None:
+    """Refuse a model of another head, whose weights may have the names and shapes of this task's."""
+    architectures = config.architectures or []
+    if task.head and not any(architecture.endswith(task.head) for architecture in architectures):
         raise ValueError(
-            f"`model` {name!r} is no sequence classifier (its architectures: {architectures}), so its classification "
-            "head would be random. Name a fine-tuned classifier, train one with configs/classifier.yaml, or pass the "
-            "`task` that reads this model (a language model is asked by `--task prompted --prompt PROMPT.yaml`)."
+            f"`model` {name!r} has the architectures {architectures}, and the task {task.name!r} reads models that end "
+            f"in {task.head}: leave the task out, or name such a model."
         )
 
 

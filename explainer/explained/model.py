@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,8 +37,9 @@ from explainer.explained.passes import (
 )
 from explainer.explained.prefix import Prefix, after, may_share, shared_prefix
 from explainer.explained.pretrained import DeviceMap
-from explainer.explained.readout import Readout, Target, TargetValues
+from explainer.explained.readout import PerText, Readout, Target, TargetValues
 from explainer.explained.tasks import AbstractTask, TextClassification
+from explainer.explained.tasks.anchored import anchors_of, unmarked
 from explainer.explained.tasks.classification import Pooling
 from explainer.explained.weights import add_tensors
 from explainer.typing import Embeddings
@@ -136,8 +136,9 @@ class ExplainedModel(AbstractExplained):
         if not self.model._can_set_attn_implementation():  # it treats padding in its own way
             n_words = min(self.text.max_tokens or conventions.LONG_PROBE, conventions.LONG_PROBE)
             probes += self.encode_probes([" ".join((conventions.PROBES[-1].split() * n_words)[:n_words])])
-        own_logits = torch.cat([(own if probe is longest else self._by_itself(probe)).logits for probe in probes])
-        self.pads = not self._attention_types and self._close(self(self.collate(probes)).logits, own_logits)
+        alone = Readout.joined([own if probe is longest else self._by_itself(probe) for probe in probes])
+        together = self._with_missing(self(self.collate(probes)), [probe.tokens for probe in probes])
+        self.pads = not self._attention_types and self._close(together.logits, alone.logits)
 
     def _close(self, values: Tensor, expected: Tensor) -> bool:
         return conventions.close(values, expected, self.model.dtype)
@@ -217,14 +218,14 @@ class ExplainedModel(AbstractExplained):
 
         Args:
             dtype: of the weights; gradients of the attribution methods want float32, whatever the checkpoint has.
-            task: loads the model by the task's `auto_model`; by default the model is a sequence classifier.
+            task: loads the model by the task's `auto_model`; by default the task is that of the model's architecture.
             device_map: where the parts of the model are put, as transformers has it; needs the package `accelerate`.
 
         Raises:
             ValueError: when there is no such model, or no task reads its head.
         """
         if task is None:
-            model, tokenizer = loading.load_classifier(str(name), dtype, device_map)
+            model, tokenizer = loading.load_by_architecture(str(name), dtype, device_map)
         else:
             model, tokenizer = loading.load_for(task, str(name), dtype, device_map)
         return cls(
@@ -283,8 +284,8 @@ class ExplainedModel(AbstractExplained):
         return token_budgeted(
             # The logits of a whole vocabulary weigh in the budget too.
             [
-                max(self.task.cost(tokens), math.ceil(tokens.n_questions * n_choices / CHOICES_PER_TOKEN))
-                for tokens in own
+                max(self.task.cost(one), math.ceil(self.task.n_questions(one) * n_choices / CHOICES_PER_TOKEN))
+                for one in own
             ],
             self.batch_tokens,
             [self._kind(tokens) for tokens in own],
@@ -328,7 +329,7 @@ class ExplainedModel(AbstractExplained):
         """What sequences of a batch must have in common: what is said where they differ, and this one's value."""
         name = type(self.model).__name__
         apart: dict[str, int] = {
-            "some have marked tokens of a response (`explain_response`), the others have none": tokens.anchors is None
+            "some have marked tokens (of a response, an entity or an answer), the others none": tokens.anchors is None
             and tokens.decoder is None
         }
         if not self.pads:
@@ -471,13 +472,17 @@ class ExplainedModel(AbstractExplained):
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, len(self.labels)), self.task.link)
-        chunks = self._chunks(sequences, lambda readout, places: readout.logits.cpu())
-        places, parts = zip(*chunks, strict=True)
-        n_questions = max(logits.shape[1] for logits in parts)
-        logits = _in_order(places, [F.pad(one, (0, 0, 0, n_questions - one.shape[1])) for one in parts])
-        asked = [n_questions if one.anchors is None and one.decoder is None else one.n_questions for one in sequences]
+        places, parts = zip(*self._chunks(sequences, lambda readout, places: readout.to("cpu")), strict=True)
+        return self._with_missing(Readout.joined(parts)[_order(places)], sequences)
+
+    def _with_missing(self, readout: Readout, sequences: Sequence[Tokens]) -> Readout:
+        """The answers to these sequences, -inf at the questions that one has not."""
+        n_questions = readout.logits.shape[1]
+        asked = [self.task.n_questions(one) for one in sequences]
         missing = torch.arange(n_questions) >= torch.tensor(asked)[:, None]
-        return Readout(logits.masked_fill(missing[..., None], -torch.inf), self.task.link)
+        return Readout(
+            readout.logits.masked_fill(missing[..., None].to(readout.logits.device), -torch.inf), readout.link
+        )
 
     def evaluate(self, sequences: Sequence[Tokens], target: Target) -> TargetValues:
         """What the model says of the target of each sequence, on the CPU, in their order.
@@ -493,6 +498,8 @@ class ExplainedModel(AbstractExplained):
         """
         if not len(sequences):
             return Readout(torch.empty(0, 1, 1), self.task.link).of(Target.of([]))
+        for one in sequences if self.task.anchored else ():
+            anchors_of(one)
         target = target.to("cpu")
 
         def reduce(readout: Readout, places: list[int]) -> TargetValues:
@@ -501,9 +508,37 @@ class ExplainedModel(AbstractExplained):
         places, values = zip(*self._chunks(sequences, reduce), strict=True)
         return TargetValues.joined(values)[_order(places)]
 
+    def objective(self, batch: TokenBatch, target: Target, edit: EmbeddingEdit | None = None) -> PerText:
+        if self.task.anchored:
+            anchors_of(batch)
+        return super().objective(batch, target, edit)
+
     def predicted(self, texts: Sequence[EncodedText]) -> Target:
-        """The predicted choice of every text."""
+        """The predicted choice of every text; of marked texts, what is marked there where that is the predicted one."""
+        if self.task.anchored:
+            return self.asked(texts)[1]
         return self.predict([text.tokens for text in texts]).predicted()
+
+    def asked(
+        self, texts: Sequence[EncodedText], wanted: Any = "predicted", foil: Any = None, score: str = "logit"
+    ) -> tuple[list[EncodedText], Target]:
+        """The texts as they are explained, and what is explained of each: what methods and metrics take.
+
+        Of a classifier these are the texts themselves. Where the answer is about tokens of the text, an entity or the
+        answer to a question, these tokens are marked; marks that were there are taken away first.
+
+        Args:
+            wanted: "predicted", a label or an index; of marked texts "predicted", (start, end) characters of the text
+                (of the context, for questions), a part of it that occurs once, or the number of a token; or a list with
+                one of these per text.
+            foil: what the target is contrasted with: "runner_up", or as `wanted` (of entities a tag or a type).
+            score: the number that is explained.
+
+        Raises:
+            ValueError: when a label or span is unknown, there is not one per text, or the foil is the target itself.
+        """
+        plain = [unmarked(text) for text in texts] if self.task.anchored else list(texts)
+        return self.task.asked(plain, self.predict([text.tokens for text in plain]), wanted, foil, score)
 
     @torch.no_grad()
     def _chunks(
@@ -565,7 +600,7 @@ class ExplainedModel(AbstractExplained):
         if not len(tokens):
             ids = torch.tensor([self.baseline_token_id])
             return Tokens(ids, None if tokens.token_type_ids is None else torch.zeros_like(ids))
-        if tokens.anchors is None or not int(tokens.anchors[0]):
+        if not self.task.reads_before or tokens.anchors is None or not int(tokens.anchors[0]):
             return tokens
         return tokens.preceded_by(self.baseline_token_id)
 
@@ -580,12 +615,8 @@ def _as_leaf(embeddings: Tensor) -> Tensor:
     return embeddings.detach().requires_grad_(torch.is_grad_enabled())
 
 
-def _in_order(places: Sequence[list[int]], values: Sequence[Tensor]) -> Tensor:
-    """Values of chunks as one tensor, in the order of the sequences that the chunks were made of."""
-    return torch.cat(list(values))[_order(places)]
-
-
 def _order(places: Sequence[list[int]]) -> Tensor:
+    """The rows of the values of chunks, one after the other, in the order of the sequences they were made of."""
     return torch.tensor([place for chunk in places for place in chunk]).argsort()
 
 

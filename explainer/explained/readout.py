@@ -192,6 +192,21 @@ class Readout:
     logits: Float[Tensor, "batch questions choices"]
     link: Link = "softmax"
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Readout]") -> "Readout":
+        """The answers to several groups of texts of one task, with -inf for the questions and choices that others have.
+
+        Args:
+            parts: at least one.
+        """
+        n_questions, n_choices = (max(part.logits.shape[dim] for part in parts) for dim in (1, 2))
+        return cls(torch.cat([part.padded(n_questions, n_choices).logits for part in parts]), parts[0].link)
+
+    def padded(self, n_questions: int, n_choices: int) -> "Readout":
+        """The same answers among so many questions and choices; the logits of those that are added are -inf."""
+        more = n_choices - self.logits.shape[2], n_questions - self.logits.shape[1]
+        return Readout(torch.nn.functional.pad(self.logits, (0, more[0], 0, more[1]), value=-torch.inf), self.link)
+
     def __len__(self) -> int:
         return len(self.logits)
 

@@ -6,13 +6,15 @@ import json
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.scored_text import word_numbers
+
+Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
 class TextEncoder:
@@ -42,12 +44,15 @@ class TextEncoder:
         return hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest()
 
     def encode(
-        self, texts: Sequence[str], text_pairs: Sequence[str | None] | None = None, *, keeps_pairs: bool = False
+        self,
+        texts: Sequence[str],
+        text_pairs: Sequence[str | None] | None = None,
+        truncation: Truncation = "longest_first",
     ) -> list[EncodedText]:
         """One EncodedText per text, without padding.
 
         Args:
-            keeps_pairs: cut the first text alone where a pair is too long; by default the longer one.
+            truncation: what is cut where a text and its pair are too long, as transformers names it.
 
         Raises:
             TypeError: when a text is not a string.
@@ -55,8 +60,9 @@ class TextEncoder:
                 of a surrogate pair.
         """
         pairs = self._checked(texts, text_pairs)
-        cut = "only_first" if keeps_pairs else "longest_first"
-        return [self._encode(i, text, pair, cut) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))]
+        return [
+            self._encode(i, text, pair, truncation) for i, (text, pair) in enumerate(zip(texts, pairs, strict=True))
+        ]
 
     def encode_framed(
         self,
@@ -172,12 +178,14 @@ class TextEncoder:
                     _check_characters(f"{name}[{i}]", value)
         return pairs
 
-    def _encode(self, index: int, text: str, pair: str | None, cut: str) -> EncodedText:
+    def _encode(self, index: int, text: str, pair: str | None, truncation: Truncation) -> EncodedText:
         encoding = self._tokenize(text, pair, truncation=False)
         length = len(encoding["input_ids"])
         if self.max_tokens is not None and length > self.max_tokens:
             self._warn_cut(index, length)
-            encoding = self._tokenize(text, pair, truncation=cut)
+            if truncation == "only_second":
+                self._check_room(index, text, pair)
+            encoding = self._tokenize(text, pair, truncation=truncation)
         if not encoding["input_ids"]:
             raise ValueError(
                 f"`texts[{index}]` has no tokens, and this tokenizer adds no special ones: the model predicts nothing "
@@ -205,6 +213,15 @@ class TextEncoder:
             segments=segments,
         )
 
+    def _check_room(self, index: int, text: str, pair: str | None) -> None:
+        """Refuse a text that leaves its pair no token."""
+        assert self.max_tokens is not None
+        if len(self._tokenize(text, "", truncation=False)["input_ids"]) >= self.max_tokens:
+            raise ValueError(
+                f"`texts[{index}]` has as many tokens as the model takes, {self.max_tokens}, and leaves no room for "
+                "its second text: shorten it."
+            )
+
     @cached_property
     def splits_unspaced(self) -> bool:
         """Whether the tokenizer makes several words of Chinese, which is written without spaces."""
@@ -223,7 +240,7 @@ class TextEncoder:
         return "first" if self.tokenizer.truncation_side == "left" else "last"
 
     def _tokenize(
-        self, text: str, pair: str | None, truncation: bool | str, add_special_tokens: bool = True
+        self, text: str, pair: str | None, truncation: Truncation | bool, add_special_tokens: bool = True
     ) -> BatchEncoding:
         return self.tokenizer(
             text,

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from explainer.explained import ExplainedModel, Target, TokenBatch
 from explainer.explained.passes import EmbeddingEdit, edit_output, within
 from explainer.explainers.base import AbstractMaskExplainer, in_place
-from explainer.explainers.conditioning import ClassConditioning
+from explainer.explainers.conditioning import like_words
 from explainer.typing import Embeddings, Scores
 
 REACH = 3
@@ -17,15 +17,13 @@ REACH = 3
 
 
 class AbstractBackboneExplainer(AbstractMaskExplainer):
-    """One pass of a backbone, with the target at an extra position, and a head that reads its last hidden states.
+    """One pass of a backbone that is told the target, and a head that reads its last hidden states.
 
     A concrete explainer says which backbone that is.
 
     Args:
         reader: the model whose tokens, embeddings and conventions the backbone has; by default the explained one.
     """
-
-    label: ClassConditioning
 
     def __init__(self, explained: ExplainedModel, reader: ExplainedModel | None = None, **settings: Any) -> None:
         super().__init__(explained, **settings)
@@ -39,12 +37,12 @@ class AbstractBackboneExplainer(AbstractMaskExplainer):
                 + ("." if reader is explained else ", or another `encoder`.")
             )
         hidden = reader.hidden_size
-        self.label = ClassConditioning.like_words(reader, len(explained.labels))
+        self.label = like_words(explained, reader)
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     @property
     def reach(self) -> int | None:
-        # The class embedding is placed after the last token. On texts much longer than those trained on, the network
+        # A class's embedding is placed after the last token. On texts much longer than those trained on, the network
         # no longer attends to it.
         return None if self.longest_text is None else REACH * self.longest_text
 

@@ -49,7 +49,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
         Raises:
             ValueError: with the explainer that can.
         """
-        if not (explained.labels and explained.task.closed):
+        if not (explained.task.anchored or (explained.labels and explained.task.closed)):
             raise ValueError(
                 f"`explained` has no closed list of labels (its task is {explained.task.name!r}), and the {cls.kind} "
                 "explainer is trained for each label: responses are explained by `explainer: response`, or by a method "

@@ -1,8 +1,9 @@
-"""Conditioning: tells an explainer which target to explain, by a vector per text.
+"""Conditioning: tells an explainer which target to explain, by a vector per text, or by vectors at marked tokens.
 
 AML (EMNLP Findings 2024), section 3: trainable embeddings E_c, one per class, and a shared E_0; the vector
 sum_c w_c (E_c + E_0) joins the input right after the last token and is dropped again before the head. An explainer
-that embeds no text of its own adds the vector to its states instead.
+that embeds no text of its own adds the vector to its states instead. Where the target is about tokens of the text, an
+entity or the answer to a question, a vector is added at these tokens.
 """
 
 from abc import ABC, abstractmethod
@@ -14,31 +15,89 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.explained.tasks.anchored import AbstractAnchoredTask
 from explainer.typing import Embeddings
 
 
 class AbstractConditioning(nn.Module, ABC):
-    """The trained vectors that stand for targets, and their place in a batch."""
+    """The trained vectors that stand for targets, and their place in a batch.
+
+    Attributes:
+        outputs: the scores per token that the explainer's head gives, of which `chosen` takes the target's.
+    """
+
+    outputs: int
+    shared: nn.Parameter
 
     @abstractmethod
-    def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
-        """The vector of each text's target.
+    def added(self, batch: TokenBatch, target: Target) -> Float[Tensor, "batch _ hidden"]:
+        """What is added to the states (batch, seq, hidden) of a right-padded batch.
 
         Raises:
             ValueError: when the explainer cannot be asked for such a target.
         """
 
+    @abstractmethod
+    def chosen(self, scores: Float[Tensor, "batch seq outputs"], target: Target) -> Float[Tensor, "batch seq"]:
+        """The scores for the target."""
+
+    @abstractmethod
     def join(
         self, reader: ExplainedModel, batch: TokenBatch, target: Target
     ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
-        """The batch with one column more, and the embedding edit that puts the vectors into it.
-
-        A text that fills the model to its maximum has no room for the extra position: there the vector takes the
-        last token's place (in an encoder that is a special token).
+        """The batch as a backbone reads it, maybe with one column more, and the embedding edit that tells the target.
 
         Args:
             reader: the model whose backbone reads the batch.
             batch: right-padded.
+        """
+
+
+def conditioning_of(explained: ExplainedModel, width: int, scale: float = 1.0) -> AbstractConditioning:
+    """The conditioning of an explainer of this model.
+
+    Args:
+        width: of the vectors.
+        scale: standard deviation of the first weights.
+    """
+    if isinstance(explained.task, AbstractAnchoredTask):
+        return AnchorConditioning(explained.task, width, scale)
+    return ClassConditioning(len(explained.labels), width, scale)
+
+
+def like_words(explained: ExplainedModel, reader: ExplainedModel) -> AbstractConditioning:
+    """The same with vectors as wide and as large as the word embeddings of a model, which they join."""
+    words = reader.embedding
+    return conditioning_of(explained, words.embedding_dim, words.weight.float().std().item())
+
+
+class ClassConditioning(AbstractConditioning):
+    """E_c and E_0: an explainer of a closed list of classes, asked for the logit of one of them."""
+
+    def __init__(self, classes: int, width: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.outputs = classes
+        self.classes = nn.Parameter(torch.randn(classes, width) * scale)
+        self.shared = nn.Parameter(torch.zeros(width))
+
+    def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
+        """The vector of each text's target."""
+        # The paper's mean over classes differs by a constant factor, which the embeddings absorb.
+        return self.one_hot(target) @ (self.classes + self.shared)
+
+    def added(self, batch: TokenBatch, target: Target) -> Float[Tensor, "batch _ hidden"]:
+        return self(target)[:, None]
+
+    def chosen(self, scores: Float[Tensor, "batch seq outputs"], target: Target) -> Float[Tensor, "batch seq"]:
+        return (scores @ self.one_hot(target)[..., None].to(scores.dtype))[..., 0]
+
+    def join(
+        self, reader: ExplainedModel, batch: TokenBatch, target: Target
+    ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
+        """The vectors at one position more.
+
+        A text that fills the model to its maximum has no room for it: there the vector takes the last token's place (in
+        an encoder that is a special token).
         """
         longer, placeholder = _with_placeholder(batch, reader)
         vectors = self(target)[:, None]
@@ -48,44 +107,55 @@ class AbstractConditioning(nn.Module, ABC):
 
         return longer, put
 
-
-class ClassConditioning(AbstractConditioning):
-    """E_c and E_0: an explainer of a closed list of classes, asked for the logit of one of them."""
-
-    def __init__(self, classes: int, width: int, scale: float = 1.0) -> None:
-        super().__init__()
-        self.classes = nn.Parameter(torch.randn(classes, width) * scale)
-        self.shared = nn.Parameter(torch.zeros(width))
-
-    @classmethod
-    def like_words(cls, reader: ExplainedModel, classes: int) -> "ClassConditioning":
-        """Vectors as wide and as large as a model's word embeddings, which they join."""
-        words = reader.embedding
-        return cls(classes, words.embedding_dim, words.weight.float().std().item())
-
-    def forward(self, target: Target) -> Float[Tensor, "batch hidden"]:
-        # The paper's mean over classes differs by a constant factor, which the embeddings absorb.
-        return self.one_hot(target) @ (self.classes + self.shared)
-
     def one_hot(self, target: Target) -> Float[Tensor, "batch labels"]:
         """w of each text: 1 for the target's class, 0 for the others.
 
         Raises:
             ValueError: when the target is not the logit of one class.
         """
-        if (unknown := _beyond_one_logit(target)) is not None:
-            raise ValueError(
-                f"A trained explainer has learned the logits of single classes, and the target asks for {unknown}: "
-                "leave `foil` and `score` out, or take a method that runs the explained model, such as `attn_lrp` or "
-                "`sig`."
-            )
+        several = target.choices.shape[1] != 1
+        _refuse(f"{target.choices.shape[1]} questions at once" if several else _beyond_logits(target))
         return F.one_hot(target.classes, len(self.classes)).to(self.classes.dtype)
 
 
-def _beyond_one_logit(target: Target) -> str | None:
-    """What a target asks for in addition to the logit of one class; None where that is all."""
-    if target.choices.shape[1] != 1:
-        return f"{target.choices.shape[1]} questions at once"
+class AnchorConditioning(AbstractConditioning):
+    """A vector E_k + E_0 at every marked token, k the kind of its mark: the tag of a word, the answer's start or end.
+
+    Args:
+        task: says where the marks are.
+    """
+
+    def __init__(self, task: AbstractAnchoredTask, width: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.outputs = 1
+        self.task = task
+        self.kinds = nn.Parameter(torch.randn(task.n_marks, width) * scale)
+        self.shared = nn.Parameter(torch.zeros(width))
+
+    def added(self, batch: TokenBatch, target: Target) -> Float[Tensor, "batch _ hidden"]:
+        _refuse(_beyond_logits(target))
+        return self.task.marks(batch, target).to(self.kinds.dtype) @ (self.kinds + self.shared)
+
+    def chosen(self, scores: Float[Tensor, "batch seq outputs"], target: Target) -> Float[Tensor, "batch seq"]:
+        return scores[..., 0]
+
+    def join(
+        self, reader: ExplainedModel, batch: TokenBatch, target: Target
+    ) -> tuple[TokenBatch, Callable[[Embeddings], Embeddings]]:
+        vectors = self.added(batch, target)
+        return batch, lambda embeddings: embeddings + vectors.to(embeddings.dtype)
+
+
+def _refuse(unknown: str | None) -> None:
+    if unknown is not None:
+        raise ValueError(
+            f"A trained explainer has learned the logits of single classes, and the target asks for {unknown}: leave "
+            "`foil` and `score` out, or take a method that runs the explained model, such as `attn_lrp` or `sig`."
+        )
+
+
+def _beyond_logits(target: Target) -> str | None:
+    """What a target asks for in addition to logits; None where that is all."""
     if target.foil is not None:
         return "a contrast with a foil"
     return None if target.score == "logit" else f"`score` {target.score!r}"

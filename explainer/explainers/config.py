@@ -232,10 +232,11 @@ def settings_digest(values: Mapping[str, Any]) -> str:
 
 @torch.no_grad()
 def probe_scores(explained: ExplainedModel, explainer: AbstractMaskExplainer) -> list[float]:
-    """The scores of the probe's tokens for the first label."""
-    training = explainer.training
-    batch = explained.collate(explained.encode_probes([_PROBE]))
-    scores = explainer.eval()(explained, batch, Target.of([0]).to(explained.device))[0].tolist()
+    """The scores of the probe's tokens for the first label; for the first words, where the target is about tokens."""
+    training, texts, target = explainer.training, explained.encode_probes([_PROBE]), Target.of([0])
+    if explained.task.anchored:
+        texts, target = explained.asked(texts, (0, len(_PROBE) // 4))
+    scores = explainer.eval()(explained, explained.collate(texts), target.to(explained.device))[0].tolist()
     explainer.train(training)
     return scores
 
@@ -291,7 +292,8 @@ def _reference(explained: ExplainedModel, folder: Path) -> str:
 
 
 def _probe(explained: ExplainedModel) -> list[float]:
-    return explained.predict([explained.encode_probes([_PROBE])[0].tokens]).logits[0].flatten()[:_PROBED].tolist()
+    logits = explained.predict([explained.encode_probes([_PROBE])[0].tokens]).logits[0].flatten()
+    return logits[logits.isfinite()][:_PROBED].tolist()  # a position that is no choice has none
 
 
 def _labels(explained: ExplainedModel) -> list[str]:

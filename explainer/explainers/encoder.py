@@ -54,6 +54,11 @@ class EncoderExplainer(AbstractBackboneExplainer):
     ) -> None:
         if pooling not in POOLING:
             raise ValueError(f"`pooling` must be one of {', '.join(POOLING)}, got {pooling!r}.")
+        if explained.task.anchored:
+            raise ValueError(
+                f"The {self.kind} explainer reads texts by a tokenizer of its own, in which the tokens that the target "
+                "is about are not marked: take `side`, `separate` or `lora`."
+            )
         encoder = str(Path(encoder).resolve()) if Path(encoder).is_dir() else encoder
         # The classification head that comes with it is not read.
         model, tokenizer, _ = load_base(encoder, ["0", "1"], torch.float32)

@@ -7,6 +7,8 @@ and leaves the prediction as it was. Here, with h_l the frozen state of layer l 
     z = W [norm(h_0 D_0); ...; norm(h_L D_L)] + sum_c w_c (E_c + E_0)     D_l: hidden x rank
     s = sum_c w_c head_c(norm(blocks(z)))                                 w: 1 for the target's class, else 0
 
+Where the target is about tokens of the text, E is added at these tokens alone, and the head has one output.
+
 The blocks are pre-norm transformer blocks that attend in both directions, also on a causal model. The conditioning is
 added after the states are read, so that one pass serves any number of classes.
 """
@@ -23,7 +25,7 @@ from explainer.explained import ExplainedModel, Readout, Target, TokenBatch, Zer
 from explainer.explained.passes import layer_states, of_sequence
 from explainer.explained.weights import Shapes
 from explainer.explainers.base import AbstractMaskExplainer, in_place
-from explainer.explainers.conditioning import ClassConditioning
+from explainer.explainers.conditioning import conditioning_of
 from explainer.typing import Embeddings, Scores
 
 SideInput = Float[Tensor, "batch seq width"]
@@ -42,7 +44,6 @@ class SideExplainer(AbstractMaskExplainer):
     """
 
     kind: ClassVar[str] = "side"
-    label: ClassConditioning
 
     def __init__(
         self,
@@ -55,13 +56,14 @@ class SideExplainer(AbstractMaskExplainer):
     ) -> None:
         super().__init__(explained, width=width, depth=depth, rank=rank, heads=heads, dropout=dropout)
         check_heads(width, heads)
-        hidden, classes = explained.hidden_size, len(explained.labels)
+        hidden = explained.hidden_size
         states = len(explained.layers) + 1
         self.down = nn.Parameter(torch.randn(states, hidden, rank) / hidden**0.5)
         self.mix = nn.Linear(states * rank, width)
-        self.label = ClassConditioning(classes, width)
+        self.label = conditioning_of(explained, width)
+        outputs = self.label.outputs
         self.blocks = nn.ModuleList(SideBlock(width, heads, dropout) for _ in range(depth))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, outputs))
         self.dropout = nn.Dropout(dropout)
         self.forward_equivalents = share_of_pass(explained, self)
 
@@ -103,7 +105,7 @@ class SideExplainer(AbstractMaskExplainer):
         attended = attended_in(padded)
 
         def score(target: Target) -> Scores:
-            return in_place(batch, self.explain(side_input, target, attended), order)
+            return in_place(batch, self.explain(side_input, self.label.added(padded, target), target, attended), order)
 
         return score
 
@@ -111,13 +113,17 @@ class SideExplainer(AbstractMaskExplainer):
         """What the side network reads: the same number of directions of each layer, normed and mixed."""
         return self.dropout(self.mix(directions(states, self.down)))
 
-    def explain(self, side_input: SideInput, target: Target, attended: Attended | None = None) -> Scores:
-        """Scores of every position; `attended` is false at padding."""
-        states = side_input + self.label(target)[:, None]
+    def explain(self, side_input: SideInput, told: Tensor, target: Target, attended: Attended | None = None) -> Scores:
+        """Scores of every position.
+
+        Args:
+            told: what the conditioning adds.
+            attended: false at padding.
+        """
+        states = side_input + told
         for block in self.blocks:
             states = block(states, attended)
-        scores = self.head(states)  # (batch, seq, labels)
-        return (scores @ self.label.one_hot(target)[..., None].to(scores.dtype))[..., 0]
+        return self.label.chosen(self.head(states), target)
 
 
 def check_heads(width: int, heads: int) -> None:

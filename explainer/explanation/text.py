@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from explainer.explained import EncodedText, ExplainedModel, Target
-from explainer.explained.readout import Readout
+from explainer.explained.readout import NO_QUESTION, Readout
 from explainer.rendering import View, view
 from explainer.scored_text import Caption, ScoredText
 from explainer.typing import TokenScores
@@ -40,7 +40,7 @@ class Explanation(ScoredText):
     """Scores for every token of one text.
 
     Attributes:
-        target: index of what is explained; of a task with several questions, one index per question.
+        target: index of what is explained; of an entity, or of the answer to a question, its [start, end] characters.
         target_label: its name.
         probabilities: of every label, on the whole text; None where there are none (a regression), or no closed list
             of labels.
@@ -53,6 +53,8 @@ class Explanation(ScoredText):
         predicted_label: the name of the most probable label; None for a regression.
         foil_label: the name of what the target is contrasted with.
         score: the number that is explained: `logit`, `log_prob` or `log_odds`.
+        asked: of an entity or an answer, what asks for it again: `anchors`, the mark of every token, and `choices`, one
+            index per question.
     """
 
     input_ids: list[int]
@@ -67,6 +69,7 @@ class Explanation(ScoredText):
     predicted_label: str | None = None
     foil_label: str | None = None
     score: str = "logit"
+    asked: dict[str, list[int]] | None = None
 
     @classmethod
     def of(
@@ -87,8 +90,10 @@ class Explanation(ScoredText):
         """
         target = target.to("cpu").resolved(readout)
         ids, types = text.tokens.input_ids.tolist(), text.tokens.token_type_ids
-        choices = target.choices[0].tolist()
-        probabilities, describe = readout.probabilities, explained.task.describe
+        task = explained.task
+        choices = [choice for choice in target.choices[0].tolist() if choice != NO_QUESTION]
+        foil = None if target.foil is None else target.foil[0, : len(choices)].tolist()
+        probabilities = readout.probabilities
         return cls(
             text=text.text,
             text_pair=text.text_pair,
@@ -100,30 +105,34 @@ class Explanation(ScoredText):
             segments=list(text.segments),
             scores=scores.tolist(),
             units_of_tokens=None if text.units is None else list(text.units),
-            target=choices[0] if len(choices) == 1 else choices,
-            target_label=describe(choices),
+            target=task.shown(choices, text),
+            target_label=task.describe(choices, text),
             probabilities=None if probabilities is None or len(choices) > 1 else probabilities[0, 0].tolist(),
             method=method,
             token_type_ids=None if types is None else types.tolist(),
             probability=None if probabilities is None else float(readout.probability(target)),
             value=float(readout.value(target)),
-            predicted_label=None if probabilities is None else describe(readout.predicted().choices[0].tolist()),
-            foil_label=None if target.foil is None else describe(target.foil[0].tolist()),
+            predicted_label=None
+            if probabilities is None
+            else task.describe(task.predicted(text, readout)[: len(choices)], text),
+            foil_label=None if foil is None else task.describe(foil, text),
             score=target.score,
+            asked=task.record(choices, text),
         )
 
     def record(self) -> dict[str, Any]:
         """The JSON-able record that `explainer attribute` writes, without its id.
 
-        It has `token_type_ids` where the model reads them, `foil_label` and `score` where the target is contrasted or
-        scored by another number than its logit, and `trust` where that was asked for.
+        It has `anchors` and `choices` of an entity or an answer, `token_type_ids` where the model reads them,
+        `foil_label` and `score` where the target is contrasted or scored by another number than its logit, and `trust`
+        where that was asked for.
         """
         names = ["tokens", "input_ids", "offsets", "scorable", "scores", "target", "target_label", "probabilities"]
         names += ["method", "probability", "value", "predicted_label"]
         names += ["token_type_ids"] if self.token_type_ids is not None else []
         names += ["foil_label"] if self.foil_label is not None else []
         names += ["score"] if self.score != "logit" or self.foil_label is not None else []
-        record = {name: getattr(self, name) for name in names}
+        record = {name: getattr(self, name) for name in names} | (self.asked or {})
         if self.trust is not None:
             record["trust"] = {**asdict(self.trust), "faithfulness": self.trust.faithfulness}
         return record

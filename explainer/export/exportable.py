@@ -32,7 +32,7 @@ class ExportableAttributor(nn.Module):
 
     def __init__(self, explained: ExplainedModel, method: Amortized) -> None:
         super().__init__()
-        if not (explained.labels and explained.task.closed):
+        if explained.task.anchored or not (explained.labels and explained.task.closed):
             raise ValueError(
                 f"The task {explained.task.name!r} has no closed list of labels, and a program needs one: its logits "
                 "are (batch, labels). Serve this model by PyTorch."

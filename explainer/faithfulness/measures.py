@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from explainer.explained import Attributions, ExplainedModel
+from explainer.explained import AbstractTask, Attributions, ExplainedModel, QuestionAnswering
 from explainer.explained.readout import Link
 from explainer.faithfulness.aopc_bounds import aopc_bounds, ranking_aopc
 from explainer.faithfulness.curves import PERCENTS, Curves, Percents, Perturbation, Plan, Which, curves, joined
 from explainer.faithfulness.perturbation import Operator
 from explainer.metrics import (
+    AnswerPrecision,
     AOPCComprehensiveness,
     AOPCSufficiency,
     Comprehensiveness,
@@ -39,14 +40,14 @@ class MetricInputs:
     explained: ExplainedModel
     attributions: Attributions
     curves: Curves
-    operator: Operator
+    operator: Operator | Literal["none"]
     beam_width: int
 
     def probability(self, which: Which, percents: Percents) -> Float[Tensor, "n percents"]:
-        return self.curves.probability(Perturbation(self.operator, which), percents)
+        return self.curves.probability(Perturbation(cast(Operator, self.operator), which), percents)
 
     def value(self, which: Which, percents: Percents) -> Float[Tensor, "n percents"]:
-        return self.curves.value(Perturbation(self.operator, which), percents)
+        return self.curves.value(Perturbation(cast(Operator, self.operator), which), percents)
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,28 @@ class MetricSpec:
 
     Attributes:
         metric: the class, whose function gives one value per text.
-        operator: what is done to the tokens, unless the caller wants another operator.
+        operator: what is done to the tokens, unless the caller wants another operator; none where nothing is done.
         plan: the percents of the tokens at which each group of tokens (top, rest, bottom) is taken out.
         read: the arguments of the metric's function.
         needs_probabilities: whether it cannot be measured where the model predicts values (a regression).
+        needs_answer: whether it is of the answers to questions alone.
     """
 
     metric: type[MeanOverTexts]
-    operator: Operator
+    operator: Operator | Literal["none"]
     plan: Mapping[Which, Percents]
-    read: Callable[[MetricInputs], tuple[Tensor, ...]]
+    read: Callable[[MetricInputs], tuple[Any, ...]]
     needs_probabilities: bool = True
+    needs_answer: bool = False
+
+    def used(self, operator: Operator | None = None) -> Operator | Literal["none"]:
+        """The operator that the metric is measured with: another one in place of its own, or none."""
+        return self.operator if self.operator == "none" else operator or self.operator
 
     def curves_needed(self, operator: Operator | None = None) -> Plan:
         """The points of the curves that the metric reads, under its own operator or another."""
-        return {Perturbation(operator or self.operator, which): percents for which, percents in self.plan.items()}
+        used = cast(Operator, self.used(operator))
+        return {Perturbation(used, which): percents for which, percents in self.plan.items()}
 
 
 def _at_a_fifth(metric: type[MeanOverTexts], operator: Operator, which: Which) -> MetricSpec:
@@ -111,9 +119,17 @@ def _value_curve(inputs: MetricInputs, which: Which, percents: Percents) -> Floa
 
 def _normalised_arguments(inputs: MetricInputs) -> tuple[Tensor, ...]:
     """The AOPC of the scores' own ranking, and its bounds."""
-    explained, given, operator = inputs.explained, inputs.attributions, inputs.operator
+    explained, given, operator = inputs.explained, inputs.attributions, cast(Operator, inputs.operator)
     bounds = aopc_bounds(explained, given.texts, given.target, inputs.beam_width, operator)
     return ranking_aopc(explained, given, operator).float(), bounds.lower, bounds.upper
+
+
+def _answers(inputs: MetricInputs) -> tuple[Any, ...]:
+    """Scores, the tokens of the answer that is explained, and the scorable tokens, lists by text."""
+    given, task = inputs.attributions, inputs.explained.task
+    assert isinstance(task, QuestionAnswering)
+    texts = given.texts
+    return given.scores, [task.marked_tokens(text) for text in texts], [text.scorable for text in texts]
 
 
 NINTHS: Percents = tuple(100 * step / 9 for step in range(1, 10))
@@ -137,6 +153,7 @@ METRIC_SPECS: dict[str, MetricSpec] = {
     "normalised_aopc": MetricSpec(NormalisedAOPC, "replace", {}, _normalised_arguments),
     "value_aopc_comprehensiveness": _value_area(AOPCComprehensiveness, "top"),
     "value_aopc_sufficiency": _value_area(AOPCSufficiency, "rest"),
+    "answer_precision": MetricSpec(AnswerPrecision, "none", {}, _answers, needs_probabilities=False, needs_answer=True),
 }
 """Every metric by its name. `Comparison` and the commands know the metrics from this table alone."""
 
@@ -157,6 +174,9 @@ class _HigherIsBetter(Mapping[str, bool]):
 HIGHER_IS_BETTER: Mapping[str, bool] = _HigherIsBetter()
 ALL_METRICS: KeysView[str] = METRIC_SPECS.keys()
 
+ANSWER_METRICS = ("mask_lrp_aopc", "mask_lrp_log_odds", "answer_precision")
+"""The metrics of Mask-LRP's protocol for question answering, which are measured besides the usual ones."""
+
 METRICS = ("comprehensiveness", "sufficiency", "log_odds", "aopc_comprehensiveness", "aopc_sufficiency")
 """The default metrics where the explained model gives probabilities."""
 
@@ -167,6 +187,12 @@ VALUE_METRICS = ("value_aopc_comprehensiveness", "value_aopc_sufficiency", "morf
 def default_metrics(link: Link) -> tuple[str, ...]:
     """The metrics of a task whose logits become probabilities by `link`."""
     return VALUE_METRICS if link == "identity" else METRICS
+
+
+def metrics_of(task: AbstractTask) -> tuple[str, ...]:
+    """The metrics of a task: the default ones of its link, and those of answers where it has answers."""
+    usual = default_metrics(task.link)
+    return (*usual, *ANSWER_METRICS) if isinstance(task, QuestionAnswering) else usual
 
 
 def summary_metrics(metrics: Collection[str]) -> tuple[str, str]:
@@ -205,31 +231,36 @@ def faithfulness(
         ValueError: when there is no such metric or operator, a metric needs probabilities and the model has none, or
             scores hold NaN.
     """
-    link = explained.task.link
-    metrics = default_metrics(link) if metrics is None else metrics
-    check_metrics(metrics, link)
+    metrics = metrics_of(explained.task) if metrics is None else metrics
+    check_metrics(metrics, explained.task)
     check_operator(operator)
     plan = joined(METRIC_SPECS[name].curves_needed(operator) for name in metrics)
     run = curves(explained, attributions, plan)
     values: dict[str, Tensor] = {}
     for name in metrics:
         spec = METRIC_SPECS[name]
-        inputs = MetricInputs(explained, attributions, run, operator or spec.operator, beam_width)
-        values[name] = spec.metric.function(*spec.read(inputs))
+        used = spec.used(operator)
+        values[name] = spec.metric.function(*spec.read(MetricInputs(explained, attributions, run, used, beam_width)))
     return values
 
 
-def check_metrics(metrics: Sequence[str], link: Link | None = None) -> None:
-    """Refuse unknown metrics and, where the link is given, those that need probabilities which it does not give.
+def check_metrics(metrics: Sequence[str], task: AbstractTask | None = None) -> None:
+    """Refuse unknown metrics and, where the task is given, those that need probabilities or answers which it has not.
 
     Raises:
         ValueError: naming them, and the metrics that work.
     """
     if unknown := [name for name in metrics if name not in METRIC_SPECS]:
         raise ValueError(f"`metrics` must be of {', '.join(ALL_METRICS)}, got {', '.join(unknown)}.")
-    refused = [name for name in metrics if link == "identity" and METRIC_SPECS[name].needs_probabilities]
+    if task is None:
+        return
+    if not isinstance(task, QuestionAnswering) and (of := [m for m in metrics if METRIC_SPECS[m].needs_answer]):
+        raise ValueError(f"`metrics` {', '.join(of)} are of answers, and the task is {task.name!r}: leave them out.")
+    refused = [name for name in metrics if task.link == "identity" and METRIC_SPECS[name].needs_probabilities]
     if refused:
-        able = ", ".join(name for name, spec in METRIC_SPECS.items() if not spec.needs_probabilities)
+        able = ", ".join(
+            name for name, spec in METRIC_SPECS.items() if not spec.needs_probabilities and not spec.needs_answer
+        )
         raise ValueError(
             f"`metrics` {', '.join(refused)} need probabilities, and this model predicts values (a regression): use "
             f"{able}."

@@ -1,6 +1,8 @@
 """Token operations: rank a text's tokens by their scores, and delete, replace, blank or hide some of them.
 
-Special tokens and whatever else is not scorable stay as they are under every operation.
+Special tokens and whatever else is not scorable stay as they are under every operation. Nor is a token deleted at which
+the answer is read (`Tokens.anchors`: of an entity, or of the answer to a question): the baseline token stands in its
+place.
 """
 
 from collections.abc import Sequence
@@ -51,14 +53,18 @@ def mask_of(positions: Int64[torch.Tensor, " chosen"] | list[int], length: int) 
     return mask
 
 
-def remove(text: EncodedText, mask: TokenMask) -> Tokens:
-    """The text with the masked scorable tokens deleted; the positions of the others renumber."""
-    return text.tokens.select(~(mask & text.scorable))
+def remove(text: EncodedText, mask: TokenMask, token_id: int) -> Tokens:
+    """The text with the masked scorable tokens deleted; the positions of the others renumber.
+
+    Args:
+        token_id: takes the place of those at which the answer is read.
+    """
+    return text.tokens.deleted(mask & text.scorable, token_id)
 
 
-def keep(text: EncodedText, mask: TokenMask) -> Tokens:
+def keep(text: EncodedText, mask: TokenMask, token_id: int) -> Tokens:
     """The text with all scorable tokens but the masked ones deleted."""
-    return remove(text, ~mask)
+    return remove(text, ~mask, token_id)
 
 
 def replace(text: EncodedText, mask: TokenMask, token_id: int) -> Tokens:
@@ -71,13 +77,18 @@ def blank(text: EncodedText, mask: TokenMask) -> Tokens:
     return text.tokens.blanked(mask & text.scorable)
 
 
-def hide(text: EncodedText, mask: TokenMask) -> Tokens:
+def hide(text: EncodedText, mask: TokenMask, token_id: int) -> Tokens:
     """The text with the masked scorable tokens hidden from attention; every token keeps its position.
 
     No token attends to a hidden one. A decoder that reads its answer at a hidden last token still sees that token's own
-    word embedding, through the residual connections.
+    word embedding, through the residual connections. A marked token, at which the answer is read, is replaced as well.
+
+    Args:
+        token_id: takes the place of those at which the answer is read.
     """
-    return text.tokens.concealed(mask & text.scorable)
+    hidden, anchors = mask & text.scorable, text.tokens.anchors
+    tokens = text.tokens if anchors is None else text.tokens.replaced(hidden & (anchors > 0), token_id)
+    return tokens.concealed(hidden)
 
 
 def units_away(
@@ -102,8 +113,8 @@ def perturb(text: EncodedText, mask: TokenMask, operator: Operator, baseline_tok
     """The text with `operator` applied to the masked scorable tokens.
 
     Args:
-        baseline_token_id: the token that `replace` puts in their place.
+        baseline_token_id: the token that `replace` puts in their place, and the others where the answer is read.
     """
-    if operator == "replace":
-        return replace(text, mask, baseline_token_id)
-    return {"delete": remove, "blank": blank, "hide": hide}[operator](text, mask)
+    if operator == "blank":
+        return blank(text, mask)
+    return {"replace": replace, "delete": remove, "hide": hide}[operator](text, mask, baseline_token_id)

@@ -164,10 +164,10 @@ class AbstractBatchMethod(AbstractMethod):
             answers.append(answer)
             resolved.append(wanted)
         order = torch.tensor([i for chunk in chunks for i in chunk]).argsort()
-        logits = torch.cat([answer.logits for answer in answers]).detach()[order]
+        readout = Readout(Readout.joined(answers).logits.detach()[order], explained.task.link)
         joined = [Target.joined([parts[k] for parts in resolved])[order] for k in range(len(targets))]
         attributions = [Attributions(texts, target, mine) for target, mine in zip(joined, scores, strict=True)]
-        return Readout(logits, explained.task.link), attributions
+        return readout, attributions
 
     def predict_and_attribute(
         self, explained: ExplainedModel, batch: TokenBatch

@@ -60,7 +60,7 @@ class ContextCite(AbstractTextMethod):
     def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
         masks = [self.masks(text) for text in texts]
         variants = [
-            text.tokens.select(~taken)
+            text.tokens.deleted(taken, explained.baseline_token_id)
             for text, kept in zip(texts, masks, strict=True)
             for taken in units_away(kept, text.unit_masks, len(text))
         ]

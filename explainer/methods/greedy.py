@@ -25,8 +25,9 @@ from explainer.typing import RaggedScores, TokenScores
 class _Search:
     """The search for one text: the units taken, in their order, and the next step's candidates."""
 
-    def __init__(self, text: EncodedText, deleting: bool, percent: float) -> None:
+    def __init__(self, text: EncodedText, deleting: bool, percent: float, baseline_token_id: int) -> None:
         self.text = text
+        self.baseline_token_id = baseline_token_id
         self.units = text.unit_masks
         self.deleting = deleting
         self.free = list(range(len(self.units)))
@@ -41,7 +42,8 @@ class _Search:
 
     def _after(self, j: int) -> Tokens:
         chosen = self.taken_tokens | self.units[j]
-        return self.text.tokens.select(~chosen if self.deleting else chosen | ~self.text.scorable)
+        away = chosen if self.deleting else ~chosen & self.text.scorable
+        return self.text.tokens.deleted(away, self.baseline_token_id)
 
     def take(self, values: Tensor) -> None:
         """Take the best of the free units, sorted by their candidates' values (free,); equal ones stay in order."""
@@ -69,7 +71,7 @@ class _Greedy(AbstractTextMethod):
     deleting: ClassVar[bool]
 
     def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
-        searches = [_Search(text, self.deleting, self.percent) for text in texts]
+        searches = [_Search(text, self.deleting, self.percent, explained.baseline_token_id) for text in texts]
         target = replace(target, score="logit" if explained.task.link == "identity" else "log_prob")
         # All texts advance one step together, through one pooled prediction.
         while any(candidates := [search.candidates for search in searches]):

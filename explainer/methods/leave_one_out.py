@@ -17,7 +17,8 @@ class LeaveOneOut(AbstractTextMethod):
     operator: ClassVar[str | None] = "delete"
 
     def scores(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> RaggedScores:
-        return one_at_a_time(explained, texts, target, lambda tokens, unit: tokens.select(~unit))
+        absent = explained.baseline_token_id
+        return one_at_a_time(explained, texts, target, lambda tokens, unit: tokens.deleted(unit, absent))
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return float(n_scorable)

@@ -74,10 +74,10 @@ class SubsetRegression(AbstractTextMethod):
         """The effects of deleting each text's subsets, and of keeping them alone, all in one pooled prediction."""
         subsets = [self._subsets(text) for text in texts]
         variants = [
-            text.tokens.select(kept)
+            text.tokens.deleted(away, explained.baseline_token_id)
             for text, chosen in zip(texts, subsets, strict=True)
             for subset in chosen
-            for kept in (~subset, subset | ~text.scorable)
+            for away in (subset, ~subset & text.scorable)
         ]
         asked = replace(target, score="log_odds").repeat_interleave(2 * self.n_subsets)
         log_odds = explained.evaluate(variants, asked).objective.view(len(texts), self.n_subsets, 2).double()

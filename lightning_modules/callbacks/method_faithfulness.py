@@ -66,8 +66,8 @@ class MethodFaithfulness(pl.Callback):
             return
         examples = data_of(trainer).first("validation", self.n_texts)
         self.attributor = attributor
-        self.texts = attributor.explained.encode(examples.texts, examples.text_pairs)
-        self.target = attributor.explained.predicted(self.texts)
+        texts = attributor.explained.encode(examples.texts, examples.text_pairs)
+        self.texts, self.target = attributor.explained.asked(texts)
         self.fixed = Comparison(self.methods, keep=self.n_shown)
         with evaluating(pl_module):
             self.fixed.update(attributor.explained, TargetedTexts(self.texts, self.target))

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult
 
 from explainer.evaluation.comparison import SUMMARY
 from explainer.evaluation.responses import ResponseComparison
+from explainer.explained import QuestionAnswering, TextClassification, TokenClassification
 from explainer.export.hub import card_head, usage
 from explainer.faithfulness.measures import summary_metrics
 from explainer.methods.trained.amortized import Amortized
@@ -57,13 +58,24 @@ def baseline_card(checkpoint: dict[str, Any], folder: Path, license: str = "apac
 
 
 def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
-    """The card of a fine-tuned classifier's adapter."""
+    """The card of a fine-tuned model: an adapter, or a small model that was trained from nothing."""
     recipe = checkpoint["hyper_parameters"]
+    task, small = recipe.get("task", TextClassification.name), recipe.get("small")
+    what = {
+        TextClassification.name: f"a classifier of {', '.join(recipe['labels'])}",
+        TokenClassification.name: f"a model that tags words as {', '.join(recipe['labels'])}",
+        QuestionAnswering.name: "a model that answers questions by a span of a context",
+    }[task]
+    made = (
+        f"A small model that was trained from nothing on the words of `{small['words_of']}`: {what}."
+        if small
+        else f"A LoRA adapter that makes `{recipe['base']}` {what}."
+    )
     lines = [
-        *card_head("text-classification", recipe["base"], license),
+        *card_head(task, None if small else recipe["base"], license),
         f"# {folder.name}",
         "",
-        f"A LoRA adapter that makes `{recipe['base']}` a classifier of {', '.join(recipe['labels'])}.",
+        made,
         "",
         *_training(checkpoint),
     ]

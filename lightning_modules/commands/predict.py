@@ -158,6 +158,11 @@ def _finish(shards: Shards) -> None:
 def settings_of(source: Source, spec: AttributorSpec, question: Question) -> dict[str, Any]:
     """Everything that decides the rows; model and method by their contents, so that their folders may move."""
     attributor = spec.load()
+    if attributor.explained.task.anchored:
+        raise ValueError(
+            f"`--task {attributor.explained.task.name}`: `explainer predict` explains labels; entities and answers are "
+            "explained by `explainer attribute`."
+        )
     method, task = attributor.method, attributor.explained.task
     if isinstance(method, Amortized) and method.explained is None:
         method = Amortized(method.explainer, attributor.explained)  # its settings include all of its weights

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from explainer.explained import EncodedText, ExplainedModel, Readout, Target, TokenBatch
 from explainer.explained.batch import pad
+from explainer.explained.tasks.anchored import AbstractAnchoredTask
 from explainer.explainers.losses import SoftTarget, soft_target, standardized
 from explainer.explainers.side import states_of
 from explainer.rendering.progress import track
@@ -29,7 +30,7 @@ class AnnotatedBatch:
         texts: the same texts, one by one.
         tokens: the texts as the models read them.
         target: the label that each text is explained for.
-        wanted: the answer that the kept tokens should give.
+        wanted: the answer that the kept tokens should give; None where the target is about tokens of the text.
         teachers: each teacher's scores, as it gave them.
         states: (batch, seq, layers + 1, hidden) states of the explained model, where they are kept.
     """
@@ -38,7 +39,7 @@ class AnnotatedBatch:
     texts: Sequence[EncodedText]
     tokens: TokenBatch
     target: Target
-    wanted: SoftTarget
+    wanted: SoftTarget | None
     teachers: Mapping[str, Scores]
     states: Float[Tensor, "batch seq layers hidden"] | None = None
 
@@ -61,7 +62,7 @@ class AnnotatedBatch:
             self,
             tokens=self.tokens.to(device),
             target=self.target.to(device),
-            wanted=self.wanted.to(device),
+            wanted=None if self.wanted is None else self.wanted.to(device),
             teachers={label: scores.to(device) for label, scores in self.teachers.items()},
             states=None if self.states is None else self.states.to(device),
         )
@@ -93,7 +94,7 @@ class Annotations:
             texts=texts,
             tokens=self.explained.collate(texts),
             target=target,
-            wanted=soft_target(self.readout[index], target),
+            wanted=None if self.explained.task.anchored else soft_target(self.readout[index], target),
             teachers={label: pad([scores[i] for i in index], 0.0) for label, scores in self.teachers.items()},
             states=None if self.states is None else pad_sequence([self.states[i] for i in index], batch_first=True),
         )
@@ -114,6 +115,23 @@ def mixed_targets(readout: Readout, share: float, seed: int) -> Target:
     step = torch.randint(1, n_labels, predicted.shape, generator=generator)
     other = torch.rand(predicted.shape, generator=generator) < share
     return Target.of(torch.where(other, (predicted + step) % n_labels, predicted))
+
+
+def mixed_spans(
+    explained: ExplainedModel, texts: Sequence[EncodedText], readout: Readout, share: float, seed: int
+) -> tuple[list[EncodedText], Target]:
+    """The texts marked for what the model predicts of each, a `share` of them for a random other span; and the target.
+
+    Args:
+        texts: without marks.
+        readout: the model's answers to them.
+    """
+    task = explained.task
+    assert isinstance(task, AbstractAnchoredTask)
+    draw = torch.Generator().manual_seed(seed)
+    other = torch.rand(len(texts), generator=draw) < share
+    wanted = [task.any_other(text, draw) if one else "predicted" for text, one in zip(texts, other, strict=True)]
+    return task.asked(texts, readout, wanted)
 
 
 def kept_states(explained: ExplainedModel, texts: Sequence[EncodedText]) -> list[States]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch, Tokens
+from explainer.explained import EncodedText, ExplainedModel, QuestionAnswering, Target, TokenBatch, Tokens
 from explainer.explained.passes import EmbeddingEdit
 from explainer.explainers import EXPLAINERS, AbstractMaskExplainer
 from explainer.explainers.config import settings_digest
@@ -66,11 +66,15 @@ def deberta() -> ExplainedModel:
 
 
 def encoded(model: ExplainedModel, texts: Sequence[str] = TEXTS) -> list[EncodedText]:
-    return model.encode(texts)
+    """The texts, with the predicted entity or answer marked where the task has one."""
+    asks = isinstance(model.task, QuestionAnswering)
+    contexts = [" ".join(["so", *reversed(text.split()[:8])]) for text in texts] if asks else None
+    plain = model.encode(texts, contexts)
+    return model.asked(plain)[0] if model.task.anchored else plain
 
 
 def batch_of(model: ExplainedModel, texts: Sequence[str] = TEXTS, side: str = "right") -> TokenBatch:
-    return model.collate(model.encode(texts), side=side)
+    return model.collate(encoded(model, texts), side=side)
 
 
 def logits_of(model: ExplainedModel, batch: TokenBatch, edit: EmbeddingEdit | None = None) -> Tensor:

@@ -36,7 +36,7 @@ def test_exported_adapter_predicts_what_the_checkpoint_predicts(
     model = ExplainedModel.from_pretrained(tmp_path / "out")
     assert model.labels == ["bad", "fair", "good"]
     logits = model.predict([text.tokens for text in model.encode(texts)]).logits[:, 0]
-    assert torch.allclose(logits, module(examples).detach(), atol=1e-5)
+    assert torch.allclose(logits, module(examples)[:, 0].detach(), atol=1e-5)
     assert "bad, fair, good" in (tmp_path / "out" / "README.md").read_text()
 
 
@@ -50,7 +50,7 @@ def test_a_head_of_several_layers_is_exported_whole(tmp_path: Path) -> None:
     module.export(tmp_path / "out")
     model = ExplainedModel.from_pretrained(tmp_path / "out")
     found = model.predict([text.tokens for text in model.encode(["great fun"])]).logits[:, 0]
-    assert torch.allclose(found, module(TextExamples([0], ["great fun"], [None], [0])).detach(), atol=1e-5)
+    assert torch.allclose(found, module(TextExamples([0], ["great fun"], [None], [0]))[:, 0].detach(), atol=1e-5)
 
 
 def test_an_exported_adapter_that_has_changed_is_refused(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_labels_may_be_numbers_or_names(classifier: str) -> None:
     module = ClassifierTraining(classifier, labels=["bad", "fair", "good"], rank=2)
     texts: list[str] = ["a"] * 3
     for labels, expected in (([2, 0, 1], [2, 0, 1]), (["good", "bad", "fair"], [2, 0, 1])):
-        assert module._classes(TextExamples([0, 1, 2], texts, [None] * 3, labels)).tolist() == expected
+        assert module._answers(TextExamples([0, 1, 2], texts, [None] * 3, labels))[1][:, 0].tolist() == expected
     for unknown in (3, -1, "great", None, [0, 1]):
         with pytest.raises(ValueError, match="`labels` must name every label of the data"):
-            module._classes(TextExamples([0], ["a"], [None], [unknown]))
+            module._answers(TextExamples([0], ["a"], [None], [unknown]))
 
 
 def test_the_shipped_classifier_is_the_published_one() -> None:

@@ -18,7 +18,7 @@ from explainer.data.catalog import CATALOG
 from lightning_modules import cli
 from lightning_modules.cli import main
 from tests.explainer.tools import saved
-from tests.families import PROMPT, explained
+from tests.families import ANCHORED_TASKS, PROMPT, explained
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("[!i]*.yaml"))
@@ -30,8 +30,14 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
     fresh = "architecture" in arguments  # trained from nothing, on texts of its own words
+    generated = configuration["data"].get("name") in ("planted_questions", "planted_tags")
     if not fresh:
         arguments["base" if "base" in arguments else "explained"] = classifier
+    if "small" in arguments:
+        del arguments["explained"]
+    elif generated:
+        task = "question-answering" if "question" in path.stem else "token-classification"
+        arguments["explained"] = saved(explained("bert", **ANCHORED_TASKS[task]), tmp_path / "explained")
     if "prompt" in arguments and not fresh:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
@@ -43,13 +49,10 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
             teacher["method"] = "random"  # an exported explainer of another model
     if "layers" in arguments:
         arguments["layers"] = [-2, -1]  # the tiny model has no more
-    if "labels" in arguments and not fresh:
+    if "labels" in arguments and not (fresh or generated):
         arguments["labels"] = ["a", "b", "c"]
-    limits = {"train": 24, "validation": 8, "test": 2}
-    if fresh:
-        configuration["data"] = {"name": configuration["data"]["name"], "batch_size": 8, "limit": limits}
-    else:
-        configuration["data"] = {"files": files, "batch_size": 8, "limit": {"test": 2}}
+    own = {"name": configuration["data"]["name"], "limit": {"train": 24, "validation": 8, "test": 2}}
+    configuration["data"] = {**(own if fresh or generated else {"files": files, "limit": {"test": 2}}), "batch_size": 8}
     configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
     configuration["trainer"] |= {
         "max_epochs": 1,

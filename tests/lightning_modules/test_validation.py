@@ -15,7 +15,7 @@ def test_batches_add_up_and_a_new_sum_starts_at_zero(task: str) -> None:
     texts = model.encode(TEXTS)
     whole = SIG().attribute(model, texts, model.predicted(texts))
     values = faithfulness(model, whole)
-    total = ValidationFaithfulness(model.task.link)
+    total = ValidationFaithfulness(model.task)
     for _ in range(2):
         for part in (slice(0, 1), slice(1, 4)):
             total.update(model, Attributions(whole.texts[part], whole.target[part], whole.scores[part]))
@@ -29,7 +29,7 @@ def test_a_metric_of_interest_joins_the_areas() -> None:
     model = explained("bert")
     texts = model.encode(TEXTS)
     whole = SIG().attribute(model, texts, model.predicted(texts))
-    total = ValidationFaithfulness(model.task.link, "log_odds")
+    total = ValidationFaithfulness(model.task, "log_odds")
     assert not total.higher_is_better
     total.update(model, whole)
     found = total.compute()
@@ -40,6 +40,6 @@ def test_a_metric_of_interest_joins_the_areas() -> None:
 
 def test_a_metric_that_is_none_and_one_without_probabilities_are_refused() -> None:
     with pytest.raises(ValueError, match="`metrics` must be of comprehensiveness"):
-        ValidationFaithfulness("softmax", "accuracy")
+        ValidationFaithfulness(explained("bert").task, "accuracy")
     with pytest.raises(ValueError, match="log_odds need probabilities"):
-        ValidationFaithfulness("identity", "log_odds")
+        ValidationFaithfulness(explained("bert", **TASKS["regression"]).task, "log_odds")

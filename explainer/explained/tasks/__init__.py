@@ -14,10 +14,15 @@ from explainer.explained.tasks.base import TargetLike as TargetLike
 from explainer.explained.tasks.classification import TextClassification as TextClassification
 from explainer.explained.tasks.image_classification import ImageClassification as ImageClassification
 from explainer.explained.tasks.prompted import PromptedClassification as PromptedClassification
+from explainer.explained.tasks.question_answering import QuestionAnswering as QuestionAnswering
 from explainer.explained.tasks.response import Response as Response
+from explainer.explained.tasks.token_classification import TokenClassification as TokenClassification
 from explainer.explained.tasks.zero_shot import ZeroShotClassification as ZeroShotClassification
 
-TASKS: dict[str, Any] = {"ForSequenceClassification": TextClassification, "ForImageClassification": ImageClassification}
+TEXT_TASKS: tuple[Any, ...] = (TextClassification, TokenClassification, QuestionAnswering)
+"""The tasks of texts that a model's architecture tells."""
+
+TASKS: dict[str, Any] = {task.head: task for task in (*TEXT_TASKS, ImageClassification)}
 """The task of each architecture, by the end of its class name; `task.of(model)` makes it from a loaded model."""
 
 
@@ -50,4 +55,6 @@ def task_from(settings: Mapping[str, Any]) -> AbstractTask | None:
         return Response()
     if name == ZeroShotClassification.name:
         return ZeroShotClassification.from_settings(settings)
+    if name == QuestionAnswering.name:
+        return QuestionAnswering(**{key: value for key, value in settings.items() if key != "task"})
     return PromptedClassification.from_settings(settings) if name == PromptedClassification.name else None

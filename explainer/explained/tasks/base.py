@@ -16,11 +16,11 @@ from explainer.explained.batch import EncodedText, TokenBatch, Tokens
 from explainer.explained.readout import PREDICTED, RUNNER_UP, Link, Readout, Target
 from explainer.explained.text import TextEncoder
 
-TargetLike = str | SupportsInt
-"""A label, an index (also one of NumPy or PyTorch), or "predicted"."""
+TargetLike = str | SupportsInt | Sequence[int]
+"""A label, an index (also one of NumPy or PyTorch), or "predicted"; of marked texts also [start, end] characters."""
 
-FoilLike = str | SupportsInt
-"""A label, an index, or "runner_up"."""
+FoilLike = str | SupportsInt | Sequence[int]
+"""A label, an index, or "runner_up"; of answers also [start, end] characters."""
 
 
 class AbstractTask(ABC):
@@ -38,6 +38,9 @@ class AbstractTask(ABC):
         closed: whether the list of choices is short and closed, so that one explainer is trained for all of them.
         frames_text: whether there are tokens of the task's own around the text.
         wants_pair: whether every text comes with a second one.
+        head: how the class names of its models end; empty where that does not tell them apart.
+        anchored: whether the answer is about tokens of the text, which are marked (`Tokens.anchors`).
+        reads_before: whether the model is asked at the token before a marked one, and not there.
     """
 
     name: ClassVar[str]
@@ -46,6 +49,9 @@ class AbstractTask(ABC):
     decoder_reads_text: bool = False
     closed: ClassVar[bool] = True
     frames_text: ClassVar[bool] = False
+    head: ClassVar[str] = ""
+    anchored: ClassVar[bool] = False
+    reads_before: ClassVar[bool] = False
 
     @property
     def wants_pair(self) -> bool:
@@ -123,6 +129,10 @@ class AbstractTask(ABC):
         """The readout from the model's output for the `rows` of a batch and target."""
         return self.read(output, batch)
 
+    def n_questions(self, tokens: Tokens) -> int:
+        """How many questions are read of a sequence."""
+        return tokens.n_questions
+
     def inputs(self, batch: Any) -> dict[str, Any]:
         """Further keyword arguments of the model's forward pass."""
         return {}
@@ -136,6 +146,11 @@ class AbstractTask(ABC):
         """The task as JSON, for exports, cache keys and reports."""
         return {"task": self.name, "labels": self.labels, "link": self.link}
 
+    def is_that_of(self, other: "AbstractTask") -> bool:
+        """Whether another task, bound to a model, has the settings of this one, whose labels may not be known yet."""
+        ours, theirs = self.settings, other.settings
+        return all(theirs.get(name) == value for name, value in ours.items() if name != "labels")
+
     def index_of(self, wanted: TargetLike) -> int:
         """The index of a label: its exact name comes first, then the only one that differs by case alone.
 
@@ -147,8 +162,8 @@ class AbstractTask(ABC):
         labels = self.labels
         if isinstance(wanted, str):
             index = self._named(wanted)
-        elif _is_integer(wanted):
-            index = int(wanted)
+        elif is_integer(wanted):
+            index = int(cast(SupportsInt, wanted))
         else:
             raise ValueError(f"`target` must be a label or an index, got {type(wanted).__name__}: {wanted!r:.60}.")
         if not 0 <= index < len(labels):
@@ -209,6 +224,52 @@ class AbstractTask(ABC):
         other = None if foil is None else [self.foil_index(foil)] * n
         return Target.of(_column(chosen), None if other is None else _column(other), score)
 
+    def asked(
+        self,
+        texts: Sequence[EncodedText],
+        readout: Readout,
+        wanted: Any = "predicted",
+        foil: Any = None,
+        score: str = "logit",
+    ) -> tuple[list[EncodedText], Target]:
+        """The texts as they are explained, marked where the task is `anchored`, and what is explained of each.
+
+        Args:
+            texts: without marks.
+            readout: the model's answers to them.
+            wanted: as of `target`; of marked texts "predicted", (start, end) characters, a part of the text that occurs
+                once, or one of these per text.
+            foil: as of `target`; of marked texts also a span.
+
+        Raises:
+            ValueError: when a label or span is unknown, there is not one per text, or the foil is the target itself.
+        """
+        return list(texts), self.target(wanted, len(texts), foil, score).resolved(readout)
+
+    def check_target(self, wanted: Any, foil: Any, score: str) -> None:
+        """Refuse what cannot be asked of any text.
+
+        Raises:
+            ValueError: when a label is unknown, or the foil is the target itself.
+        """
+        self.target(wanted, 1, foil, score)
+
+    def several_of(self, text: EncodedText, readout: Readout, wanted: Any) -> list[Any]:
+        """What can be asked of one text where several things are wanted of it: `wanted` is a list, or "all"."""
+        return list(self.several(wanted))
+
+    def predicted(self, text: EncodedText, readout: Readout) -> list[int]:
+        """The choices that the model predicts of one text."""
+        return readout.predicted().choices[0].tolist()
+
+    def shown(self, choices: Sequence[int], text: EncodedText) -> int | list[int]:
+        """The target as records have it: an index, or one per question."""
+        return choices[0] if len(choices) == 1 else list(choices)
+
+    def record(self, choices: Sequence[int], text: EncodedText) -> dict[str, list[int]] | None:
+        """What a record has of the target besides, so that it can be asked again; None where that is nothing."""
+        return None
+
     def foil_index(self, foil: FoilLike) -> int:
         """The index of a foil; `RUNNER_UP` stands for the runner-up.
 
@@ -231,12 +292,12 @@ class AbstractTask(ABC):
             raise ValueError(f"`targets` must be 'all' or a list of classes, got {wanted!r}.")
         return list(range(len(self.labels))) if isinstance(wanted, str) else [self.index_of(one) for one in wanted]
 
-    def describe(self, choices: Sequence[int]) -> str:
-        """The caption of a target: the name of its choice."""
+    def describe(self, choices: Sequence[int], text: EncodedText) -> str:
+        """The caption of a text's target: the name of its choice."""
         return ", ".join(self.labels[choice] for choice in choices)
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     """Whether this is one whole number, of Python, NumPy or PyTorch; True and False are none."""
     if isinstance(value, Tensor):
         return value.numel() == 1 and not value.is_floating_point() and value.dtype != torch.bool

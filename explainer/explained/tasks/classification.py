@@ -36,6 +36,7 @@ class TextClassification(AbstractTask):
 
     name: ClassVar[str] = "text-classification"
     auto_model: ClassVar[Any] = AutoModelForSequenceClassification
+    head: ClassVar[str] = "ForSequenceClassification"
     names: tuple[str, ...]
     link: Link = "softmax"
     pooling: Pooling = "first"

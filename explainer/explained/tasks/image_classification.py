@@ -25,6 +25,7 @@ class ImageClassification(AbstractTask):
 
     name: ClassVar[str] = "image-classification"
     auto_model: ClassVar[Any] = AutoModelForImageClassification
+    head: ClassVar[str] = "ForImageClassification"
     names: tuple[str, ...]
     reads_class_token: bool = True
 

@@ -38,6 +38,7 @@ class Response(AbstractTask):
     auto_model: ClassVar[Any] = AutoModelForCausalLM
     closed: ClassVar[bool] = False
     frames_text: ClassVar[bool] = True
+    reads_before: ClassVar[bool] = True
     names: tuple[str, ...] = ()
     decoder_start: int | None = None
 

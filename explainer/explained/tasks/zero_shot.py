@@ -206,7 +206,7 @@ class ZeroShotClassification(AbstractTask):
                 )
         whole = TextEncoder(encoder.tokenizer, limit)
         hypothesis = self.hypothesis(self.names[0])
-        pairs = whole.encode(texts, [hypothesis] * len(texts), keeps_pairs=True)
+        pairs = whole.encode(texts, [hypothesis] * len(texts), truncation="only_first")
         return [_before(pair, len(pair) - first) for pair in pairs]
 
     # Passes

@@ -89,6 +89,11 @@ class Refined(AbstractTextMethod):
         self, explained: ExplainedModel, text: EncodedText, target: Target, every_step: bool = False
     ) -> Float[Tensor, "candidates tokens"]:
         """The scores after the last step, or after every step, those before the first in front."""
+        if explained.task.anchored:
+            raise ValueError(
+                f"A refinement changes the probabilities of labels, and the task is {explained.task.name!r}: take "
+                "another method."
+            )
         amortized, batch, target = Amortized(self.explainer), explained.collate([text]), target.to(explained.device)
         scores: list[Tensor] = []
         with self._training(explained) as parameters, torch.enable_grad():

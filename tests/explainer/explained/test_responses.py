@@ -172,7 +172,7 @@ def test_responses_and_prompts_may_not_share_a_batch_and_are_told_so() -> None:
 @every_family
 def test_the_response_survives_every_perturbation(family: str) -> None:
     one = asked(family)
-    nothing = remove(one.text, one.text.scorable)
+    nothing = remove(one.text, one.text.scorable, 0)
     kept = nothing.input_ids.tolist()[-len(one.response_ids) :]
     assert tuple(kept) == one.response_ids
     lm, words = language_model(family)
@@ -281,7 +281,9 @@ def test_sources_are_the_contents_own_tokens(family: str) -> None:
             assert not (mask & mine).any()
             mine |= mask
         assert torch.equal(mine, one.text.scorable)
-        rest = model(family).tokenizer.decode(remove(one.text, one.text.scorable).input_ids, skip_special_tokens=True)
+        rest = model(family).tokenizer.decode(
+            remove(one.text, one.text.scorable, 0).input_ids, skip_special_tokens=True
+        )
         assert "".join(rest.split()) == "(system)(user)(assistant)(user)(assistant)goodfunandso"
     texts = {
         level: [s.text for s in asked(family, MESSAGES, sources=level).sources]
@@ -313,7 +315,7 @@ def test_ranges_of_messages_give_the_same_sources_again(family: str, level: Any)
 
 def test_a_source_that_is_a_whole_message_is_taken_away_whole() -> None:
     one = asked("llama", MESSAGES, sources="message")
-    without = remove(one.text, one.source_masks[0])
+    without = remove(one.text, one.source_masks[0], 0)
     rest = model("llama").tokenizer.decode(without.input_ids)
     assert "be good" not in rest
     assert "a film. it is fun" in rest

@@ -5,7 +5,7 @@ import torch
 
 from explainer.explained import Target, Tokens
 from explainer.explained.batch import collate
-from explainer.explainers.conditioning import ClassConditioning
+from explainer.explainers.conditioning import ClassConditioning, like_words
 from tests.explainer.tools import batch_of
 from tests.families import FAMILIES, TEXTS, explained
 
@@ -13,7 +13,8 @@ TARGET = Target.of([0, 1, 2, 0])
 
 
 def conditioning(family: str = "bert") -> ClassConditioning:
-    module = ClassConditioning.like_words(explained(family), 3)
+    module = like_words(explained(family), explained(family))
+    assert isinstance(module, ClassConditioning)
     torch.nn.init.normal_(module.shared)
     return module
 

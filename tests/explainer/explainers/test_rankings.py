@@ -54,9 +54,8 @@ def test_the_gradient_is_that_of_the_expected_value() -> None:
         return torch.stack([of_set[sum(1 << token for token in order[:k])] * (k > 0) for k in (0, 1, 2)])
 
     scores = SCORES.clone().requires_grad_()
-    expected = sum(
-        chance(order, weights_of(scores)) * values(order).sum() for order in itertools.permutations(range(4))
-    )
+    every = [chance(order, weights_of(scores)) * values(order).sum() for order in itertools.permutations(range(4))]
+    expected = torch.stack(every).sum()
     (true,) = torch.autograd.grad(expected, scores)
     drawn = draw_rankings(scores, SCORABLE, 10_000, TEMPERATURE)
     measured = torch.stack([values(order) for order in orders(drawn)])[None]

@@ -45,14 +45,14 @@ def test_every_operator_leaves_specials_alone(family: str) -> None:
     text = encoded(model)[1]
     everything = torch.ones(len(text), dtype=torch.bool)
     special = text.tokens.input_ids[~text.scorable].tolist()
-    assert remove(text, everything).input_ids.tolist() == special
-    assert keep(text, ~everything).input_ids.tolist() == special
+    assert remove(text, everything, 0).input_ids.tolist() == special
+    assert keep(text, ~everything, 0).input_ids.tolist() == special
     replaced = replace(text, everything, model.baseline_token_id)
     assert (replaced.input_ids == model.baseline_token_id).tolist() == text.scorable.tolist()
     assert torch.equal(replaced.input_ids[~text.scorable], text.tokens.input_ids[~text.scorable])
     for changed, mask in (
         (blank(text, everything), blank(text, everything).zeroed),
-        (hide(text, everything), hide(text, everything).hidden),
+        (hide(text, everything, 0), hide(text, everything, 0).hidden),
     ):
         assert torch.equal(changed.input_ids, text.tokens.input_ids)
         assert mask is not None
@@ -73,10 +73,10 @@ def test_perturb_is_the_operator_of_that_name() -> None:
     text = encoded(explained("bert"))[1]
     mask = torch.arange(len(text)) % 2 == 0
     expected: dict[Operator, Tokens] = {
-        "delete": remove(text, mask),
+        "delete": remove(text, mask, 0),
         "replace": replace(text, mask, 7),
         "blank": blank(text, mask),
-        "hide": hide(text, mask),
+        "hide": hide(text, mask, 0),
     }
     assert tuple(expected) == OPERATORS
     for operator, tokens in expected.items():
@@ -88,9 +88,9 @@ def test_remove_and_keep_of_one_mask_share_the_text() -> None:
     text = explained("bert").encode(["the film"], ["was good"])[0]
     mask = torch.tensor([True, True, False, False, True, False, False])
     decode = explained("bert").tokenizer.convert_ids_to_tokens
-    assert decode(remove(text, mask).input_ids.tolist()) == ["[CLS]", "film", "[SEP]", "good", "[SEP]"]
-    assert decode(keep(text, mask).input_ids.tolist()) == ["[CLS]", "the", "[SEP]", "was", "[SEP]"]
-    types = remove(text, mask).token_type_ids
+    assert decode(remove(text, mask, 0).input_ids.tolist()) == ["[CLS]", "film", "[SEP]", "good", "[SEP]"]
+    assert decode(keep(text, mask, 0).input_ids.tolist()) == ["[CLS]", "the", "[SEP]", "was", "[SEP]"]
+    types = remove(text, mask, 0).token_type_ids
     assert types is not None
     assert types.tolist() == [0, 0, 0, 1, 1]
 
@@ -118,9 +118,9 @@ def test_a_hidden_token_may_be_any_token(family: str) -> None:
     mask = torch.zeros(len(text), dtype=torch.bool)
     mask[3] = True
     target = Target.of([0])
-    hidden = model.evaluate([hide(text, mask)], target).value
-    other = model.evaluate([hide(text, mask).replaced(mask, 9)], target).value
-    deleted = model.evaluate([remove(text, mask)], target).value
+    hidden = model.evaluate([hide(text, mask, 0)], target).value
+    other = model.evaluate([hide(text, mask, 0).replaced(mask, 9)], target).value
+    deleted = model.evaluate([remove(text, mask, 0)], target).value
     assert torch.allclose(hidden, other, atol=1e-7)
     assert (hidden - deleted).abs() > 1e-5
     assert (hidden - model.evaluate([text.tokens], target).value).abs() > 1e-5
@@ -131,7 +131,7 @@ def test_a_hidden_token_that_the_answer_is_read_at_still_sees_itself() -> None:
     text = model.encode([TEXTS[1]])[0]
     last = torch.zeros(len(text), dtype=torch.bool)
     last[-1] = True
-    hidden, other = hide(text, last), hide(text, last).replaced(last, 9)
+    hidden, other = hide(text, last, 0), hide(text, last, 0).replaced(last, 9)
     values = model.evaluate([hidden, other], Target.of([0, 0])).value
     assert (values[0] - values[1]).abs() > 1e-5
 
@@ -139,7 +139,7 @@ def test_a_hidden_token_that_the_answer_is_read_at_still_sees_itself() -> None:
 def test_hidden_and_whole_texts_share_a_batch() -> None:
     model = double("bert")
     texts = encoded(model)
-    sequences = [hide(text, torch.arange(len(text)) % 3 == 1) for text in texts] + [text.tokens for text in texts]
+    sequences = [hide(text, torch.arange(len(text)) % 3 == 1, 0) for text in texts] + [text.tokens for text in texts]
     target = Target.of([0, 1, 2, 0, 0, 1, 2, 0])
     together = model.evaluate(sequences, target).value
     alone = torch.cat([model.evaluate([one], target[i : i + 1]).value for i, one in enumerate(sequences)])

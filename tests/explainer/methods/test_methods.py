@@ -32,7 +32,16 @@ from explainer.methods.best_of import BestOf
 from explainer.methods.contrast import Contrast
 from explainer.methods.loading import load_method
 from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, fresh, relative_error
-from tests.families import EXPERTS, FAMILIES, LANGUAGE_TASKS, TASKS, TEXTS, ZERO_SHOT_TASKS, explained
+from tests.families import (
+    ANCHORED_TASKS,
+    EXPERTS,
+    FAMILIES,
+    LANGUAGE_TASKS,
+    TASKS,
+    TEXTS,
+    ZERO_SHOT_TASKS,
+    explained,
+)
 
 CASES: dict[str, AbstractMethod] = {
     **{name: kind() for name, kind in METHODS.items()},
@@ -67,6 +76,7 @@ every_task = pytest.mark.parametrize(
         *OTHER_TASKS,
         *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5", "mixtral")),
         *ZERO_SHOT,
+        *(("token-classification", "llama"), ("question-answering", "bert")),
     ],
 )
 
@@ -96,7 +106,7 @@ def model_of(task: str, family: str) -> ExplainedModel:
 
 
 def settings_of(task: str) -> dict[str, Any]:
-    return {**TASKS, **LANGUAGE_TASKS, **ZERO_SHOT_TASKS}[task]
+    return {**TASKS, **LANGUAGE_TASKS, **ZERO_SHOT_TASKS, **ANCHORED_TASKS}[task]
 
 
 def scores_of(name: str, model: ExplainedModel, texts: Sequence[str | EncodedText], target: Target) -> list[Tensor]:
@@ -145,6 +155,7 @@ def test_scores_are_finite_float32_exactly_0_elsewhere_and_the_model_is_bit_equa
     model, method = model_of(task, family), CASES[name]
     texts = encoded(model, [*SHORT, f"the {special_token(model)} film"])
     target = Target.of([0, 1, 2, 1] if task != "regression" else [0] * 4)
+    target = model.predicted(texts) if task in ANCHORED_TASKS else target
     registered = set(AttentionInterface._global_mapping)
     with bit_equal_logits(model):
         results = [(torch.cat(scores_of(name, model, texts, target)), torch.cat([text.scorable for text in texts]))]

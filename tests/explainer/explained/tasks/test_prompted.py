@@ -163,7 +163,7 @@ def test_what_is_left_without_the_text_is_the_prompt(family: str) -> None:
     """Whatever a perturbation takes away, the prompt's own tokens stay."""
     model = plain(family)
     for text in model.encode(TEXTS):
-        kept = model.tokenizer.decode(remove(text, text.scorable).input_ids, skip_special_tokens=True)
+        kept = model.tokenizer.decode(remove(text, text.scorable, 0).input_ids, skip_special_tokens=True)
         assert kept.split() == ["the", "movie", "was:", "so", "it", "is"]
 
 
@@ -187,7 +187,7 @@ def test_the_text_is_cut_and_the_prompt_never(family: str, side: str) -> None:
     with pytest.warns(UserWarning, match=rf"Text 0 has \d+ tokens, the model takes {limit}: the (first|last)"):
         (encoded,) = model.encode([text])
     assert len(encoded) == limit
-    kept = model.tokenizer.decode(remove(encoded, encoded.scorable).input_ids, skip_special_tokens=True)
+    kept = model.tokenizer.decode(remove(encoded, encoded.scorable, 0).input_ids, skip_special_tokens=True)
     assert kept.split() == ["the", "movie", "was:", "so", "it", "is"]
     places = [encoded.offsets[i] for i, own in enumerate(encoded.scorable.tolist()) if own]
     assert (places[0][0] == 0) == (side == "right")
