@@ -160,6 +160,8 @@ def attribute(
         )
         if input is None or output is None:
             raise ValueError("`--task image-classification` needs `--input IN.jsonl --output OUT.jsonl`.")
+        if isinstance(target, list):
+            raise ValueError(f"`--target` of an image is a label or an index, got {target}.")
         check_apart({"input": input}, {"output": output, "html": html})
         attribute_images(
             method,
