@@ -1,6 +1,7 @@
 """Amortex: trained explainers for transformers. This page is the table of contents."""
 
 from explainer.attributor import Attributor as Attributor
+from explainer.attributor import ImageAttributor as ImageAttributor
 from explainer.attributor import ResponseAttributor as ResponseAttributor
 from explainer.attributor.pipeline import TokenAttributionPipeline as TokenAttributionPipeline
 from explainer.attributor.response_pipeline import ResponseAttributionPipeline as ResponseAttributionPipeline
@@ -25,6 +26,7 @@ from explainer.explainers import LoraExplainer as LoraExplainer
 from explainer.explainers import SeparateExplainer as SeparateExplainer
 from explainer.explainers import SideExplainer as SideExplainer
 from explainer.explanation import Explanation as Explanation
+from explainer.explanation import ImageExplanation as ImageExplanation
 from explainer.explanation import ResponseExplanation as ResponseExplanation
 from explainer.explanation import Trust as Trust
 from explainer.methods import METHODS as METHODS

@@ -13,6 +13,7 @@ EXTRAS = {
     "datasets": "compare",
     "pyarrow": "compare",
     "matplotlib": "plot",
+    "PIL": "image",
     "peft": "peft",
     "pytorch_lightning": "train",
     "tensorboard": "train",

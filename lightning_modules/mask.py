@@ -17,6 +17,7 @@ from explainer.explained import (
     Target,
     TokenBatch,
     ZeroShotClassification,
+    load_explained,
 )
 from explainer.explained.pretrained import dtype_named
 from explainer.explainers import EXPLAINERS, SideExplainer
@@ -132,9 +133,7 @@ class MaskTraining(AbstractExplainerTraining):
             raise ValueError("`prompt` asks a language model, `zero_shot` a classifier of pairs: leave one out.")
         task: AbstractTask | None = None if prompt is None else PromptedClassification.of(prompt)
         task = task if zero_shot is None else ZeroShotClassification.of(**zero_shot)
-        self.explained = ExplainedModel.from_pretrained(
-            explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
-        )
+        self.explained = load_explained(explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens)
         check_task(self.explained, other_class, kept, destroyed)
         self.explainer = EXPLAINERS[explainer](self.explained, **(explainer_settings or {}))
         self.explainer.float()  # half precision would lose small steps

@@ -11,6 +11,7 @@ from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.units import with_units
 from explainer.commands.device import device
 from explainer.commands.encoding import encode_one, without_number
+from explainer.commands.images import attribute_images
 from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, columns_of, read_lines_of, task_of_options
@@ -103,13 +104,15 @@ def attribute(
         fallback: a method's name, for texts whose faithfulness is below `min_faithfulness`; implies `trust`.
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
-        html: with text: a page to write as well, which opens offline.
+        html: with text, or of images: a page to write as well, which opens offline.
         task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
             language inference (NLI) that is asked for `labels`; response, for one whose answers are explained:
             then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
             `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
             method, and trust where that is asked for; question-answering or token-classification, which a model's
-            architecture tells as well. By default it is that of the model's architecture.
+            architecture tells as well; image-classification: then `input` has `image`, a path, and optionally `id`,
+            `target`, and `output` has the scores of the patches row by row, and their rows and columns as patches. By
+            default it is that of the model's architecture.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         labels: of zero-shot classification, with commas between.
         hypothesis_template: of zero-shot classification: "This example is {}." by default.
@@ -144,6 +147,32 @@ def attribute(
             max_new_tokens=max_new_tokens,
             dtype=precision,
             batch_tokens=batch_tokens,
+            settings=method_args or {},
+        )
+        return
+    if task == "image-classification":
+        refuse_options(
+            {"text": text, "text_pair": text_pair, "context": context, "units": units, "fallback": fallback}
+            | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy, "prompt": prompt}
+            | {"labels": labels, "hypothesis_template": hypothesis_template, "multi_label": multi_label}
+            | {"scorable": scorable, "sources": sources},
+            task,
+        )
+        if input is None or output is None:
+            raise ValueError("`--task image-classification` needs `--input IN.jsonl --output OUT.jsonl`.")
+        if isinstance(target, list):
+            raise ValueError(f"`--target` of an image is a label or an index, got {target}.")
+        check_apart({"input": input}, {"output": output, "html": html})
+        attribute_images(
+            method,
+            model,
+            input,
+            output,
+            target=target,
+            options=CallOptions.of(foil=foil, score=score, trust=trust),
+            html=html,
+            batch_tokens=batch_tokens,
+            dtype=precision,
             settings=method_args or {},
         )
         return

@@ -8,6 +8,7 @@ from explainer.data.jsonl import check_text, read_objects
 from explainer.data.lines import InputError
 from explainer.explained import (
     AbstractTask,
+    ImageClassification,
     PromptedClassification,
     QuestionAnswering,
     TokenClassification,
@@ -16,8 +17,15 @@ from explainer.explained import (
 from explainer.explained.tasks.anchored import is_span
 from explainer.explained.tasks.question_answering import ScoredPart
 
-TaskName = Literal["prompted", "zero-shot-classification", "response", "question-answering", "token-classification"]
-"""The tasks that an option names; a model's architecture tells the last two by itself."""
+TaskName = Literal[
+    "prompted",
+    "zero-shot-classification",
+    "response",
+    "question-answering",
+    "token-classification",
+    "image-classification",
+]
+"""The tasks that an option names; a model's architecture tells the last three by itself."""
 
 
 def task_of_options(
@@ -40,6 +48,8 @@ def task_of_options(
         raise ValueError(
             "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
         )
+    if task == ImageClassification.name:
+        raise ValueError("`--task image-classification` is of `explainer attribute` alone.")
     names = ("prompted", ZeroShotClassification.name, QuestionAnswering.name, TokenClassification.name)
     if task is not None and task not in names:
         raise ValueError(

@@ -9,7 +9,7 @@ from explainer.explained.batch import EncodedText as EncodedText
 from explainer.explained.batch import TokenBatch as TokenBatch
 from explainer.explained.batch import Tokens as Tokens
 from explainer.explained.image import ExplainedImageModel as ExplainedImageModel
-from explainer.explained.image import ImageBatch as ImageBatch
+from explainer.explained.image import load_explained as load_explained
 from explainer.explained.model import ExplainedModel as ExplainedModel
 from explainer.explained.prompt import generate_responses as generate_responses
 from explainer.explained.readout import PREDICTED as PREDICTED

@@ -1,4 +1,7 @@
-"""Texts as tokens: the ids of one text, the encoded text, and the padded batch of several."""
+"""Texts as tokens: the ids of one text, the encoded text, and the padded batch of several.
+
+Images are tokens too: the id of a patch is its place in the model's sequence, and its content are its pixel values.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -27,6 +30,7 @@ class Tokens:
             perturbation deletes such a token. 0 elsewhere; None where a task reads the same place of every text.
         places: each token's position in the whole text, of a task whose choices are positions: they keep their numbers
             when other tokens are deleted.
+        patches: of an image, the pixel values of each token's patch; None for texts.
         decoder: ids of the response that the decoder of an encoder-decoder is given, and below them their anchors: it
             is asked for each of them after those before it. Perturbations leave it as it is.
     """
@@ -37,6 +41,7 @@ class Tokens:
     hidden: TokenMask | None = None
     anchors: TokenIds | None = None
     places: TokenIds | None = None
+    patches: Float[Tensor, "tokens values"] | None = None
     decoder: Int64[Tensor, "2 _response"] | None = None
 
     def __len__(self) -> int:
@@ -64,7 +69,9 @@ class Tokens:
         return replace(Tokens(first, *parts), decoder=self.decoder)
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
-        """All tokens, those where `mask` is true with the id `token_id`."""
+        """All tokens, those where `mask` is true with the id `token_id`; patches of an image become grey instead."""
+        if self.patches is not None:
+            return replace(self, patches=self.patches.masked_fill(mask[:, None], 0.0))
         return replace(self, input_ids=self.input_ids.masked_fill(mask, token_id))
 
     def blanked(self, mask: TokenMask) -> "Tokens":
@@ -83,7 +90,7 @@ class Tokens:
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors, self.places
+        return self.input_ids, self.token_type_ids, self.zeroed, self.hidden, self.anchors, self.places, self.patches
 
     @property
     def n_questions(self) -> int:
@@ -94,7 +101,7 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """One text, its tokens, and where each token lies in it.
+    """One text, its tokens, and where each token lies in it; or one image, whose name is the text.
 
     `scorable` marks the tokens that get a score: not special, not padding.
     `offsets` are `(start, end)` characters of `text` (of `text_pair` where `segments` is 1);
@@ -145,6 +152,7 @@ class TokenBatch:
     hidden: Bool[Tensor, "batch seq"] | None = None
     anchors: Int64[Tensor, "batch seq"] | None = None
     places: Int64[Tensor, "batch seq"] | None = None
+    patches: Float[Tensor, "batch seq values"] | None = None
     texts: tuple[EncodedText, ...] | None = None
     decoder: Int64[Tensor, "batch 2 response"] | None = None
 
@@ -170,8 +178,11 @@ class TokenBatch:
 
     def repeat(self, times: int) -> "TokenBatch":
         """The whole batch `times` times over, as captum expands inputs over its steps."""
-        rows = [*range(len(self))] * times
-        return self._map(lambda one: one.repeat(times, 1), rows, lambda one: one.repeat(times, 1, 1))
+
+        def repeated(one: Tensor) -> Tensor:
+            return torch.cat([one] * times)
+
+        return self._map(repeated, [*range(len(self))] * times, repeated)
 
     def columns(self, n: int) -> "TokenBatch":
         """The first `n` columns."""
@@ -188,14 +199,13 @@ class TokenBatch:
         if bool((self.attention_mask[:, 1:] <= self.attention_mask[:, :-1]).all()):
             return self, None
         order = (1 - self.attention_mask).argsort(dim=1, stable=True)
-        return self._map(lambda tensor: tensor.gather(1, order)), order
+        return self._map(partial(_in_columns, order)), order
 
     def original_order(self, values: Tensor, order: Tensor | None) -> Tensor:
         """A (batch, seq, ...) tensor of the aligned columns in this batch's own; `order` as `right_padded` gave it."""
         if order is None or values.shape[:2] != order.shape:
             return values
-        back = order.argsort(dim=1)
-        return values.gather(1, back.view(*back.shape, *[1] * (values.ndim - 2)).expand_as(values))
+        return _in_columns(order.argsort(dim=1), values)
 
     def sequences(self) -> list[Tokens]:
         """Each text's tokens without padding."""
@@ -205,6 +215,7 @@ class TokenBatch:
                 None if self.token_type_ids is None else self.token_type_ids[i][mask],
                 anchors=None if self.anchors is None else self.anchors[i][mask],
                 places=None if self.places is None else self.places[i][mask],
+                patches=None if self.patches is None else self.patches[i][mask].cpu(),
                 decoder=None if self.decoder is None else self.decoder[i],
             )
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
@@ -245,7 +256,13 @@ class TokenBatch:
             self.hidden,
             self.anchors,
             self.places,
+            self.patches,
         )
+
+
+def _in_columns(order: Int64[Tensor, "batch seq"], values: Tensor) -> Tensor:
+    """The columns of a (batch, seq, ...) tensor in another order."""
+    return values.gather(1, order.view(*order.shape, *[1] * (values.ndim - 2)).expand_as(values))
 
 
 def _row_alone(i: int, real: Tensor | slice, tensor: Tensor) -> Tensor:
@@ -270,6 +287,7 @@ def collate(
     types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
     anchors = [row.anchors for row in tokens if row.anchors is not None]
     places = [row.places for row in tokens if row.places is not None]
+    patches = [row.patches for row in tokens if row.patches is not None]
     decoders = [row.decoder.T for row in tokens if row.decoder is not None]
     return TokenBatch(
         input_ids=pad(ids, pad_token_id, side),
@@ -279,6 +297,7 @@ def collate(
         hidden=padded_masks([row.hidden for row in tokens], ids, side),
         anchors=pad(anchors, 0, side) if anchors else None,
         places=pad(places, 0, side) if places else None,
+        patches=pad(patches, 0.0, side) if patches else None,
         decoder=pad(decoders, 0).transpose(1, 2) if decoders else None,  # what follows the last anchor is not read
     )
 

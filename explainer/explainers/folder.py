@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import save_file
 from torch import Tensor
 
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedImageModel, ExplainedModel, ImageClassification
 from explainer.explained.loading import own_state_dict
 from explainer.explained.pretrained import DTYPES, quiet
 from explainer.explained.tasks import task_from
@@ -71,7 +71,9 @@ def load_folder(name: str, model: str | None = None, **options: Any) -> tuple[Ex
         "task": task_from(config.task),
         "dtype": DTYPES.get(config.dtype, torch.float32),
     }
-    explained = ExplainedModel.from_pretrained(reference, **{**known, **options})
+    of_images = config.task.get("task") == ImageClassification.name
+    kind = ExplainedImageModel if of_images else ExplainedModel
+    explained = kind.from_pretrained(reference, **{**known, **options})
     return explained, _built(config, weights, explained)
 
 

@@ -1,5 +1,6 @@
-"""Explanations: of one text, and of one response of a language model."""
+"""Explanations: of one text, of one image, and of one response of a language model."""
 
+from explainer.explanation.image import ImageExplanation as ImageExplanation
 from explainer.explanation.response import ResponseExplanation as ResponseExplanation
 from explainer.explanation.response import ResponseMatrix as ResponseMatrix
 from explainer.explanation.response import ResponseTrust as ResponseTrust

@@ -19,7 +19,6 @@ from explainer.explained import (
     Attributions,
     EncodedText,
     ExplainedModel,
-    ImageBatch,
     Readout,
     Target,
     TokenBatch,
@@ -283,12 +282,12 @@ def _name(texts: Sequence[EncodedText], chunk: Sequence[int], row: int) -> str:
     return f"`texts[{chunk[row]}]` ({texts[chunk[row]].text[:80]!r})"
 
 
-def scorable_only(scores: Tensor, batch: TokenBatch | ImageBatch) -> Scores:
+def scorable_only(scores: Tensor, batch: TokenBatch) -> Scores:
     """The scores in float32 without graph, exactly 0 at special tokens and padding."""
     return scores.detach().float().masked_fill(~batch.scorable, 0.0)
 
 
-def gradient_times_input(explained: AbstractExplained, batch: TokenBatch | ImageBatch, target: Target) -> Scores:
+def gradient_times_input(explained: AbstractExplained, batch: TokenBatch, target: Target) -> Scores:
     """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of the target's objective over the texts."""
     leaves: list[Embeddings] = []
 

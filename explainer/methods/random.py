@@ -28,5 +28,6 @@ class Random(AbstractTextMethod):
 
 def generator_of(tokens: Tokens, seed: int) -> torch.Generator:
     """Randomness that depends on the text's own tokens and the seed alone, not on its place in a batch."""
-    digest = hashlib.sha256(tokens.input_ids.numpy().tobytes() + str(seed).encode()).digest()
+    own = tokens.input_ids if tokens.patches is None else tokens.patches
+    digest = hashlib.sha256(own.numpy().tobytes() + str(seed).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -82,6 +82,21 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
     return "\n".join(lines) + "\n"
 
 
+def image_classifier_card(checkpoint: dict[str, Any], license: str = "apache-2.0") -> str:
+    """The card of a small vision transformer that was trained from nothing."""
+    recipe = checkpoint["hyper_parameters"]
+    head = {"license": license, "pipeline_tag": "image-classification", "library_name": "transformers"}
+    lines = [
+        "---",
+        yaml.safe_dump(head).strip(),
+        "---",
+        f"A small {recipe['architecture']['model_type']} that tells {', '.join(recipe['labels'])} apart.",
+        "",
+        *_training(checkpoint),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def fresh_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a small language model."""
     recipe = checkpoint["hyper_parameters"]

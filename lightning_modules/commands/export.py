@@ -24,15 +24,24 @@ from lightning_modules.commands.card import (
     explainer_card,
     explainer_scores,
     fresh_card,
+    image_classifier_card,
 )
 from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.fresh import FreshTraining
+from lightning_modules.image_classifier import ImageClassifierTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (BaselineTraining, ClassifierTraining, FreshTraining, MaskTraining, ResponseTraining)
+    for kind in (
+        BaselineTraining,
+        ClassifierTraining,
+        FreshTraining,
+        ImageClassifierTraining,
+        MaskTraining,
+        ResponseTraining,
+    )
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
@@ -120,6 +129,9 @@ def _export_other(
     if isinstance(module, BaselineTraining):
         module.export(output, dtype)
         card = baseline_card(checkpoint, output, license)
+    elif isinstance(module, ImageClassifierTraining):
+        module.export(output)
+        card = image_classifier_card(checkpoint, license)
     elif isinstance(module, FreshTraining):
         module.export(output)
         card = fresh_card(checkpoint, output, license)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from explainer.explained import AbstractExplained, ExplainedImageModel, ImageBatch, Target, TokenBatch
+from explainer.explained import AbstractExplained, ExplainedImageModel, Target, TokenBatch
 from explainer.explained.checkpointing import checkpointed
 from explainer.methods.base import AbstractBatchMethod, gradient_times_input
 from explainer.methods.lrp.rules import Variant, lrp_rules
@@ -37,12 +37,12 @@ class AbstractLRP(AbstractBatchMethod):
     gamma: float | None = None
     checkpointing: bool = False
 
-    def scores(self, explained: AbstractExplained, batch: TokenBatch | ImageBatch, target: Target) -> Scores:
+    def scores(self, explained: AbstractExplained, batch: TokenBatch, target: Target) -> Scores:
         with self._rules(explained):
             return gradient_times_input(explained, batch, target)
 
     def relevance(
-        self, explained: AbstractExplained, batch: TokenBatch | ImageBatch, target: Target, modules: Sequence[str]
+        self, explained: AbstractExplained, batch: TokenBatch, target: Target, modules: Sequence[str]
     ) -> dict[str, Tensor]:
         """Latent attribution: the relevance of the outputs of named modules, all from the same pass.
 
@@ -74,13 +74,14 @@ class AbstractLRP(AbstractBatchMethod):
         relevance = [(output * gradient).detach() for output, gradient in zip(outputs.values(), gradients, strict=True)]
         return {name: batch.original_order(values, order) for name, values in zip(outputs, relevance, strict=True)}
 
-    def pixel_relevance(self, explained: ExplainedImageModel, batch: ImageBatch, target: Target) -> Tensor:
+    def pixel_relevance(self, explained: ExplainedImageModel, batch: TokenBatch, target: Target) -> Tensor:
         """The relevance of every pixel value (batch, channels, height, width) of images."""
-        pixels = batch.pixel_values.detach().requires_grad_()
+        assert batch.patches is not None
+        patches = batch.patches.detach().requires_grad_()
         with self._rules(explained), torch.enable_grad():
-            value = explained.objective(batch.with_pixels(pixels), target).sum()
-            (gradient,) = torch.autograd.grad(value, pixels)
-        return (pixels * gradient).detach()
+            value = explained.objective(replace(batch, patches=patches), target).sum()
+            (gradient,) = torch.autograd.grad(value, patches)
+        return explained.grid.pixels((patches * gradient).detach())
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 4.0 if self.checkpointing else 3.0
