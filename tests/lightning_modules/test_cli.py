@@ -21,7 +21,8 @@ from tests.explainer.tools import saved
 from tests.families import ANCHORED_TASKS, PROMPT, explained
 from tests.lightning_modules.conftest import write
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("[!i]*.yaml"))
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith("image_"))
 """Those of texts; those of images are trained in `test_image_classifier.py`."""
 
 
