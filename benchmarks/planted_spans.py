@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 def asked_of(explained: ExplainedModel, n: int, seed: int = SEED) -> list[Asked]:
     """The first `n` generated texts that the model answers rightly."""
-    draw, found = random.Random(seed), []
+    draw, found = random.Random(seed), list[Asked]()
     attributor = Attributor.of(explained, "random")
     while len(found) < n:
         if isinstance(explained.task, QuestionAnswering):

@@ -160,7 +160,7 @@ def _attribution(
         if len(values) != len(columns["input_ids"]):
             refuse(f"`{name}` must have one entry per token of `input_ids`, got {len(values)}.")
     target, n_labels = record.get("target"), len(explained.labels)
-    choices = record.get("choices") if isinstance(task, AbstractAnchoredTask) else [target]
+    choices: Any = record.get("choices") if isinstance(task, AbstractAnchoredTask) else [target]
     if isinstance(task, AbstractAnchoredTask):
         if not isinstance(choices, list) or not all(type(choice) is int for choice in choices):
             refuse(f"`choices` must be a list of whole numbers, got {choices!r:.60}.")

@@ -46,7 +46,7 @@ def load_by_architecture(
     """
     source = _found(name)
     if (adapter := _adapter_of(source)) is not None:
-        adapted = ADAPTED.get(str(read_json(Path(adapter)).get("task_type")), TextClassification)
+        adapted: Any = ADAPTED.get(str(read_json(Path(adapter)).get("task_type")), TextClassification)
         return load_adapter(adapted.auto_model, source, adapter, dtype)
     config = config_of(source)
     model, missing = model_of(_task_of(config, name).auto_model, source, config, dtype, device_map)

@@ -58,7 +58,7 @@ def test_heads_without_what_they_need_are_refused() -> None:
 
 
 def test_an_answer_is_its_two_ends() -> None:
-    head, given = AnsweringHead([]), examples(["was it"], [[4, 14]], ["the funful film was"])
+    head, given = AnsweringHead([]), examples(["was it"], [[4, 10]], ["the funful film was"])
     texts = head.encode(ENCODER, given)
     assert texts[0].text_pair is not None
     assert head.gold(texts, given.labels).tolist() == [[5, 6]]

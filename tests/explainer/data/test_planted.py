@@ -57,7 +57,7 @@ def test_a_question_needs_one_fact_a_chain_of_two_or_all_facts_of_a_person() -> 
 
 
 def test_no_two_sentences_answer_one_question_differently() -> None:
-    starts = [fact.sentence.split("{v}")[0] for fact in planted._FACTS]
+    starts = [fact.sentence.split("{v}")[0] for fact in planted.FACTS]
     for one in prompts():
         asked = {name.split()[0] for name in one.evidence}
         for start in (start.format(n=name) for start in starts for name in asked):

@@ -43,7 +43,8 @@ POINTS = torch.cat([WHOLE[:, None], DELETED, KEPT, REPLACED], dim=1)
 CURVE = Curves(
     {DELETE_TOP: PERCENTS, DELETE_REST: PERCENTS, REPLACE_TOP: (20.0,)}, torch.full((2, 12), torch.nan), POINTS
 )
-ON_VALUES = [name for name, spec in METRIC_SPECS.items() if not spec.needs_probabilities]
+TEXT_METRICS = [name for name, spec in METRIC_SPECS.items() if not spec.needs_answer]  # the others have their own tests
+ON_VALUES = [name for name in TEXT_METRICS if not METRIC_SPECS[name].needs_probabilities]
 
 
 def read(name: str, curve: Curves) -> Tensor:
@@ -133,7 +134,7 @@ def straight(model: ExplainedModel, text: EncodedText, scores: Tensor, choice: i
 def test_faithfulness_is_that_of_a_straight_computation(family: str, task: str) -> None:
     model = explained(family, **TASKS[task])
     given = attributions_of(model, TEXTS[:2], [1, 2] if task != "regression" else [0, 0])
-    names = [name for name in (ALL_METRICS if task != "regression" else ON_VALUES) if name != "normalised_aopc"]
+    names = [name for name in (TEXT_METRICS if task != "regression" else ON_VALUES) if name != "normalised_aopc"]
     found = faithfulness(model, given, names)
     for i, (text, scores) in enumerate(zip(given.texts, given.scores, strict=True)):
         expected = straight(model, text, scores, int(given.target.classes[i]))
@@ -163,7 +164,7 @@ def test_another_operator_takes_the_place_of_every_metric_s_own(family: str, ope
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("name", ALL_METRICS)
+@pytest.mark.parametrize("name", TEXT_METRICS)
 def test_every_metric_can_be_measured_with_every_operator(name: str, operator: Operator) -> None:
     model = double("bert")
     given = attributions_of(model, [TEXTS[0], ""])
@@ -186,7 +187,7 @@ def test_the_defaults_are_those_of_the_task(task: str) -> None:
 
 
 def test_the_summary_is_of_probabilities_where_there_are_some() -> None:
-    values = {name: torch.rand(3) for name in ALL_METRICS}
+    values = {name: torch.rand(3) for name in TEXT_METRICS}
     assert torch.equal(summary(values), values["aopc_comprehensiveness"] - values["aopc_sufficiency"])
     on_values = {name: values[name] for name in VALUE_METRICS}
     difference = values["value_aopc_comprehensiveness"] - values["value_aopc_sufficiency"]
@@ -206,18 +207,18 @@ def test_a_regression_refuses_probabilities_by_name_and_says_what_works() -> Non
 # What is run
 
 
-@pytest.mark.parametrize("name", ALL_METRICS)
+@pytest.mark.parametrize("name", TEXT_METRICS)
 def test_a_metric_asked_for_alone_is_the_same(name: str) -> None:
     model = double("bert")
     given = attributions_of(model)
     alone = faithfulness(model, given, [name], beam_width=1)
-    together = faithfulness(model, given, list(ALL_METRICS), beam_width=1)
+    together = faithfulness(model, given, list(TEXT_METRICS), beam_width=1)
     assert list(alone) == [name]
-    assert tuple(together) == tuple(ALL_METRICS)
+    assert tuple(together) == tuple(TEXT_METRICS)
     assert torch.allclose(alone[name], together[name], atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ALL_METRICS)
+@pytest.mark.parametrize("name", TEXT_METRICS)
 def test_values_do_not_depend_on_the_order_of_the_texts(name: str) -> None:
     model = double("llama")
     given, order = attributions_of(model), [2, 0, 3, 1]
@@ -283,13 +284,13 @@ def test_the_area_changes_sign_with_the_scores(task: str) -> None:
 def test_a_text_without_scorable_tokens_is_0_everywhere_and_has_no_normalised_aopc(family: str, task: str) -> None:
     model = explained(family, **TASKS[task])
     given = attributions_of(model, [""], [0])
-    found = faithfulness(model, given, ON_VALUES if task == "regression" else list(ALL_METRICS))
+    found = faithfulness(model, given, ON_VALUES if task == "regression" else list(TEXT_METRICS))
     normalised = found.pop("normalised_aopc", torch.tensor([torch.nan]))
     assert normalised.isnan().all()
     assert all(value.tolist() == [0.0] for value in found.values())
 
 
-@pytest.mark.parametrize("name", ALL_METRICS)
+@pytest.mark.parametrize("name", TEXT_METRICS)
 def test_nan_scores_are_refused(name: str) -> None:
     model = explained("bert")
     given = attributions_of(model)
@@ -381,8 +382,8 @@ def test_equal_scores_rank_by_place_and_one_token_is_never_a_fifth() -> None:
     texts = model.encode([TEXTS[1], "bad"])
     equal = Attributions(texts, Target.of([0, 0]), [torch.full((len(text),), 0.5) for text in texts])
     falling = Attributions(texts, Target.of([0, 0]), [torch.arange(len(text), 0, -1).float() for text in texts])
-    found = faithfulness(model, equal, list(ALL_METRICS))
-    expected = faithfulness(model, falling, list(ALL_METRICS))
+    found = faithfulness(model, equal, list(TEXT_METRICS))
+    expected = faithfulness(model, falling, list(TEXT_METRICS))
     assert found.pop("morf_lerf_area").tolist() == [0.0, 0.0]
     assert all(torch.equal(value, expected[name]) or name == "normalised_aopc" for name, value in found.items())
     assert found["normalised_aopc"][0] == expected["normalised_aopc"][0]
@@ -395,7 +396,7 @@ def test_a_probability_of_0_has_finite_metrics() -> None:
     with torch.no_grad():
         model.model.classifier.bias.copy_(torch.tensor([-1e4, 0.0, 0.0]))
     given = attributions_of(model, TEXTS[:2], [0, 0])
-    found = faithfulness(model, given, list(ALL_METRICS))
+    found = faithfulness(model, given, list(TEXT_METRICS))
     bounded = {name: value for name, value in found.items() if name != "normalised_aopc"}
     assert found["normalised_aopc"].isnan().all()  # no order makes a difference
     assert all(value.isfinite().all() for value in bounded.values())

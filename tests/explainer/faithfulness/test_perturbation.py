@@ -139,7 +139,7 @@ def test_a_hidden_token_that_the_answer_is_read_at_still_sees_itself() -> None:
 def test_hidden_and_whole_texts_share_a_batch() -> None:
     model = double("bert")
     texts = encoded(model)
-    sequences = [hide(text, torch.arange(len(text)) % 3 == 1) for text in texts] + [text.tokens for text in texts]
+    sequences = [hide(text, torch.arange(len(text)) % 3 == 1, 0) for text in texts] + [text.tokens for text in texts]
     target = Target.of([0, 1, 2, 0, 0, 1, 2, 0])
     together = model.evaluate(sequences, target).value
     alone = torch.cat([model.evaluate([one], target[i : i + 1]).value for i, one in enumerate(sequences)])
