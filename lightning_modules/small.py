@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, BertTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from explainer.data.catalog import load
 
@@ -44,7 +44,10 @@ def tokenizer_of_words(texts: Sequence[str]) -> PreTrainedTokenizerBase:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
-    return BertTokenizer(tokenizer_object=backend, model_max_length=128)
+    pad, unk, cls, sep, mask = SPECIALS
+    names = {"pad_token": pad, "unk_token": unk, "cls_token": cls, "sep_token": sep, "mask_token": mask}
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=128, model_input_names=inputs, **names)
 
 
 def _texts(name: str) -> list[str]:
