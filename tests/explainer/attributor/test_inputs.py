@@ -59,7 +59,9 @@ def test_items_are_read_one_by_one() -> None:
 
 
 def test_mappings_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"`texts\[1\]` is a mapping without a `text`, or a `question` and its `context`; it has txt"):
+    with pytest.raises(
+        ValueError, match=r"`texts\[1\]` is a mapping without a `text`, or a `question` and its `context`; it has txt"
+    ):
         list(read(["a", {"txt": "b"}]).items)
     with pytest.raises(ValueError, match="leave `text_pairs` out"):
         list(read([{"text": "a"}], ["b"]).items)
