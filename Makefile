@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm test check clean
+.PHONY: help install demo demo-llm reproduce bench test check docs dist clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ help: ## Show what there is
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,test]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[demo,docs,test]"
 	touch $@
 
 install: $(VENV)/.installed ## Make .venv and install everything into it
@@ -38,6 +38,15 @@ $(VENV)/.llm: $(VENV)/.installed
 demo-llm: $(VENV)/.llm ## Ask a small language model a question about a text, and explain its answer
 	$(BIN)/python examples/explain_an_answer.py
 
+# small in half an hour on two cores, full in about two
+SIZE ?= small
+
+reproduce: install ## Retrain the classifiers and explainers of docs/results/models.md, and write its tables
+	$(BIN)/python -W ignore benchmarks/reproduce.py --size $(SIZE)
+
+bench: install ## Measure what explaining costs, and write docs/results/cost.md
+	$(BIN)/python -W ignore benchmarks/bench.py
+
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n 2
 
@@ -47,5 +56,12 @@ check: install ## Lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-clean: ## Remove the environment and all runs
-	rm -rf $(VENV) runs
+docs: install ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: install ## Build the source distribution, and the wheel from it, into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+
+clean: ## Remove the environment, all runs, and what was built
+	rm -rf $(VENV) runs build dist site

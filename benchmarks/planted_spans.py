@@ -77,16 +77,17 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--score", default="logit")
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--scorable", help="of questions: both, context or question")
     parser.add_argument("--foil", help="runner_up, of methods; a trained explainer has none")
     arguments = parser.parse_args()
     task = None if arguments.scorable is None else QuestionAnswering(arguments.scorable)
     explained = ExplainedModel.from_pretrained(arguments.model, task=task)
-    asked = asked_of(explained, arguments.n)
+    asked = asked_of(explained, arguments.n, arguments.seed)
     pairs = None if asked[0].text_pair is None else [one.text_pair for one in asked]
     rows: dict[str, Any] = {name: name for name in arguments.methods.split(",") if name}
     rows |= {label: folder for label, _, folder in (item.partition("=") for item in arguments.explainer)}
-    print(f"n = {len(asked)}, seed {SEED}, score {arguments.score}, foil {arguments.foil}")
+    print(f"n = {len(asked)}, seed {arguments.seed}, score {arguments.score}, foil {arguments.foil}")
     for label, method in rows.items():
         attributor = Attributor.of(explained, method) if method in METHODS else Attributor.from_pretrained(method)
         started = perf_counter()

@@ -19,6 +19,7 @@ from explainer.explained import Target as Target
 from explainer.explained import TextClassification as TextClassification
 from explainer.explained import TokenBatch as TokenBatch
 from explainer.explained import TokenClassification as TokenClassification
+from explainer.explained import ZeroShotClassification as ZeroShotClassification
 from explainer.explainers import AbstractMaskExplainer as AbstractMaskExplainer
 from explainer.explainers import LoraExplainer as LoraExplainer
 from explainer.explainers import SeparateExplainer as SeparateExplainer

@@ -20,7 +20,7 @@ from explainer.attributor import Attributor
 from explainer.commands.attribute import load
 from explainer.commands.encoding import encode_all
 from explainer.data.texts import name_of_row, rows_of
-from explainer.explained import AbstractTask, PromptedClassification
+from explainer.explained import AbstractTask, PromptedClassification, ZeroShotClassification
 from explainer.explained.pretrained import DTYPES
 from explainer.explained.readout import Score
 from explainer.explanation import Explanation
@@ -65,6 +65,7 @@ class AttributorSpec:
         settings: of the method, as JSON.
         prompt: what a language model is asked, as JSON.
         dtype: of the model's weights, by its name; by default float32, or that of the exported attributor's training.
+        zero_shot: settings of a zero-shot classification, as JSON.
     """
 
     method: str
@@ -73,6 +74,7 @@ class AttributorSpec:
     settings: str = "{}"
     prompt: str | None = None
     dtype: str | None = None
+    zero_shot: str | None = None
 
     def load(self) -> Attributor:
         """The attributor, which one process loads once."""
@@ -86,7 +88,11 @@ class AttributorSpec:
 
 @lru_cache(maxsize=1)
 def _loaded(spec: AttributorSpec) -> Attributor:
-    task = None if spec.prompt is None else PromptedClassification.of(json.loads(spec.prompt))
+    task: AbstractTask | None = None
+    if spec.prompt is not None:
+        task = PromptedClassification.of(json.loads(spec.prompt))
+    elif spec.zero_shot is not None:
+        task = ZeroShotClassification.from_settings(json.loads(spec.zero_shot))
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
     return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings), task, dtype)
 

@@ -1,7 +1,7 @@
 """The base of every training: an optimizer, checkpoints without the frozen weights, and runs that resume exactly."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +14,10 @@ from lightning_modules.processes import gathered, process
 from lightning_modules.random_states import random_states, set_random_states
 
 
+class NotFinite(ValueError):
+    """A loss is NaN or infinite."""
+
+
 class TrainingModule(pl.LightningModule):
     """A LightningModule whose checkpoints hold what is trained, and all that a resumed run needs to be the same run.
 
@@ -21,7 +25,8 @@ class TrainingModule(pl.LightningModule):
     all shares, so that the run is the one of a single device.
 
     Attributes:
-        best_by: the validation metric whose highest value makes `best.ckpt`.
+        best_by: the validation metric whose best value makes `best.ckpt`.
+        higher_is_better: whether that is the highest one.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -29,7 +34,8 @@ class TrainingModule(pl.LightningModule):
         warmup: share of the training during which the learning rate rises, before it falls linearly to 0.
     """
 
-    best_by: ClassVar[str | None] = None
+    best_by: str | None = None
+    higher_is_better: bool = True
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()
@@ -95,10 +101,10 @@ class TrainingModule(pl.LightningModule):
         """Stop at a loss that is no number, before a step is made with it.
 
         Raises:
-            ValueError: with the step and the texts of the batch.
+            NotFinite: with the step and the texts of the batch.
         """
         if not loss.isfinite().all():
-            raise ValueError(
+            raise NotFinite(
                 f"The loss is {float(loss.detach()):f} at step {self.global_step} (epoch {self.current_epoch}), on the "
                 f"training texts {_listed(self._texts)}. No step is made with it, and the checkpoints of the epochs "
                 "before are kept. Try a lower `learning_rate` or `--trainer.precision 32-true`; look at these texts."

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, PromptedClassification
@@ -33,6 +32,7 @@ from lightning_modules.data.attention import (
 )
 from lightning_modules.data.cached import cached_effects
 from lightning_modules.data.text import TextExamples, data_of
+from lightning_modules.loggers import log_figure
 from lightning_modules.sampling import RIVALS, neutrality, rpi_faithfulness, sample_checks
 from lightning_modules.schedule import check_weight
 
@@ -260,9 +260,7 @@ class BaselineTraining(TrainingModule):
             self._show(sample, reference, state)
 
     def _show(self, sample: Tensor, reference: ReferenceAttention, state: AttentionState) -> None:
-        """Log the first text's attention to TensorBoard: sampled, of the reference input, and its own."""
-        if not isinstance(self.logger, TensorBoardLogger):
-            return
+        """Log the first text's attention: sampled, of the reference input, and its own."""
         n = int(state.batch.attention_mask[0].sum())
         for place, layer in enumerate(self.layers):
             replaced = reference.logs[0, place].exp()
@@ -272,7 +270,7 @@ class BaselineTraining(TrainingModule):
                 "the text's own": state.attention[place, 0],
             }
             figure = attention_figure({label: attention[:, :n, :n] for label, attention in panels.items()})
-            self.logger.experiment.add_figure(f"validation/layer_{layer}", figure, global_step=self.global_step)
+            log_figure(self.trainer.loggers, f"validation/layer_{layer}", figure, self.global_step)
 
     def on_validation_epoch_end(self) -> None:
         """Log RPI's faithfulness with these samples, and once measured with each rival on the same path.

@@ -1,4 +1,4 @@
-"""The command `explainer`: LightningCLI for training runs, functions read by jsonargparse for the rest."""
+"""The command `explainer`: LightningCLI for training runs, functions that jsonargparse reads for the rest."""
 
 import functools
 import importlib
@@ -6,11 +6,8 @@ import inspect
 import io
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args, get_origin
-from unittest.mock import patch
 
 from jsonargparse import auto_cli
 from safetensors import SafetensorError
@@ -23,6 +20,7 @@ Train and test, by a configuration file:
   fit        train:                       explainer fit --config configs/demo.yaml
   validate   validation metrics of a checkpoint
   test       compare with other methods:  explainer test --config configs/demo.yaml --ckpt_path CKPT
+  search     for the best settings:       explainer search --config configs/aml.yaml --output DIR
 
 Use:
   export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
@@ -41,6 +39,7 @@ FUNCTIONS = {
     "evaluate": "explainer.commands.evaluate",
     "compare": "explainer.commands.compare",
     "heads": "explainer.commands.heads",
+    "search": "lightning_modules.commands.search",
 }
 """The commands that are functions of the same name, and their modules."""
 
@@ -51,16 +50,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not in UTF-8 cannot show every character
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command, options = arguments[0], arguments[1:]
     try:
-        if command in FUNCTIONS:
+        if command in ("-h", "--help"):
+            print(USAGE, flush=True)
+        elif command in FUNCTIONS:
             _run(_function(command), options)
         elif command in ("fit", "validate", "test"):
-            _train(arguments)
+            # Lightning takes seconds to import, and the other commands do without it.
+            importlib.import_module("lightning_modules.commands.train").train(arguments)
         else:
             raise ValueError(f"there is no command {command!r}\n\n{USAGE}")
     except BrokenPipeError:  # the reader of the output, such as `head`, has read enough
@@ -69,15 +68,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print(f"explainer {command}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, TypeError, OSError, SafetensorError) as error:
+    except (ValueError, TypeError, OSError, ImportError, SafetensorError) as error:
         if os.environ.get("AMORTEX_TRACEBACK"):
             raise
-        print(f"explainer {command}: {_told(error)}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"explainer {command}: {_told(error, command)}\n(AMORTEX_TRACEBACK=1 shows where)", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def _told(error: Exception) -> str:
-    """The error in words: of the system's errors what is wrong, and with which file."""
+def _told(error: Exception, command: str) -> str:
+    """The error in words: of the system's errors what is wrong, and with which file; of a missing package its extra."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from explainer.extras import EXTRAS, advice  # `explainer` takes seconds to import, and --help does without it
+
+        package = error.name.partition(".")[0]
+        extra = None if FUNCTIONS.get(command, "").startswith("explainer.") else "train"
+        return advice(package, extra) if package in EXTRAS else str(error)
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
@@ -142,53 +147,3 @@ def _is_text(parameter: inspect.Parameter) -> bool:
 def _names_one(option: str, parameters: Mapping[str, inspect.Parameter]) -> bool:
     name = option.partition("=")[0]
     return name.startswith("--") and name[2:].replace("-", "_") in parameters
-
-
-def _train(arguments: list[str]) -> Any:
-    # Lightning takes seconds to import, and the other commands do without it.
-    import pytorch_lightning as pl
-    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-
-    from lightning_modules.base import TrainingModule
-    from lightning_modules.callbacks.checkpoints import use_checkpoints
-    from lightning_modules.callbacks.progress_lines import use_lines
-    from lightning_modules.checkpoint_files import read_checkpoint
-    from lightning_modules.data.text import TextData
-
-    class Command(LightningCLI):
-        """The constructors' signatures are the configuration."""
-
-        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.set_defaults({"seed_everything": 0})
-
-        def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-            trainer = super().instantiate_trainer(**kwargs)
-            use_lines(trainer)
-            use_checkpoints(trainer)
-            return trainer
-
-        def _parse_ckpt_path(self) -> None:
-            path = self.config[self.config.subcommand].get("ckpt_path")
-            if path and Path(path).is_file():
-                read_checkpoint(path)  # refuses a broken file by name
-            given = self._model_arguments()
-            super()._parse_ckpt_path()
-            used = self._model_arguments()
-            changed = [name for name in given if name in used and given[name] != used[name]]
-            if changed:
-                changes = ", ".join(f"{name}: {used[name]!r} instead of {given[name]!r}" for name in changed)
-                warnings.warn(f"The checkpoint's hyper-parameters replace those given: {changes}.", stacklevel=2)
-
-        def _model_arguments(self) -> dict[str, Any]:
-            return dict(self.config[self.config.subcommand].get("model", {}).get("init_args", {}))
-
-    # Lightning warns of arguments that its caller hands over: here they are the process's own. The program stays the
-    # same, because Lightning runs it again for each further process of a run on several devices.
-    with patch.object(sys, "argv", [sys.argv[0], *arguments]):
-        return Command(
-            TrainingModule,
-            TextData,
-            subclass_mode_model=True,
-            trainer_class=pl.Trainer,
-            save_config_kwargs={"overwrite": True},
-        )

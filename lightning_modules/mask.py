@@ -1,5 +1,6 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,22 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
-from explainer.explained import Attributions, ExplainedModel, PromptedClassification, Target, TokenBatch
+from explainer.explained import (
+    AbstractTask,
+    Attributions,
+    ExplainedModel,
+    PromptedClassification,
+    Target,
+    TokenBatch,
+    ZeroShotClassification,
+)
 from explainer.explained.pretrained import dtype_named
 from explainer.explainers import EXPLAINERS, SideExplainer
 from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
+from explainer.explainers.rankings import draw_rankings, ranking_loss
+from explainer.faithfulness.curves import PERCENTS, top_count, top_set_values
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
@@ -22,9 +33,9 @@ from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
-from lightning_modules.schedule import Weight, check_weight, weight_at
-from lightning_modules.teachers import Mixing, Teachers
-from lightning_modules.validation import ValidationFaithfulness
+from lightning_modules.schedule import Weight
+from lightning_modules.teachers import Mixing, Teachers, check_teachers
+from lightning_modules.validation import SUMMARY, ValidationFaithfulness
 
 
 class MaskTraining(AbstractExplainerTraining):
@@ -32,6 +43,7 @@ class MaskTraining(AbstractExplainerTraining):
 
     loss = matching * (1 - correlation with the teachers' standardized scores, mixed)
          + kept * CE(f(keep(a)), p) + destroyed * -log(1 - p_c(keep(1 - a))) + sparse * mean -log(1 - a)
+         + ranking * -E[sum_k p_c(only the k highest) - p_c(without the k highest)] over rankings drawn by the scores
 
     Args:
         explained: the model to explain: hub id, model folder or PEFT adapter folder.
@@ -50,6 +62,10 @@ class MaskTraining(AbstractExplainerTraining):
         kept: weight of the prediction kept by the masked text.
         destroyed: weight of the prediction destroyed by the complement; needs probabilities, so 0 for a regression.
         sparse: weight of the sparsity prior.
+        ranking: weight of the deletion curves of drawn rankings (`explainer.explainers.rankings`): tokens are really
+            deleted, so it trains faithfulness itself.
+        draws: rankings drawn per text and step, at least 2; each costs about four passes of `explained`.
+        temperature: of the draws, in standard deviations of a text's scores.
         other_class: share of the training texts that are explained for a label that is not the predicted one, so
             that the explainer can be asked for any label; of tagged words and of answers, for a random span.
         keep_states: of a `side` explainer: compute the explained model's states of the training texts once and keep
@@ -61,12 +77,14 @@ class MaskTraining(AbstractExplainerTraining):
         seed: of the choice of the other labels.
         prompt: what `explained` is asked, where it is a language model: template or messages, labels, and optionally
             shots and calibration.
+        zero_shot: what `explained` is asked, where it is a model of natural language inference: labels, and optionally
+            hypothesis_template and multi_label.
         batch_tokens: token budget of a pass of `explained` for teachers, states and metrics.
         dtype: of the explained model's weights: float32, bfloat16 or float16; teachers that take gradients want
             float32. What is trained is in float32.
+        metric: what `best.ckpt` is the best by on the validation texts: `faithfulness`
+            (AOPC-comprehensiveness minus AOPC-sufficiency), or the name of a metric, such as `log_odds`.
     """
-
-    best_by = "validation/faithfulness"
 
     def __init__(
         self,
@@ -81,6 +99,9 @@ class MaskTraining(AbstractExplainerTraining):
         kept: float | list[list[float]] = 0.0,
         destroyed: float | list[list[float]] = 0.0,
         sparse: float | list[list[float]] = 0.0,
+        ranking: float | list[list[float]] = 0.0,
+        draws: int = 4,
+        temperature: float = 0.3,
         other_class: float = 0.0,
         keep_states: bool = False,
         learning_rate: float = 5e-4,
@@ -90,19 +111,27 @@ class MaskTraining(AbstractExplainerTraining):
         prompt: dict | None = None,  # type: ignore[type-arg] # jsonargparse would read strings of `Any` as YAML
         batch_tokens: int = 4096,
         dtype: str = "float32",
+        metric: str = SUMMARY,
+        zero_shot: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        self.weights: dict[str, Weight] = {"matching": matching, "kept": kept, "destroyed": destroyed, "sparse": sparse}
-        for name, weight in self.weights.items():
-            check_weight(name, weight)
+        self.set_weights(matching=matching, kept=kept, destroyed=destroyed, sparse=sparse, ranking=ranking)
         if explainer not in EXPLAINERS:
             raise ValueError(f"`explainer` must be one of {', '.join(EXPLAINERS)}, got {explainer!r}.")
         if keep_states and (explainer != "side" or kept or destroyed):
-            raise ValueError("`keep_states` is for `explainer: side`, trained by matching alone: leave it out.")
-        if not teachers and matching != 0:
-            raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
-        task = None if prompt is None else PromptedClassification.of(prompt)
+            raise ValueError(
+                "`keep_states` is for `explainer: side`, trained without `kept` and `destroyed`: leave it out."
+            )
+        if draws < 2:
+            raise ValueError(f"`draws` must be at least 2, since draws are compared with each other, got {draws}.")
+        if temperature <= 0:
+            raise ValueError(f"`temperature` must be positive, got {temperature}.")
+        check_teachers(teachers, matching)
+        if prompt is not None and zero_shot is not None:
+            raise ValueError("`prompt` asks a language model, `zero_shot` a classifier of pairs: leave one out.")
+        task: AbstractTask | None = None if prompt is None else PromptedClassification.of(prompt)
+        task = task if zero_shot is None else ZeroShotClassification.of(**zero_shot)
         self.explained = ExplainedModel.from_pretrained(
             explained, dtype=dtype_named(dtype), task=task, batch_tokens=batch_tokens
         )
@@ -115,7 +144,8 @@ class MaskTraining(AbstractExplainerTraining):
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
-        self.faithfulness = ValidationFaithfulness(self.explained.task.link)
+        self.faithfulness = ValidationFaithfulness(self.explained.task, metric)
+        self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
 
@@ -159,49 +189,42 @@ class MaskTraining(AbstractExplainerTraining):
         assert isinstance(self.explainer, SideExplainer)
         return self.explainer.scoring(batch, states.unbind(dim=2))(target)
 
-    def training_step(self, batch: AnnotatedBatch, batch_idx: int) -> Tensor:
-        scores, weights = self(batch.tokens, batch.target, batch.states), self._weights_now()
-        losses = self.losses(scores, batch, {name for name, weight in weights.items() if weight > 0})
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        agreement = self.teachers.agreement(scores.detach(), batch)
-        share = self.share(len(batch))
-        values = losses | {f"agreement_{name}": value for name, value in agreement.items()}
-        self.log("train/loss", share * loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log_dict(
-            {f"train/{name}": share * value for name, value in values.items()}, batch_size=len(batch), sync_dist=True
-        )
-        return share * loss
+    def scored(self, batch: AnnotatedBatch) -> Scores:
+        return self(batch.tokens, batch.target, batch.states)
 
-    def _weights_now(self) -> dict[str, float]:
-        """The weight of every loss at this step.
-
-        Raises:
-            ValueError: when all are 0.
-        """
-        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
-        weights = {name: weight_at(weight, progress) for name, weight in self.weights.items()}
-        if not any(weights.values()):
-            raise ValueError(
-                f"Every loss weight is 0 at progress {progress:.2f} of the training: nothing to learn from."
-            )
-        return weights
-
-    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: set[str]) -> dict[str, Tensor]:
+    def losses(self, scores: Scores, batch: AnnotatedBatch, wanted: Collection[str]) -> dict[str, Tensor]:
         """The wanted terms of the loss, each unweighted."""
         terms: dict[str, Tensor] = {}
         if "matching" in wanted:
             terms["matching"] = self.teachers.matching(scores, batch, self.global_step)
         if "sparse" in wanted:
             terms["sparse"] = sparsity(scores, batch.tokens.scorable)
+        if "ranking" in wanted:
+            terms["ranking"] = self._ranking(scores, batch)
         mask, baseline = scores.sigmoid(), self.explained.baseline_embedding()
         if "kept" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, mask, baseline))
             assert batch.wanted is not None  # `check_task`
-            terms["kept"] = prediction_kept(answer, batch.wanted)
+            terms["kept"] = prediction_kept(answer, batch.wanted, batch.target)
         if "destroyed" in wanted:
             answer = self.explained(batch.tokens, edit=blend(batch.tokens, 1 - mask, baseline))
             terms["destroyed"] = prediction_destroyed(answer, batch.target)
         return terms
+
+    def _ranking(self, scores: Scores, batch: AnnotatedBatch) -> Tensor:
+        """The loss of rankings that are drawn by the scores, each measured by deleting tokens."""
+        scorable, draws, temperature = batch.tokens.scorable, self.hparams["draws"], self.hparams["temperature"]
+        drawn = draw_rankings(scores, scorable, draws, temperature)
+        rows = [row for of_text in drawn.unbind() for row in of_text]
+        real = batch.tokens.attention_mask.bool().repeat_interleave(draws, dim=0)
+        attributions = Attributions(
+            [text for text in batch.texts for _ in range(draws)],
+            batch.target.to("cpu").repeat_interleave(draws),
+            [row[own].cpu() for row, own in zip(rows, real, strict=True)],
+        )
+        values = top_set_values(self.explained, attributions).view(len(batch), draws, -1).to(scores)
+        counts = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in batch.texts]
+        return ranking_loss(scores, scorable, drawn, values, torch.tensor(counts, device=scores.device), temperature)
 
     @torch.no_grad()
     def validation_step(self, batch: AnnotatedBatch, batch_idx: int) -> None:
@@ -221,7 +244,7 @@ class MaskTraining(AbstractExplainerTraining):
             values[f"spearman_{label}"] = metric.compute()
             metric.reset()
         for name, value in values.items():  # the same in all processes
-            self.log(f"validation/{name}", value, prog_bar=name == "faithfulness", sync_dist=True)
+            self.log(f"validation/{name}", value, prog_bar=f"validation/{name}" == self.best_by, sync_dist=True)
 
 
 def check_task(explained: ExplainedModel, other_class: float, kept: Weight, destroyed: Weight) -> None:

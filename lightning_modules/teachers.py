@@ -1,9 +1,10 @@
 """The teachers of an explainer: methods whose scores it learns to match, and how they are mixed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target
@@ -11,10 +12,25 @@ from explainer.explainers.losses import Loss, correlation_matching
 from explainer.methods.loading import load_methods
 from explainer.methods.trained.amortized import Amortized
 from explainer.typing import Scores
-from lightning_modules.data.annotations import AnnotatedBatch
 from lightning_modules.data.cached import cached_scores
+from lightning_modules.schedule import Weight
 
 Mixing = Literal["mean", "alternate"]
+
+
+class Taught(Protocol):
+    """A batch with teachers.
+
+    Attributes:
+        standardized_teachers: each teacher's scores, of mean 0 and standard deviation 1 per text.
+        scored: where a text has a score.
+    """
+
+    @property
+    def standardized_teachers(self) -> Mapping[str, Scores]: ...
+
+    @property
+    def scored(self) -> Bool[Tensor, "batch seq"]: ...
 
 
 class Teachers:
@@ -56,9 +72,9 @@ class Teachers:
             for label, method in self.methods.items()
         }
 
-    def matching(self, scores: Scores, batch: AnnotatedBatch, step: int) -> Loss:
+    def matching(self, scores: Scores, batch: Taught, step: int) -> Loss:
         """1 - correlation with the teachers' mean, or with the teacher whose turn it is."""
-        teachers, scorable = batch.standardized_teachers, batch.tokens.scorable
+        teachers, scorable = batch.standardized_teachers, batch.scored
         if self.mixing == "mean":
             mixed = torch.stack([self.shares[label] * teacher for label, teacher in teachers.items()]).sum(dim=0)
             return correlation_matching(scores, mixed, scorable)
@@ -66,12 +82,22 @@ class Teachers:
         weight = self.shares[turn] * len(self.shares)
         return weight * correlation_matching(scores, teachers[turn], scorable)
 
-    def agreement(self, scores: Scores, batch: AnnotatedBatch) -> dict[str, Tensor]:
+    def agreement(self, scores: Scores, batch: Taught) -> dict[str, Tensor]:
         """Correlation with each teacher, averaged over the texts."""
         return {
-            label: 1 - correlation_matching(scores, teacher, batch.tokens.scorable)
+            label: 1 - correlation_matching(scores, teacher, batch.scored)
             for label, teacher in batch.standardized_teachers.items()
         }
+
+
+def check_teachers(teachers: Mapping[str, Any] | None, matching: Weight) -> None:
+    """Refuse to match nobody.
+
+    Raises:
+        ValueError: when `matching` has a weight and there are no teachers.
+    """
+    if not teachers and matching != 0:
+        raise ValueError("`matching` has a weight but there are no `teachers`. Name some, or set `matching: 0`.")
 
 
 def teacher_shares(labels: Sequence[str], weights: Mapping[str, float] | None) -> dict[str, float]:

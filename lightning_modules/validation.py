@@ -2,43 +2,59 @@
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
-from explainer.explained import Attributions, ExplainedModel
-from explainer.explained.readout import Link
-from explainer.faithfulness.curves import DELETE_REST, DELETE_TOP, curves
-from explainer.faithfulness.measures import default_metrics, summary_metrics
-from explainer.metrics import AOPCComprehensiveness, AOPCSufficiency
+from explainer.explained import AbstractTask, Attributions, ExplainedModel
+from explainer.faithfulness.measures import (
+    HIGHER_IS_BETTER,
+    check_metrics,
+    default_metrics,
+    faithfulness,
+    summary,
+    summary_metrics,
+)
+
+SUMMARY = "faithfulness"
+"""The name of AOPC-comprehensiveness minus AOPC-sufficiency."""
 
 
 class ValidationFaithfulness(nn.Module):
-    """AOPC-comprehensiveness, AOPC-sufficiency and their difference, over all batches since the last `compute`.
+    """AOPC-comprehensiveness, AOPC-sufficiency, their difference, and a metric of interest, as means over all batches
+    since the last `compute`.
 
-    They are areas under the curves of the target's probability, or of its value where the model is a regression.
+    The areas are under the curves of the target's probability, or of its value where the model is a regression.
 
     Args:
-        link: of the explained model's task.
+        task: of the explained model.
+        metric: `faithfulness`, which is that difference, or a name of `METRIC_SPECS`.
+
+    Raises:
+        ValueError: when there is no such metric, or the model has no probabilities for it.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, task: AbstractTask, metric: str = SUMMARY) -> None:
         super().__init__()
-        self.names = summary_metrics(default_metrics(link))
-        self.comprehensiveness, self.sufficiency = AOPCComprehensiveness(), AOPCSufficiency()
+        areas = summary_metrics(default_metrics(task.link))
+        self.names = tuple(dict.fromkeys([*areas, *([] if metric == SUMMARY else [metric])]))
+        check_metrics(self.names, task)
+        self.higher_is_better = HIGHER_IS_BETTER.get(metric, True)
+        # Of each metric: the mean over the texts on which it is defined.
+        self.means = nn.ModuleDict({name: MeanMetric(nan_strategy="ignore") for name in (*self.names, SUMMARY)})
 
     @torch.no_grad()
     def update(self, explained: ExplainedModel, attributions: Attributions) -> None:
-        """Perturb the texts and add their areas."""
-        measured = curves(explained, attributions)
-        if measured.probabilities is None:
-            whole, perturbed = measured.whole_value, measured.value
-        else:
-            whole, perturbed = measured.whole_probability, measured.probability
-        self.comprehensiveness.update(whole, perturbed(DELETE_TOP))
-        self.sufficiency.update(whole, perturbed(DELETE_REST))
+        """Perturb the texts and add their values."""
+        values = faithfulness(explained, attributions, self.names)
+        for name, of_texts in {**values, SUMMARY: summary(values)}.items():
+            metric = self.means[name]
+            assert isinstance(metric, MeanMetric)
+            metric.update(of_texts.to(metric.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """The means over the texts by the names of the metrics, and `faithfulness`; the next batch starts at 0."""
-        comprehensiveness, sufficiency = self.comprehensiveness.compute(), self.sufficiency.compute()
-        self.comprehensiveness.reset()
-        self.sufficiency.reset()
-        areas = dict(zip(self.names, (comprehensiveness, sufficiency), strict=True))
-        return {**areas, "faithfulness": comprehensiveness - sufficiency}
+        """The means by the names of the metrics; the next batch starts at 0."""
+        found = {}
+        for name, metric in self.means.items():
+            assert isinstance(metric, MeanMetric)
+            found[name] = metric.compute()
+            metric.reset()
+        return found

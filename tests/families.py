@@ -27,7 +27,7 @@ from transformers import (
     T5Config,
 )
 
-from explainer.explained import ExplainedModel, PromptedClassification
+from explainer.explained import ExplainedModel, PromptedClassification, ZeroShotClassification
 from tests.real_tokenizers import WORDS as WORDS
 from tests.real_tokenizers import real_tokenizer
 
@@ -123,11 +123,14 @@ def explained(
     labels: int = 3,
     problem_type: str | None = None,
     prompted: bool = False,
+    zero_shot: bool | None = None,
     head: Any = AutoModelForSequenceClassification,
 ) -> ExplainedModel:
     """A tiny random classifier; shared between tests, which is itself a test that nothing changes it.
 
     Args:
+        zero_shot: a model for natural language inference that is asked for three labels: for one (False), or for
+            several at once (True).
         prompted: a language model that is asked by `PROMPT`, instead of a model with a classification head.
         head: instead of one that classifies texts: one that tags words, or answers questions.
     """
@@ -138,11 +141,15 @@ def explained(
     ids |= {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id}
     if kind == "t5":
         ids |= {"decoder_start_token_id": words.pad_token_id}
+    if zero_shot is not None:
+        names = ("contradiction", "neutral", "entailment")
+        ids |= {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     if head is not AutoModelForSequenceClassification:
         del ids["num_labels"]
     if head is AutoModelForTokenClassification:
         ids["id2label"] = dict(enumerate(TAGS))
-    task = PromptedClassification.of(PROMPT) if prompted else None
+    task: Any = PromptedClassification.of(PROMPT) if prompted else None
+    task = task if zero_shot is None else ZeroShotClassification.of(("good", "not bad", "dull"), "it is {}", zero_shot)
     made = config(**ids)
     torch.manual_seed(0)
     model = (task.auto_model_of(made.to_dict()) if task else head).from_config(made)
@@ -158,6 +165,12 @@ TASKS: dict[str, dict[str, Any]] = {
     "classification": {},
     "multi_label": {"problem_type": "multi_label_classification"},
     "regression": {"labels": 1},
+}
+
+# A classifier of pairs that is asked for labels.
+ZERO_SHOT_TASKS: dict[str, dict[str, Any]] = {
+    "zero_shot": {"zero_shot": False},
+    "zero_shot_multi_label": {"zero_shot": True},
 }
 
 # The same of language models.

@@ -11,7 +11,7 @@ from lightning_modules.cli import main
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *DOCS]
 
 # Makes a command of the pages small enough for a test; nothing else is changed. Single precision, since many processors
 # only emulate bfloat16, which takes them ten times as long.

@@ -35,3 +35,13 @@ def test_generated_inputs_are_read_or_refused(monkeypatch: pytest.MonkeyPatch) -
     counts = {name: fuzz.run(name, examples) for name in fuzz.TARGETS}
     assert all(count.total() >= min(examples, 10) for count in counts.values()), counts
     assert all(count["read"] for count in counts.values()), counts
+
+
+def test_tables_are_those_of_the_files_of_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python benchmarks/tables.py` would change nothing."""
+    tables = imported(FOLDER / "tables.py", monkeypatch)
+    marked = {page: text for page in tables.pages() if "<!-- table:" in (text := page.read_text(encoding="utf-8"))}
+    assert marked
+    assert {found[2] for text in marked.values() for found in tables.PLACE.finditer(text)} == set(tables.TABLES)
+    for page, text in marked.items():
+        assert tables.filled(text) == text, f"{page}: python benchmarks/tables.py"

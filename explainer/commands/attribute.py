@@ -15,7 +15,7 @@ from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, columns_of, read_lines_of, task_of_options
 from explainer.data.lines import InputError, count_lines
-from explainer.explained import EncodedText, ExplainedModel, PromptedClassification
+from explainer.explained import EncodedText, ExplainedModel, PromptedClassification, ZeroShotClassification
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.sources import SourceLevel
@@ -53,6 +53,7 @@ def attribute(
     input: Path | None = None,
     output: Path | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     context: str | None = None,
     target: str | int | list[int] = "predicted",
     foil: str | int | None = None,
@@ -67,6 +68,9 @@ def attribute(
     html: Path | None = None,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     scorable: ScoredPart | None = None,
     sources: SourceLevel | None = None,
     max_new_tokens: int = 128,
@@ -84,6 +88,7 @@ def attribute(
             probabilities, method, probability, value, predicted_label; token_type_ids, foil_label, score where there
             are any; anchors, choices of entities and answers; and trust, units, words where they are asked for.
         text: instead of input and output: one text, whose explanation is printed in colour.
+        text_pair: with text: its second text, for a classifier of pairs.
         context: with text: the context of that question.
         target: predicted, a label or an index, or all: one line out per label, each with the line's id. Of tagged words
             and of answers: predicted, [start, end] characters, or a part of the text (context) that occurs once; all
@@ -99,12 +104,16 @@ def attribute(
         min_faithfulness: comprehensiveness minus sufficiency, at a fifth of the tokens.
         aggregation_strategy: also write `words`, their scores by sum, average, max or first (none: the tokens).
         html: with text: a page to write as well, which opens offline.
-        task: prompted, for a language model that is asked by `prompt`; response, for one whose answers are explained:
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; response, for one whose answers are explained:
             then `input` has `prompt` or `messages`, and optionally `response` (else it is generated), `span`, `token`,
             `foil`, `id`, and `output` has id, response, span, target_tokens, log_probability, sources, contract,
             method, and trust where that is asked for; question-answering or token-classification, which a model's
             architecture tells as well. By default it is that of the model's architecture.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         scorable: of questions: score the tokens of both (the default), of the context or of the question.
         sources: of responses: score every token (the default), word, sentence or paragraph of the prompt as one.
         max_new_tokens: of responses: the longest one that is generated.
@@ -114,7 +123,8 @@ def attribute(
     precision = None if dtype is None else dtype_named(dtype, "--dtype")
     if task == "response":
         refuse_options(
-            {"text": text, "foil": foil, "units": units, "fallback": fallback, "html": html}
+            {"text": text, "text_pair": text_pair, "labels": labels, "hypothesis_template": hypothesis_template}
+            | {"multi_label": multi_label, "foil": foil, "units": units, "fallback": fallback, "html": html}
             | {"target": None if target == "predicted" else target, "prompt": prompt}
             | {"context": context, "scorable": scorable}
             | {"min_faithfulness": min_faithfulness, "aggregation_strategy": aggregation_strategy},
@@ -147,17 +157,21 @@ def attribute(
         raise ValueError("`--context` is that of the question `--text TEXT`.")
     if html is not None and text is None:
         raise ValueError("`--html OUT.html` shows one text: give it by `--text TEXT`.")
+    if text_pair is not None and text is None:
+        raise ValueError(
+            "`--text-pair TEXT` is the second text of `--text TEXT`; the lines of a file have `text_pair`."
+        )
     check_apart({"input": input}, {"output": output})
     if aggregation_strategy is not None:
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
-    asked = task_of_options(task, prompt, scorable)
+    asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
     job = _Job(
         load(method, model, batch_tokens, method_args or {}, asked, precision), target, options, aggregation_strategy
     )
     job.check(target)
     if text is not None:
-        request = Request("`--text`", encode_one(job.attributor.explained, text, context, "`--text`"))
+        request = Request("`--text`", encode_one(job.attributor.explained, text, text_pair or context, "`--text`"))
         (explanations,) = job.explanations([request])
         if not explanations:
             raise ValueError("`--target all`: the model predicts no entity in this text.")
@@ -181,8 +195,10 @@ def load(
     if method not in METHODS and is_exported(method):
         if settings:
             raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
-        if isinstance(task, PromptedClassification):
-            raise ValueError("`--prompt` is for named methods; an exported attributor has the prompt of its training.")
+        if isinstance(task, PromptedClassification | ZeroShotClassification):
+            raise ValueError(
+                "`--prompt` and `--labels` are for named methods; an exported attributor has those of its training."
+            )
         attributor = Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision)
         if task is not None and not task.is_that_of(attributor.explained.task):
             raise ValueError(

@@ -93,6 +93,9 @@ def compare(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     answer: str | None = None,
     scorable: ScoredPart | None = None,
     sources: SourceLevel | None = None,
@@ -130,9 +133,13 @@ def compare(
         cost: of the picture: measured milliseconds, or forward_passes (a backward pass counts as two).
         n_shown: how many texts the report shows by every method.
         batch_tokens: token budget of a forward pass.
-        task: prompted, for a language model that is asked by `prompt`; response, for what a language model says;
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; response, for what a language model says;
             question-answering; token-classification; by default it is that of the model's architecture.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         answer: of `--task question-answering`: column of the answers that are explained in place of the predicted ones,
             [start, end] characters of the context; of a data set of the catalog `label`.
         scorable: of questions: score the tokens of both (the default), of the context or of the question.
@@ -159,7 +166,7 @@ def compare(
         asks = task == QuestionAnswering.name
         if answer is not None and (not asks or target != "predicted"):
             raise ValueError("`--answer` is of `--task question-answering`, and takes the place of `--target`.")
-        asked = task_of_options(task, prompt, scorable)
+        asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
         column = text or ("question" if asks else "text")
         pair_column = "context" if asks and text_pair is None else text_pair
         texts, pairs, rows, source = texts_of(data, split, n, seed, column, pair_column)
@@ -176,7 +183,7 @@ def compare(
 
     def of_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
-        others |= {"answer": answer, "scorable": scorable}
+        others |= {"answer": answer, "scorable": scorable, "labels": labels}
         refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt}, "response")
         check_response_metrics(metrics or ())
         prompts, source = prompts_of(data, split, n, seed, text or "text")

@@ -38,6 +38,9 @@ def evaluate(
     batch_tokens: int = 4096,
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     dtype: str = "float32",
 ) -> None:
     """Measure the faithfulness of attributions from anywhere, ours or another tool's.
@@ -59,16 +62,20 @@ def evaluate(
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
         task: question-answering or token-classification, which a model's architecture tells as well; prompted, for a
-            language model that is asked by `prompt`; response, for attributions of responses, as
+            language model that is asked by `prompt`; zero-shot-classification, for a model of natural language
+            inference (NLI) that is asked for `labels`; response, for attributions of responses, as
             `explainer attribute --task response` writes them: drop_at_1, drop_at_3, drop_at_5, lds, rise and mas, also
             gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli. By default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         dtype: of the explained model's weights: float32, bfloat16 or float16. Gradients want float32.
     """
     check_apart({"attributions": attributions}, {"output": output})
     precision = dtype_named(dtype, "--dtype")
     if task == "response":
-        refuse_options({"prompt": prompt}, task)
+        refuse_options({"prompt": prompt, "labels": labels, "multi_label": multi_label}, task)
         evaluate_file(
             model, attributions, output, metrics=metrics, operator=operator, dtype=precision, batch_tokens=batch_tokens
         )
@@ -77,7 +84,7 @@ def evaluate(
     explained = ExplainedModel.from_pretrained(
         model,
         dtype=precision,
-        task=task_of_options(task, prompt),
+        task=task_of_options(task, prompt, labels, hypothesis_template, multi_label),
         batch_tokens=batch_tokens,
     )
     explained.to(device())

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from explainer.attention_heads.corpus import head_mask
-from explainer.attention_heads.figure import heads_by_relation
 from explainer.attention_heads.parses import Parse, parse_with_spacy, read_conllu
 from explainer.attention_heads.statistics import RELATIONS
 from explainer.commands.device import device
 from explainer.commands.outputs import check_apart
 from explainer.data.jsonl import read_texts
 from explainer.explained import ExplainedModel
+from explainer.extras import import_optional
 from explainer.storage.atomic import replacing
 
 
@@ -52,8 +52,9 @@ def heads(
     with replacing(output) as name:
         mask.save(name)
     if picture is not None:
+        figure = import_optional("explainer.attention_heads.figure").heads_by_relation(mask)
         with replacing(picture) as name:
-            heads_by_relation(mask).savefig(name, bbox_inches="tight")
+            figure.savefig(name, bbox_inches="tight")
     kept = sum(sum(layer) for layer in mask.mask)
     print(f"{kept:.0f} of {len(mask.mask) * len(mask.mask[0])} heads kept: {output}", file=sys.stderr)
 

@@ -8,10 +8,8 @@ import torch
 
 from explainer.attributor import ResponseInput
 from explainer.attributor.response_inputs import PROMPT_KEYS
-from explainer.data.files import kind_of
 from explainer.data.jsonl import read_objects
 from explainer.data.lines import InputError
-from explainer.data.texts import chosen, name_of_row, texts_of
 from explainer.explained import ExplainedModel, ExplainedResponse, explain_response, generate_responses, sources_of
 from explainer.explained.sources import SourceLevel
 from explainer.rendering.progress import Progress
@@ -51,6 +49,9 @@ def prompts_of(data: str, split: str, n: int, seed: int | None, text: str) -> tu
     Raises:
         ValueError: when there is no such data, split or column, or a line cannot be used.
     """
+    from explainer.data.files import kind_of  # needs `datasets`, which the other commands do without
+    from explainer.data.texts import chosen, name_of_row, texts_of
+
     file = Path(data)
     if not (file.is_file() and kind_of(file) == ".jsonl" and _has_prompts(file)):
         texts, _, rows, words = texts_of(data, split, n, seed, text, None)

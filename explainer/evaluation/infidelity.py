@@ -4,13 +4,15 @@ Yeh et al., On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019, a
 """
 
 import torch
-from captum import metrics as captum_metrics
 from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import Attributions, ExplainedModel
+from explainer.extras import OptionalModule
 from explainer.methods.captum.forward import TextForward
 from explainer.methods.random import generator_of
+
+captum_metrics = OptionalModule("captum.metrics")
 
 Presence = Float[Tensor, "samples units"]
 

@@ -9,12 +9,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from captum import metrics as captum_metrics
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from explainer.explained import EncodedText, ExplainedModel, Target
+from explainer.extras import OptionalModule
 from explainer.methods.base import AbstractMethod
+
+captum_metrics = OptionalModule("captum.metrics")
 
 
 def sensitivity_max(

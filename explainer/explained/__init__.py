@@ -29,3 +29,4 @@ from explainer.explained.tasks import QuestionAnswering as QuestionAnswering
 from explainer.explained.tasks import Response as Response
 from explainer.explained.tasks import TextClassification as TextClassification
 from explainer.explained.tasks import TokenClassification as TokenClassification
+from explainer.explained.tasks import ZeroShotClassification as ZeroShotClassification

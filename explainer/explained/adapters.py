@@ -12,15 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PeftConfig,
-    PeftModel,
-    PeftType,
-    PromptLearningConfig,
-    get_peft_model,
-    set_peft_model_state_dict,
-)
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -36,6 +27,9 @@ from explainer.explained.weights import (
     read_json,
     shapes_of,
 )
+from explainer.extras import OptionalModule
+
+peft = OptionalModule("peft")
 
 CONFIG, WEIGHTS, DIGEST = "adapter_config.json", "adapter_model.safetensors", "adapter_sha256"
 _PREFIX = "base_model.model."
@@ -92,9 +86,9 @@ def _check_settings(source: str, settings: Mapping[str, Any], shapes: Shapes) ->
     """Refuse what cannot be merged, what would run or never end, and ranks that the weights do not have."""
     about = f"`model` {source!r} is a PEFT adapter"
     kind = settings.get("peft_type")
-    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
         raise ValueError(f"{about} of an unknown kind: its `peft_type` is {kind!r}.")
-    if issubclass(PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)], PromptLearningConfig) or kind in (
+    if issubclass(peft.PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(kind)], peft.PromptLearningConfig) or kind in (
         "ADAPTION_PROMPT",
         "XLORA",
     ):
@@ -249,8 +243,8 @@ def _merged(
 ) -> PreTrainedModel:
     """The base with the adapter in its weights, every weight of the file used and every one of the adapter filled."""
     with _fitting(source):
-        model: PeftModel = get_peft_model(base, _peft_config(base, settings, weights))
-        result: Any = set_peft_model_state_dict(model, dict(weights))
+        model: Any = peft.get_peft_model(base, _peft_config(base, settings, weights))
+        result: Any = peft.set_peft_model_state_dict(model, dict(weights))
         # AdaLoRA's `ranknum` is a constant, which is not saved.
         parts = {name: set(name.split(".")) for name in result.missing_keys}
         empty = [name for name in parts if "default" in parts[name] and "ranknum" not in parts[name]]
@@ -272,7 +266,7 @@ def _fitting(source: str) -> Iterator[None]:
         ) from error
 
 
-def _peft_config(base: PreTrainedModel, settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PeftConfig:
+def _peft_config(base: PreTrainedModel, settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any:
     """PEFT's configuration; modules that are given by a regular expression are those that have weights."""
     values = {**settings, "base_model_name_or_path": None, "inference_mode": True}
     targets, left_out = values.get("target_modules"), values.get("exclude_modules")
@@ -280,7 +274,7 @@ def _peft_config(base: PreTrainedModel, settings: Mapping[str, Any], weights: Ma
         modules = dict(base.named_modules())
         values["target_modules"] = sorted({name for key in weights if (name := _adapted(key, modules)) is not None})
         values |= {"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None}
-    return PeftConfig.from_peft_type(**values)
+    return peft.PeftConfig.from_peft_type(**values)
 
 
 def _adapted(key: str, modules: Mapping[str, torch.nn.Module]) -> str | None:

@@ -1,4 +1,6 @@
-"""The attention of a few positions to all others, read in an ordinary pass, without the (seq, seq) arrays.
+"""The attention of a few positions to the tokens of a text, read in an ordinary pass, without the (seq, seq) arrays.
+
+Of an encoder-decoder it is the attention of its decoder's positions to the encoder's tokens.
 
 A model keeps the attention that it runs with (sdpa, flash ...). What the wanted rows need is kept aside, and the
 family's own eager attention is asked for them after the pass, for many layers at once, so that soft caps, windows,
@@ -45,14 +47,14 @@ class AttentionRows:
     """What `attention_rows` has read."""
 
     def __init__(self, explained: ExplainedModel, shares: Float[Tensor, "batch rows"]) -> None:
-        self._place = {module: i for i, layer in enumerate(explained.layers) for module in layer.modules()}
-        self._model, self._depth, self._shares = explained.model, len(explained.layers), shares
+        self._place = {module: i for i, layer in enumerate(reading_layers(explained)) for module in layer.modules()}
+        self._depth, self._explained, self._shares = len(reading_layers(explained)), explained, shares
         self._asked: dict[int, _Asked] = {}
 
     def add(self, asked: _Asked) -> None:
         place = self._place.get(asked.module)
         if place is not None:
-            self._asked[place] = asked
+            self._asked[place] = asked  # of a decoder's block, the attention to the encoder comes last
 
     @torch.no_grad()
     def mean(self) -> Float[Tensor, "batch heads seq"]:
@@ -62,7 +64,10 @@ class AttentionRows:
             ValueError: when a layer of the model has no attention, or one to several things at once.
         """
         asked = [self._asked[place] for place in sorted(self._asked)]
-        check_one_per_layer(self._model, self._depth, [torch.Size((1, 1)) for _ in asked])
+        if self._explained.model.config.is_encoder_decoder:
+            assert len(asked) == self._depth  # one to the encoder in each block
+        else:
+            check_one_per_layer(self._explained.model, self._depth, [torch.Size((1, 1)) for _ in asked])
         groups: list[list[_Asked]] = []
         for one in asked:
             size = one.query.shape[:3].numel() * one.key.shape[2]
@@ -96,40 +101,57 @@ def attention_rows(
         ValueError: when the model's attention is not on transformers' attention interface.
     """
     found = AttentionRows(explained, shares)
-    masks: dict[tuple[int, bool], tuple[Any, Tensor]] = {}  # one mask serves many layers
+    masks: dict[tuple[int, bool, int], tuple[Any, Tensor]] = {}  # one mask serves many layers
+    across = bool(explained.model.config.is_encoder_decoder)
 
-    def rows_of(mask: Tensor | None, query: Tensor, causal: bool) -> Tensor:
-        key = id(mask), causal
+    def rows_of(mask: Tensor | None, query: Tensor, causal: bool, n_keys: int) -> Tensor:
+        key = id(mask), causal, n_keys
         if key not in masks:
-            masks[key] = mask, _rows_of(mask, places, query, causal)
+            masks[key] = mask, _rows_of(mask, places, query, causal, n_keys)
         return masks[key][1]
 
     def read(attend: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any):
         eager: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-        if eager is not None and key.shape[2] == query.shape[2]:  # else attention to something else than the text
+        own = key.shape[2] == query.shape[2]  # else attention to something else than the text
+        if eager is not None and (own or across):
             # As sdpa does: without a mask the layer's own direction decides.
             given = kwargs.get("is_causal")
-            causal = bool(getattr(module, "is_causal", True) if given is None else given)
+            causal = not across and bool(getattr(module, "is_causal", True) if given is None else given)
             at = places.to(query.device)[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
-            wanted = query.detach().gather(2, at)
-            found.add(
-                _Asked(
-                    module, eager, wanted, key.detach(), value[..., :1].detach(), rows_of(mask, query, causal), kwargs
-                )
-            )
+            if int(places.max()) < query.shape[2]:  # else an encoder's own attention
+                wanted = query.detach().gather(2, at)
+                rows = rows_of(mask, query, causal, key.shape[2])
+                options = kwargs
+                if isinstance(bias := kwargs.get("position_bias"), Tensor):  # T5's, of every query
+                    every = bias.detach().expand(len(query), -1, -1, -1)
+                    options = {
+                        **kwargs,
+                        "position_bias": every.gather(2, at[..., :1].expand(*at.shape[:3], bias.shape[3])),
+                    }
+                found.add(_Asked(module, eager, wanted, key.detach(), value[..., :1].detach(), rows, options))
         return attend(module, query, key, value, mask, **kwargs)
 
     with edit_attention(explained.model, read):
         yield found
 
 
-def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor, causal: bool) -> Tensor:
+def reading_layers(explained: ExplainedModel) -> list[nn.Module]:
+    """The blocks in which an answer's positions attend to the text: of an encoder-decoder, those of its decoder."""
+    if not explained.model.config.is_encoder_decoder:
+        return explained.layers
+    decoder = explained.model.base_model.get_decoder()
+    lists = [list(one) for one in decoder.modules() if isinstance(one, nn.ModuleList)]
+    return max(lists, key=lambda blocks: sum(len(list(block.parameters())) for block in blocks))
+
+
+def _rows_of(mask: Tensor | None, places: Tensor, query: Tensor, causal: bool, seq: int) -> Tensor:
     """The rows of an attention mask as numbers that are added to the scores.
 
     Args:
         causal: whether a position sees nothing behind itself, where the mask does not say so.
+        seq: the number of keys.
     """
-    batch, _, seq, _ = query.shape
+    batch = len(query)
     places = places.to(query.device)
     if mask is None or mask.ndim == 2:  # no mask, or the padding alone
         columns = torch.arange(seq, device=query.device)

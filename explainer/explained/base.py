@@ -27,12 +27,16 @@ class AbstractExplained(nn.Module):
         self._blocks = next(iter(self._lists_of_blocks()), [])
 
     @abstractmethod
-    def forward(self, batch: Any, edit: EmbeddingEdit | None = None) -> Readout:
-        """What the task reads; `edit` maps the embeddings (batch, seq, hidden) to those used instead."""
+    def forward(self, batch: Any, edit: EmbeddingEdit | None = None, target: Target | None = None) -> Readout:
+        """What the task reads; `edit` maps the embeddings (batch, seq, hidden) to those used instead.
+
+        Args:
+            target: only the logits that its number depends on are wanted; the others may be -inf.
+        """
 
     def objective(self, batch: Any, target: Target, edit: EmbeddingEdit | None = None) -> PerText:
         """The number that is explained, one per text: what gradient methods differentiate."""
-        return self(batch, edit).objective(target)
+        return self(batch, edit, target).objective(target)
 
     @property
     def labels(self) -> list[str]:

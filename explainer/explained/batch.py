@@ -27,6 +27,8 @@ class Tokens:
             perturbation deletes such a token. 0 elsewhere; None where a task reads the same place of every text.
         places: each token's position in the whole text, of a task whose choices are positions: they keep their numbers
             when other tokens are deleted.
+        decoder: ids of the response that the decoder of an encoder-decoder is given, and below them their anchors: it
+            is asked for each of them after those before it. Perturbations leave it as it is.
     """
 
     input_ids: TokenIds
@@ -35,13 +37,15 @@ class Tokens:
     hidden: TokenMask | None = None
     anchors: TokenIds | None = None
     places: TokenIds | None = None
+    decoder: Int64[Tensor, "2 _response"] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     def select(self, mask: TokenMask) -> "Tokens":
         """The tokens where `mask` is true; the others are deleted, so positions renumber."""
-        return Tokens(*(None if part is None else part[mask] for part in self._parts))  # type: ignore[arg-type]
+        parts: list[Any] = [None if part is None else part[mask] for part in self._parts]
+        return replace(Tokens(*parts), decoder=self.decoder)
 
     def deleted(self, mask: TokenMask, token_id: int) -> "Tokens":
         """The tokens without those where `mask` is true; in the place of an anchored one `token_id` stands instead.
@@ -56,7 +60,8 @@ class Tokens:
     def preceded_by(self, token_id: int) -> "Tokens":
         """The tokens after one more."""
         first = F.pad(self.input_ids, (1, 0), value=token_id)
-        return Tokens(first, *(None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]))
+        parts: list[Any] = [None if part is None else F.pad(part, (1, 0)) for part in self._parts[1:]]
+        return replace(Tokens(first, *parts), decoder=self.decoder)
 
     def replaced(self, mask: TokenMask, token_id: int) -> "Tokens":
         """All tokens, those where `mask` is true with the id `token_id`."""
@@ -73,7 +78,8 @@ class Tokens:
     @property
     def key(self) -> bytes:
         """Equal for sequences that a model cannot tell apart."""
-        return b"|".join(b"" if part is None else part.numpy().tobytes() for part in self._parts)
+        parts = (*self._parts, self.decoder)
+        return b"|".join(b"" if part is None else part.numpy().tobytes() for part in parts)
 
     @property
     def _parts(self) -> tuple[Tensor | None, ...]:
@@ -82,7 +88,8 @@ class Tokens:
     @property
     def n_questions(self) -> int:
         """The number of places at which the answer is read."""
-        return 1 if self.anchors is None else int(self.anchors.max())
+        anchors = self.anchors if self.decoder is None else self.decoder[1]
+        return 1 if anchors is None else int(anchors.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +135,7 @@ class TokenBatch:
 
     Attributes:
         texts: what the rows were encoded from, for an explainer that reads texts; None where they are no whole texts.
+        decoder: `Tokens.decoder` of each text, padded on the right.
     """
 
     input_ids: Int64[Tensor, "batch seq"]
@@ -138,6 +146,7 @@ class TokenBatch:
     anchors: Int64[Tensor, "batch seq"] | None = None
     places: Int64[Tensor, "batch seq"] | None = None
     texts: tuple[EncodedText, ...] | None = None
+    decoder: Int64[Tensor, "batch 2 response"] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -145,7 +154,7 @@ class TokenBatch:
     def __getitem__(self, texts: Any) -> "TokenBatch":
         """Some of the texts: a slice or indices."""
         chosen = texts.cpu() if isinstance(texts, Tensor) else texts
-        return self._map(lambda tensor: tensor[texts], torch.arange(len(self))[chosen].tolist())
+        return self._map(lambda one: one[texts], torch.arange(len(self))[chosen].tolist(), lambda one: one[texts])
 
     @property
     def device(self) -> torch.device:
@@ -157,11 +166,12 @@ class TokenBatch:
         return (self.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        return self._map(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: tensor.to(device), of_decoder=lambda tensor: tensor.to(device))
 
     def repeat(self, times: int) -> "TokenBatch":
         """The whole batch `times` times over, as captum expands inputs over its steps."""
-        return self._map(lambda tensor: tensor.repeat(times, 1), [*range(len(self))] * times)
+        rows = [*range(len(self))] * times
+        return self._map(lambda one: one.repeat(times, 1), rows, lambda one: one.repeat(times, 1, 1))
 
     def columns(self, n: int) -> "TokenBatch":
         """The first `n` columns."""
@@ -195,6 +205,7 @@ class TokenBatch:
                 None if self.token_type_ids is None else self.token_type_ids[i][mask],
                 anchors=None if self.anchors is None else self.anchors[i][mask],
                 places=None if self.places is None else self.places[i][mask],
+                decoder=None if self.decoder is None else self.decoder[i],
             )
             for i, (ids, mask) in enumerate(zip(self.input_ids, self.attention_mask.bool(), strict=True))
         ]
@@ -202,17 +213,26 @@ class TokenBatch:
     def unbatched(self) -> list["TokenBatch"]:
         """Each text as a batch of its own, without padding."""
         real = self.attention_mask.bool()
-        return [self._map(partial(_row_alone, i, real[i]), [i]) for i in range(len(self))]
+        return [
+            self._map(partial(_row_alone, i, real[i]), [i], partial(_row_alone, i, slice(None)))
+            for i in range(len(self))
+        ]
 
     def split(self, values: Tensor) -> list[Tensor]:
         """Rows of a (batch, seq) tensor without padding, one tensor per text."""
         return [row[mask] for row, mask in zip(values, self.attention_mask.bool(), strict=True)]
 
-    def _map(self, function: Callable[[Tensor], Tensor], places: Sequence[int] | None = None) -> "TokenBatch":
+    def _map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        places: Sequence[int] | None = None,
+        of_decoder: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    ) -> "TokenBatch":
         """The batch of other tensors, and of the texts at these places (by default all)."""
         tensors: list[Any] = [None if tensor is None else function(tensor) for tensor in self.tensors]
         kept = self.texts if self.texts is None or places is None else tuple(self.texts[i] for i in places)
-        return replace(TokenBatch(*tensors), texts=kept)
+        decoder = None if self.decoder is None else of_decoder(self.decoder)
+        return replace(TokenBatch(*tensors), texts=kept, decoder=decoder)
 
     @property
     def tensors(self) -> tuple[Any, ...]:
@@ -228,7 +248,7 @@ class TokenBatch:
         )
 
 
-def _row_alone(i: int, real: Tensor, tensor: Tensor) -> Tensor:
+def _row_alone(i: int, real: Tensor | slice, tensor: Tensor) -> Tensor:
     return tensor[i : i + 1, real]
 
 
@@ -250,6 +270,7 @@ def collate(
     types = [row.token_type_ids for row in tokens if row.token_type_ids is not None]
     anchors = [row.anchors for row in tokens if row.anchors is not None]
     places = [row.places for row in tokens if row.places is not None]
+    decoders = [row.decoder.T for row in tokens if row.decoder is not None]
     return TokenBatch(
         input_ids=pad(ids, pad_token_id, side),
         attention_mask=pad([torch.ones_like(row) for row in ids], 0, side),
@@ -258,6 +279,7 @@ def collate(
         hidden=padded_masks([row.hidden for row in tokens], ids, side),
         anchors=pad(anchors, 0, side) if anchors else None,
         places=pad(places, 0, side) if places else None,
+        decoder=pad(decoders, 0).transpose(1, 2) if decoders else None,  # what follows the last anchor is not read
     )
 
 

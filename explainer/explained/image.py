@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 from explainer.explained.base import AbstractExplained
 from explainer.explained.passes import EmbeddingEdit, edit_output
 from explainer.explained.pretrained import check_complete, config_of, model_of, reading
-from explainer.explained.readout import Readout
+from explainer.explained.readout import Readout, Target
 
 _NO_TOKENS = "`{}` has no `{}`: images have no tokens. The methods that explain images are `attn_lrp` and `cp_lrp`."
 
@@ -97,7 +97,7 @@ class ExplainedImageModel(AbstractExplained):
             patches = self.embedding(moved).shape[1]
         return ImageBatch(moved, torch.ones(len(moved), patches, dtype=torch.bool, device=self.device))
 
-    def forward(self, batch: ImageBatch, edit: EmbeddingEdit | None = None) -> Readout:
+    def forward(self, batch: ImageBatch, edit: EmbeddingEdit | None = None, target: Target | None = None) -> Readout:
         """What the task reads; `edit` maps the patch embeddings (batch, patches, hidden) to those used instead."""
         with edit_output(self.embedding, edit):
             return self.task.read(self.model(pixel_values=batch.pixel_values), batch)

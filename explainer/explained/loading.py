@@ -49,7 +49,8 @@ def load_by_architecture(
         adapted: Any = ADAPTED.get(str(read_json(Path(adapter)).get("task_type")), TextClassification)
         return load_adapter(adapted.auto_model, source, adapter, dtype)
     config = config_of(source)
-    model, missing = model_of(_task_of(config, name).auto_model, source, config, dtype, device_map)
+    kind = _task_of(config, name)
+    model, missing = model_of(kind.auto_model, source, config, dtype, device_map)
     check_complete(name, missing)
     return model, tokenizer_of(source)
 

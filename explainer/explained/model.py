@@ -1,5 +1,6 @@
 """The frozen model being explained: texts in, its answer out, from ids or from edited embeddings."""
 
+import copy
 import hashlib
 import json
 import math
@@ -9,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from explainer.explained.passes import (
     memory_for,
     model_inputs,
     no_leaf,
+    on_rows,
     token_budgeted,
     tried,
     within,
@@ -88,7 +91,9 @@ class ExplainedModel(AbstractExplained):
         self.text = conventions.text_encoder(model, tokenizer, self.embedding, self.task.inputs)
         self.baseline_token_id = conventions.baseline_token_id(model, tokenizer, baseline_token)
         self._attention_types = conventions.AttentionTypes(model)
+        asked, self.task = self.task, self.task.probed
         self._ask_model()
+        self.task = asked.settled(self.task, self.pads)
         self.task = self.task.measured(lambda text: self._by_itself(self.encode_probes([text])[0]))
         self.shares_prefix = self.task.frames_text and may_share(model) and self._prefix_agrees()
 
@@ -190,9 +195,13 @@ class ExplainedModel(AbstractExplained):
             ValueError: when it cannot read it.
         """
         batch = self.collate([text])
+        rows = self.task.rows(batch)
         with self._attention_types.kept():
-            output = conventions.read_alone(self.model, text.tokens, **self.task.inputs(batch))
-        return self.task.read(output, batch)
+            if rows is batch:
+                output = conventions.read_alone(self.model, text.tokens, **self.task.inputs(batch))
+                return self.task.read(output, batch)
+            each = [conventions.read_alone(self.model, one).logits for one in rows.to("cpu").sequences()]
+        return self.task.read(SimpleNamespace(logits=torch.cat(each)), batch)
 
     @classmethod
     def from_pretrained(
@@ -274,7 +283,10 @@ class ExplainedModel(AbstractExplained):
         n_choices = len(self.labels)
         return token_budgeted(
             # The logits of a whole vocabulary weigh in the budget too.
-            [max(len(one), math.ceil(self.task.n_questions(one) * n_choices / CHOICES_PER_TOKEN)) for one in own],
+            [
+                max(self.task.cost(one), math.ceil(self.task.n_questions(one) * n_choices / CHOICES_PER_TOKEN))
+                for one in own
+            ],
             self.batch_tokens,
             [self._kind(tokens) for tokens in own],
         )
@@ -318,6 +330,7 @@ class ExplainedModel(AbstractExplained):
         name = type(self.model).__name__
         apart: dict[str, int] = {
             "some have marked tokens (of a response, an entity or an answer), the others none": tokens.anchors is None
+            and tokens.decoder is None
         }
         if not self.pads:
             apart[f"{name} reads them by different lengths: padding changes what it answers"] = len(tokens)
@@ -349,10 +362,13 @@ class ExplainedModel(AbstractExplained):
 
     # Passes
 
-    def forward(self, batch: TokenBatch, edit: EmbeddingEdit | None = None) -> Readout:
+    def forward(self, batch: TokenBatch, edit: EmbeddingEdit | None = None, target: Target | None = None) -> Readout:
         """What the task reads; `edit` maps the word embeddings (batch, seq, hidden) to those used instead.
 
         The ids are passed all the same, so that pooling, positions and padding stay right for every family.
+
+        Args:
+            target: only the logits that its number depends on are wanted; the others may be -inf.
         """
         if batch.hidden is not None and self.task.decoder_reads_text:
             raise ValueError(
@@ -360,10 +376,18 @@ class ExplainedModel(AbstractExplained):
                 "text a second time: use 'delete', 'replace' or 'blank'."
             )
         padded, order = batch.right_padded()
-        edited = self._edited(within(padded, in_order(edit, order), self.sequence_first))
+        rows = self.task.rows(padded, target)
+        own_edit = on_rows(in_order(edit, order), padded, rows)
+        edited = self._edited(within(rows, own_edit, self.sequence_first))
         with self._attention_types.kept(), self.task.reading(self.model, padded), edited:
-            output = self.model(**self.inputs(self.model, padded), **self.task.inputs(padded))
-        return self.task.read(output, padded)
+            output = self.model(**self.inputs(self.model, rows), **self.task.inputs(padded))
+        return self.task.answer(output, padded, target)
+
+    def asking(self, task: AbstractTask) -> "ExplainedModel":
+        """The same model, asked another task's question of sequences as it reads them."""
+        other = copy.copy(self)
+        other.task = task
+        return other
 
     def inputs(self, model: nn.Module, batch: TokenBatch) -> dict[str, Any]:
         """The right-padded batch as keyword arguments of the model, or of another one of its family."""

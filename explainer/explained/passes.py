@@ -69,6 +69,24 @@ def of_sequence(states: Tensor, batch: TokenBatch, sequence_first: bool) -> tupl
     return (states, None) if states.shape[1] == seq else (states[:, :seq], states[:, seq:])
 
 
+def on_rows(edit: EmbeddingEdit | None, batch: TokenBatch, rows: TokenBatch) -> EmbeddingEdit | None:
+    """The edit of a batch's embeddings as an edit of the rows that the model reads, several per text.
+
+    All rows of a text begin with its tokens, whose edited embeddings they share.
+    """
+    if edit is None or rows is batch:
+        return edit
+
+    def of_rows(embeddings: Tensor) -> Tensor:
+        n, seq = batch.input_ids.shape
+        times = len(rows) // n
+        own = edit(embeddings[::times, :seq]).repeat_interleave(times, dim=0)
+        real = batch.attention_mask.bool().repeat_interleave(times, dim=0)[..., None]
+        return torch.cat([torch.where(real, own, embeddings[:, :seq]), embeddings[:, seq:]], dim=1)
+
+    return of_rows
+
+
 @contextmanager
 def edit_output(module: nn.Module, edit: EmbeddingEdit | None, call: int = 0) -> Iterator[None]:
     """Map the output of one call of the module inside the block (the first by default) by `edit`, if there is one."""

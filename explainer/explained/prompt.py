@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from explainer.explained.batch import Tokens, collate
 from explainer.explained.model import ExplainedModel
 from explainer.explained.passes import fitted, memory_for, token_budgeted
-from explainer.explained.tasks.language_model import MARKS, checked_messages
+from explainer.explained.tasks.language_model import MARKS, checked_messages, start_token
 
 Prompt = str | Sequence[Mapping[str, str]]
 """A string that the model continues, or messages (`role`, `content`) for the tokenizer's chat template."""
@@ -53,16 +53,17 @@ class RenderedPrompt:
         encoding = tokenized(tokenizer, whole, specials=isinstance(prompt, str))
         added = [bool(one) for one in encoding["special_tokens_mask"]]
         n = len(added)
-        while n and added[n - 1] and isinstance(prompt, str):  # an end token would end what the response continues
+        seq2seq = is_seq2seq(explained)  # its encoder reads the prompt as a text of its own, the end token included
+        # Elsewhere an end token would end what the response continues.
+        while n and added[n - 1] and isinstance(prompt, str) and not seq2seq:
             n -= 1
         if n == 0 and not added:
             raise ValueError("`prompt` has no tokens: the model continues nothing.")
         n = n or len(added)
         limit = explained.text.max_tokens
-        if limit is not None and n >= limit:
-            raise ValueError(
-                f"`prompt` has {n} tokens, and the model takes {limit}, the response's included: shorten it."
-            )
+        if limit is not None and n >= limit + seq2seq:
+            more = "" if seq2seq else ", the response's included"
+            raise ValueError(f"`prompt` has {n} tokens, and the model takes {limit}{more}: shorten it.")
         return cls(
             explained,
             prompt,
@@ -81,14 +82,14 @@ class RenderedPrompt:
     ) -> tuple[int, ...]:
         """The tokens that the model says after the prompt, without its end token."""
         limit = self.explained.text.max_tokens
-        context = [*self.ids, *after]
+        context = [*after] if is_seq2seq(self.explained) else [*self.ids, *after]
         if limit is not None:
             room = limit - len(context)
             if room < 1:
                 raise ValueError(f"`prompt` and `response` have {len(context)} tokens, and the model takes {limit}.")
             settings = {**settings, "max_new_tokens": min(room, settings["max_new_tokens"])}
         with memory_for(f"`prompt` of {len(context)} tokens, with its response,"):
-            (said,) = continued(self.explained, [context], settings)
+            (said,) = continued(self.explained, [list(self.ids)], settings, after)
         kept = said if keep_end else before_end(self.explained, said)
         if not kept:
             shown = self.explained.tokenizer.convert_ids_to_tokens(list(said))
@@ -102,6 +103,8 @@ class RenderedPrompt:
             ids = tuple(int(token) for token in response)
             if unknown := [token for token in ids if not 0 <= token < self.explained.embedding.num_embeddings]:
                 raise ValueError(f"`{name}` has the token id {unknown[0]}, which is not of the model's vocabulary.")
+        elif is_seq2seq(self.explained):
+            ids = tuple(response_tokens(tokenizer, response)["input_ids"])
         else:
             both = tokenized(tokenizer, self.whole + response, specials=isinstance(self.prompt, str))
             n = len(both["input_ids"])
@@ -119,7 +122,9 @@ class RenderedPrompt:
         if not ids:
             raise ValueError(f"`{name}` is empty, {response!r}: it has no token to explain.")
         limit = self.explained.text.max_tokens
-        if limit is not None and len(self.ids) + len(ids) > limit:
+        if limit is not None and is_seq2seq(self.explained) and len(ids) > limit:
+            raise ValueError(f"`{name}` has {len(ids)} tokens, and the model's decoder takes {limit}: shorten it.")
+        if limit is not None and not is_seq2seq(self.explained) and len(self.ids) + len(ids) > limit:
             raise ValueError(
                 f"`prompt` has {len(self.ids)} tokens and `{name}` {len(ids)}, and the model takes {limit} together."
             )
@@ -140,6 +145,8 @@ def generate_responses(
     settings = {"max_new_tokens": NEW_TOKENS, **(generate or {})}
     rendered = [RenderedPrompt.of(explained, prompt) for prompt in prompts]
     more, limit = int(settings["max_new_tokens"]), explained.text.max_tokens
+    if is_seq2seq(explained):  # prompt and response share no positions
+        settings, limit = {**settings, "max_new_tokens": min(more, limit or more)}, None
     responses: list[tuple[int, ...]] = [()] * len(prompts)
     lengths = [len(one.ids) + more for one in rendered]
     full = [limit is not None and length > limit for length in lengths]  # these have less room than the others
@@ -159,18 +166,42 @@ def generate_responses(
 
 @torch.no_grad()
 def continued(
-    explained: ExplainedModel, contexts: Sequence[list[int]], settings: Mapping[str, Any]
+    explained: ExplainedModel, contexts: Sequence[list[int]], settings: Mapping[str, Any], begun: Sequence[int] = ()
 ) -> list[tuple[int, ...]]:
-    """What the model says after each context, its end token and what is behind it included."""
+    """What the model says after each context, its end token and what is behind it included.
+
+    Args:
+        begun: tokens with which the response begins.
+    """
     model, tokenizer = explained.model, explained.tokenizer
-    batch = collate([Tokens(torch.tensor(ids)) for ids in contexts], pad_token_id=tokenizer.pad_token_id, side="left")
+    seq2seq = is_seq2seq(explained)
+    rows = [Tokens(torch.tensor(ids if seq2seq else [*ids, *begun])) for ids in contexts]
+    batch = collate(rows, pad_token_id=tokenizer.pad_token_id, side="right" if seq2seq else "left")
     batch = batch.to(explained.device)
+    if seq2seq:
+        start = torch.tensor([[start_token(explained.model), *begun]] * len(rows), device=explained.device)
+        settings = {**settings, "decoder_input_ids": start}
+    first = 1 + len(begun) if seq2seq else batch.input_ids.shape[1]
     made = model.generate(  # type: ignore[operator]
         batch.input_ids,
         attention_mask=batch.attention_mask,
         **{"do_sample": False, "num_beams": 1, "pad_token_id": tokenizer.pad_token_id, **settings},
     )
-    return [tuple(said) for said in made[:, batch.input_ids.shape[1] :].tolist()]
+    return [tuple(said) for said in made[:, first:].tolist()]
+
+
+def is_seq2seq(explained: ExplainedModel) -> bool:
+    """Whether an encoder reads the prompt, and a decoder the response."""
+    return bool(explained.model.config.is_encoder_decoder)
+
+
+def response_tokens(tokenizer: PreTrainedTokenizerBase, response: str) -> dict[str, list[Any]]:
+    """`input_ids` and `offset_mapping` of a response that a decoder reads, without the end token."""
+    encoding = tokenized(tokenizer, response, specials=True)
+    n = len(encoding["input_ids"])
+    while n and encoding["input_ids"][n - 1] == tokenizer.eos_token_id and encoding["special_tokens_mask"][n - 1]:
+        n -= 1
+    return {name: list(encoding[name][:n]) for name in ("input_ids", "offset_mapping")}
 
 
 def before_end(explained: ExplainedModel, said: tuple[int, ...]) -> tuple[int, ...]:

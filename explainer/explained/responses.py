@@ -9,7 +9,15 @@ import torch
 
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.explained.model import ExplainedModel
-from explainer.explained.prompt import NEW_TOKENS, Prompt, RenderedPrompt, decoded, tokenized
+from explainer.explained.prompt import (
+    NEW_TOKENS,
+    Prompt,
+    RenderedPrompt,
+    decoded,
+    is_seq2seq,
+    response_tokens,
+    tokenized,
+)
 from explainer.explained.readout import Score, Target
 from explainer.explained.sources import Source, Sources, check_level, grouped
 from explainer.explained.tasks.response import Response
@@ -23,7 +31,8 @@ class ExplainedResponse:
     """A prompt, a response, and the part of the response that is explained.
 
     Attributes:
-        text: prompt and response as the model reads them; the contents' own tokens are scorable, grouped as `units`.
+        text: prompt and response as the model reads them; the contents' own tokens are scorable, grouped as `units`. Of
+            an encoder-decoder the prompt, with the response as `Tokens.decoder`.
         prompt: the messages or the string.
         response: the response's text.
         response_ids: its tokens, as generated or as given.
@@ -185,6 +194,8 @@ class _Answered:
         rendered = self.rendered
         encoder = rendered.explained.text
         numbers, sources = grouped(rendered, level)
+        if is_seq2seq(rendered.explained):
+            return self._read_by_decoder(span, numbers, sources, score)
         n, more = len(rendered.ids), len(self.ids)
         ids = torch.tensor([*rendered.ids, *self.ids])
         typed = "token_type_ids" in encoder.tokenizer.model_input_names
@@ -209,8 +220,40 @@ class _Answered:
             segments=segments,
             units=(*numbers, *[-1] * more),
         )
+        return self._asked(text, span, sources, score)
+
+    def _read_by_decoder(
+        self, span: tuple[int, int], numbers: Sequence[int], sources: Sequence[Source], score: Score
+    ) -> ExplainedResponse:
+        """The same where an encoder reads the prompt and a decoder the response."""
+        rendered, segments = self.rendered, (0,) * len(self.rendered.ids)
+        scorable = torch.tensor([number >= 0 for number in numbers])
+        response = torch.tensor(self.ids)
+        text = EncodedText(
+            text=rendered.whole,
+            text_pair=None,
+            tokens=Tokens(torch.tensor(rendered.ids), decoder=torch.stack([response, torch.zeros_like(response)])),
+            scorable=scorable,
+            offsets=rendered.offsets,
+            words=word_numbers(
+                [rendered.whole],
+                segments,
+                rendered.offsets,
+                scorable.tolist(),
+                rendered.words,
+                splits_unspaced=rendered.explained.text.splits_unspaced,
+            ),
+            segments=segments,
+            units=tuple(numbers),
+        )
+        return self._asked(text, span, sources, score)
+
+    def _asked(
+        self, text: EncodedText, span: tuple[int, int], sources: Sequence[Source], score: Score
+    ) -> ExplainedResponse:
+        rendered = self.rendered
         return ExplainedResponse(
-            text=_anchored(text, more, span),
+            text=_anchored(text, len(self.ids), span),
             prompt=rendered.prompt,
             response=self.response,
             response_ids=self.ids,
@@ -225,6 +268,9 @@ class _Answered:
 def _answered(rendered: RenderedPrompt, ids: Sequence[int], text: str | None) -> _Answered:
     """The prompt with a response; `text` where it was given as text, whose characters spans count."""
     tokenizer = rendered.explained.tokenizer
+    if text is not None and is_seq2seq(rendered.explained):
+        own = response_tokens(tokenizer, text)["offset_mapping"]
+        return _Answered(rendered, tuple(ids), text, tuple((int(a), int(b)) for a, b in own))
     if text is not None:
         both = tokenized(tokenizer, rendered.whole + text, specials=isinstance(rendered.prompt, str))
         begin, n = len(rendered.ids), len(rendered.whole)
@@ -287,9 +333,15 @@ def _characters(response: str, offsets: Sequence[tuple[int, int]], span: tuple[i
 
 def _anchored(text: EncodedText, n_response: int, span: tuple[int, int]) -> EncodedText:
     """The text with some tokens of the response, which stands at its end, marked as the target."""
+    numbers = torch.arange(1, span[1] - span[0] + 1)
+    if text.tokens.decoder is not None:
+        decoder = text.tokens.decoder.clone()
+        decoder[1] = 0
+        decoder[1, slice(*span)] = numbers
+        return replace(text, tokens=replace(text.tokens, decoder=decoder))
     anchors = torch.zeros(len(text), dtype=torch.int64)
     first = len(text) - n_response
-    anchors[first + span[0] : first + span[1]] = torch.arange(1, span[1] - span[0] + 1)
+    anchors[first + span[0] : first + span[1]] = numbers
     return replace(text, tokens=replace(text.tokens, anchors=anchors))
 
 

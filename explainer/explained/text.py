@@ -14,7 +14,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from explainer.explained.batch import EncodedText, Tokens
 from explainer.scored_text import word_numbers
 
-Truncation = Literal["longest_first", "only_second"]
+Truncation = Literal["longest_first", "only_first", "only_second"]
 
 
 class TextEncoder:

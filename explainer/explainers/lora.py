@@ -7,9 +7,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import Linear as LoraLinear
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -18,7 +15,10 @@ from explainer.explained import ExplainedModel, TokenBatch
 from explainer.explained.pretrained import quiet
 from explainer.explained.weights import Shapes
 from explainer.explainers.backbone import AbstractBackboneExplainer
+from explainer.extras import OptionalModule
 from explainer.typing import Embeddings
+
+peft = OptionalModule("peft")
 
 
 class LoraExplainer(AbstractBackboneExplainer):
@@ -38,10 +38,10 @@ class LoraExplainer(AbstractBackboneExplainer):
 
     def __init__(self, explained: ExplainedModel, rank: int = 16, alpha: int = 32, dropout: float = 0.0) -> None:
         super().__init__(explained, rank=rank, alpha=alpha, dropout=dropout)
-        if any(isinstance(module, BaseTunerLayer) for module in explained.modules()):
+        if any(isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer) for module in explained.modules()):
             raise ValueError("`explained` carries adapters already: load it once more for another LoRA explainer.")
         modules = dict(explained.backbone.named_modules())
-        config = LoraConfig(
+        config = peft.LoraConfig(
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
@@ -50,7 +50,7 @@ class LoraExplainer(AbstractBackboneExplainer):
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in modules.values()),
         )
         with quiet():
-            inject_adapter_in_model(config, explained.backbone)
+            peft.inject_adapter_in_model(config, explained.backbone)
         _switch(explained, on=False)
 
     @classmethod
@@ -96,17 +96,17 @@ def _not_adapted(modules: dict[str, nn.Module]) -> list[str]:
     return [*own, *(["pooler.dense"] if "pooler.dense" in modules else [])]
 
 
-def _fusable(explained: ExplainedModel) -> list[LoraLinear]:
-    layers = [module for module in explained.backbone.modules() if isinstance(module, LoraLinear)]
+def _fusable(explained: ExplainedModel) -> list[Any]:
+    layers = [module for module in explained.backbone.modules() if isinstance(module, peft.tuners.lora.Linear)]
     return [layer for layer in layers if isinstance(layer.base_layer, nn.Linear) and _one_dtype(layer)]
 
 
-def _one_dtype(layer: LoraLinear) -> bool:
+def _one_dtype(layer: Any) -> bool:
     """Adapters may be kept in float32 on a half-precision backbone: PEFT's own layer casts there."""
     return len({parameter.dtype for parameter in layer.parameters()}) == 1
 
 
-def _fused(layer: LoraLinear, x: Tensor) -> Tensor:
+def _fused(layer: Any, x: Tensor) -> Tensor:
     """W x + b + (alpha / rank) B A x, the update added in place: what a LoRA layer computes, without copies."""
     down, up = (cast(nn.Linear, half["default"]).weight for half in (layer.lora_A, layer.lora_B))
     y = layer.base_layer(x)
@@ -116,6 +116,6 @@ def _fused(layer: LoraLinear, x: Tensor) -> Tensor:
 
 def _switch(explained: ExplainedModel, on: bool) -> None:
     for module in explained.modules():
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, peft.tuners.tuners_utils.BaseTunerLayer):
             # Not `enable_adapters`: that also turns requires_grad off, and the backward pass comes after the block.
             module._disable_adapters = not on

@@ -1,6 +1,7 @@
 """Explainers of a language model's responses: the attention of the response's rows to the prompt, weighed.
 
-While a causal model reads prompt and response, the rows that predict the target's tokens attend to the prompt. With
+While a model reads prompt and response, the rows that predict the target's tokens attend to the prompt (those of an
+encoder-decoder's decoder to the encoder's tokens). With
 A_h,i the attention of head h to token i, the mean over these rows,
 
     score_i = sum_h w_h A_h,i                      AT2 (Cohen-Wang et al., "Learning to Attribute with Attention", 2025)
@@ -22,9 +23,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from explainer.explained import ExplainedModel, Readout, Response, Target, TokenBatch
-from explainer.explained.attention_rows import attention_rows
+from explainer.explained.attention_rows import attention_rows, reading_layers
 from explainer.explained.readout import NO_QUESTION
-from explainer.explained.tasks.response import read_places
 from explainer.explained.weights import Shapes
 from explainer.explainers.base import AbstractMaskExplainer, in_place
 from explainer.explainers.side import (
@@ -104,17 +104,22 @@ class AbstractResponseExplainer(AbstractMaskExplainer):
 def read_response(explained: ExplainedModel, batch: TokenBatch) -> tuple[Readout, ResponsePass]:
     """The model's answer, and what an explainer reads of the same pass."""
     padded = batch.right_padded()[0]
-    places = read_places(padded)
+    places = _task_of(explained).places(padded)
     shares = explained.task.read_share(padded).gather(1, places)
     with attention_rows(explained, places, shares / shares.sum(dim=1, keepdim=True)) as rows:
         readout, states = states_of(explained, batch)
     return readout, ResponsePass(states, rows.mean())
 
 
+def _task_of(explained: ExplainedModel) -> Response:
+    assert isinstance(explained.task, Response)
+    return explained.task
+
+
 def _n_heads(explained: ExplainedModel) -> int:
     """Attention heads of all layers together."""
     config = explained.model.config.get_text_config()
-    return len(explained.layers) * int(config.num_attention_heads)
+    return len(reading_layers(explained)) * int(config.num_attention_heads)
 
 
 class AttentionExplainer(AbstractResponseExplainer):
@@ -195,8 +200,11 @@ class ResponseExplainer(AbstractResponseExplainer):
         return torch.einsum("bhs,bsh,h->bs", read.attention, gates, self.weight)
 
     def marks(self, explained: ExplainedModel, padded: TokenBatch, target: Target) -> Embeddings:
-        """The target's tokens, as the model's head has them, at the places where they are predicted; 0 elsewhere."""
-        places = read_places(padded)
+        """The target's tokens, as the model's head has them, at the places where they are predicted; 0 elsewhere.
+
+        Those places are no tokens of an encoder: there it is the mean of the target's tokens, everywhere.
+        """
+        places = _task_of(explained).places(padded)
         choices: Int64[Tensor, "batch questions"] = target.choices[:, : places.shape[1]].to(places.device)
         asked = choices != NO_QUESTION
         table = explained.model.get_output_embeddings().weight
@@ -204,5 +212,8 @@ class ResponseExplainer(AbstractResponseExplainer):
             F.layer_norm(table[choices.where(asked, torch.zeros_like(choices))].detach().float(), table.shape[-1:])
         )
         tokens = tokens * asked[..., None]
+        if padded.decoder is not None:
+            mean = tokens.sum(dim=1, keepdim=True) / asked.sum(dim=1)[:, None, None]
+            return mean.expand(-1, padded.input_ids.shape[1], -1)
         empty = tokens.new_zeros(*padded.input_ids.shape, tokens.shape[-1])
         return empty.scatter_add(1, places[..., None].expand_as(tokens), tokens)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from explainer.explained import ExplainedModel, Readout, Target, TokenBatch
+from explainer.explained import ExplainedModel, Readout, Target, TokenBatch, ZeroShotClassification
 from explainer.explained.passes import layer_states, of_sequence
 from explainer.explained.weights import Shapes
 from explainer.explainers.base import AbstractMaskExplainer, in_place
@@ -66,6 +66,15 @@ class SideExplainer(AbstractMaskExplainer):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, outputs))
         self.dropout = nn.Dropout(dropout)
         self.forward_equivalents = share_of_pass(explained, self)
+
+    @classmethod
+    def check_explained(cls, explained: ExplainedModel) -> None:
+        super().check_explained(explained)
+        if isinstance(explained.task, ZeroShotClassification):
+            raise ValueError(
+                "The side explainer reads the states of one pass, and zero-shot classification takes one for each "
+                "label: train the `separate`, `lora` or `encoder` explainer."
+            )
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:

@@ -2,15 +2,16 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from explainer.explained import EncodedText, ExplainedModel, Target
 from explainer.explained.readout import NO_QUESTION, Readout
 from explainer.rendering import View, view
 from explainer.scored_text import Caption, ScoredText
 from explainer.typing import TokenScores
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Explanation(ScoredText):
         """Write a page that opens offline; options as of `view`."""
         self.view(**options).to_html(path)
 
-    def plot(self, **options: Any) -> Figure:
+    def plot(self, **options: Any) -> "matplotlib.figure.Figure":
         """A matplotlib figure; options as of `view`."""
         return self.view(**options).plot()
 

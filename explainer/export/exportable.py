@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from explainer.explained import PREDICTED, EncodedText, ExplainedModel, Target, TokenBatch
+from explainer.explained import PREDICTED, EncodedText, ExplainedModel, Target, TokenBatch, ZeroShotClassification
 from explainer.explained.conventions import accepts
 from explainer.methods.trained.amortized import Amortized
 from explainer.typing import Logits, Scores
@@ -41,6 +41,11 @@ class ExportableAttributor(nn.Module):
             raise ValueError(
                 f"The task {explained.task.name!r} has a prompt around the text, and a program reads ids, of which "
                 "it does not know which are the text's: serve this model by PyTorch."
+            )
+        if isinstance(explained.task, ZeroShotClassification):
+            raise ValueError(
+                f"The task {explained.task.name!r} reads a text once for each label, and a program reads it once: "
+                "serve this model by PyTorch."
             )
         if not method.explainer.reads_ids:
             raise ValueError(

@@ -1,11 +1,11 @@
 """The hub: uploading an attributor's folder, and the head of a model card as the hub reads it."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import yaml
-from huggingface_hub import HfApi
+from huggingface_hub import EvalResult, HfApi, ModelCardData
 
 from explainer.explained import ExplainedModel
 from explainer.explained.weights import read_json
@@ -88,12 +88,24 @@ def usage(name: str, explained: str | None, responses: bool = False) -> list[str
     ]
 
 
-def card_head(tag: str, model: str | None, license: str = "apache-2.0") -> list[str]:
-    """The metadata that the hub reads: library, licence, tags, and the hub model that `model` is or adapts."""
-    values = {"library_name": "amortex", "license": license, "tags": [tag]}
-    base = None if model is None else base_model(model)
-    values |= {} if base is None else {"base_model": base}
-    return ["---", yaml.safe_dump(values, sort_keys=False, default_flow_style=None).strip(), "---"]
+def card_head(
+    tag: str, model: str | None, license: str = "apache-2.0", name: str = "", results: Sequence[EvalResult] = ()
+) -> list[str]:
+    """The metadata that the hub reads: library, licence, tags, the hub model that `model` is or adapts, and results.
+
+    Args:
+        name: of what the card describes; needed with results.
+        results: measurements in the hub's own form, its model index.
+    """
+    card = ModelCardData(
+        library_name="amortex",
+        license=license,
+        tags=[tag],
+        base_model=None if model is None else base_model(model),
+        model_name=name if results else None,
+        eval_results=list(results) or None,
+    )
+    return ["---", card.to_yaml(), "---"]
 
 
 def base_model(name: str) -> str | None:

@@ -141,6 +141,19 @@ def curves(explained: ExplainedModel, attributions: Attributions, plan: Plan = P
     return Curves(plan, answers.value.view(shape), None if probability is None else probability.view(shape))
 
 
+def top_set_values(
+    explained: ExplainedModel, attributions: Attributions, percents: Percents = PERCENTS
+) -> Float[torch.Tensor, "n percents"]:
+    """p(only the k highest tokens) - p(all but the k highest) at each percent, the others deleted; 0 where k is 0.
+
+    Their sum over the percents is six times AOPC-comprehensiveness minus AOPC-sufficiency. Where the task has no
+    probabilities, they are differences of values.
+    """
+    measured = curves(explained, attributions, {DELETE_REST: percents, DELETE_TOP: percents})
+    of = measured.value if measured.probabilities is None else measured.probability
+    return of(DELETE_REST) - of(DELETE_TOP)
+
+
 def _perturbed(text: EncodedText, scores: TokenScores, plan: Plan, baseline_token_id: int) -> list[Tokens]:
     """The text at every point of the plan."""
     highest, lowest = ranked(scores, text.scorable), ranked(-scores, text.scorable)
@@ -148,13 +161,17 @@ def _perturbed(text: EncodedText, scores: TokenScores, plan: Plan, baseline_toke
     for perturbation, percents in plan.items():
         order = lowest if perturbation.which == "bottom" else highest
         for percent in percents:
-            k = _count(text.n_scorable, percent)
+            k = top_count(text.n_scorable, percent)
             chosen = mask_of(order[:k], len(text))
             taken = ~chosen if perturbation.which == "rest" else chosen
             sequences.append(perturb(text, taken, perturbation.operator, baseline_token_id) if k else text.tokens)
     return sequences
 
 
-def _count(n: int, percent: float) -> int:
-    """floor(n * percent / 100), with room for rounding: 5/9 in percent of 9 tokens are 5."""
+def top_count(n: int, percent: float) -> int:
+    """floor(n * percent / 100), with room for rounding: 5/9 in percent of 9 tokens are 5.
+
+    Args:
+        n: scorable tokens of the text.
+    """
     return int(n * percent / 100 + 1e-9)

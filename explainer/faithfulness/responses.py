@@ -19,7 +19,8 @@ from torch import Tensor
 from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens, responses_target
 from explainer.faithfulness.measures import check_operator
 from explainer.faithfulness.perturbation import Operator, perturb, units_away
-from explainer.metrics.response import drop, gain, lds, mas, rise
+from explainer.metrics.base import MeanOverTexts
+from explainer.metrics.response import LDS, MAS, RISE, Drop, Gain, drop, gain, lds, mas, rise
 
 KS = (1, 3, 5)
 """The numbers of sources that drop@k and gain@k take."""
@@ -30,17 +31,17 @@ N_MASKS = 32
 MAX_GROUPS = 20
 """The groups of sources of RISE and MAS."""
 
-RESPONSE_METRICS = (
-    *(f"drop_at_{k}" for k in KS),
-    *(f"gain_at_{k}" for k in KS),
-    "lds",
-    "lds_bernoulli",
-    "rise",
-    "mas",
-)
-"""Every metric of a response, by its name."""
+RESPONSE_METRICS: dict[str, type[MeanOverTexts]] = {
+    **{f"drop_at_{k}": Drop for k in KS},
+    **{f"gain_at_{k}": Gain for k in KS},
+    "lds": LDS,
+    "lds_bernoulli": LDS,
+    "rise": RISE,
+    "mas": MAS,
+}
+"""Every metric of a response by its name, as its mean over responses."""
 
-HIGHER_IS_BETTER = {metric: metric not in ("rise", "mas") for metric in RESPONSE_METRICS}
+HIGHER_IS_BETTER = {name: bool(metric.higher_is_better) for name, metric in RESPONSE_METRICS.items()}
 """The direction of each metric."""
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +24,7 @@ from explainer.explained import (
     Target,
     TokenBatch,
     Tokens,
+    ZeroShotClassification,
 )
 from explainer.explained.passes import Result
 from explainer.explained.readout import precise
@@ -206,6 +207,60 @@ class AbstractTextMethod(AbstractMethod):
             for i, row in zip(chunk, rows, strict=True):
                 scores[i] = row.detach().cpu().float().masked_fill(~texts[i].scorable, 0.0)
         return Attributions(texts, target, scores)
+
+
+Compute = Callable[..., Tensor]
+
+
+def in_one_sequence(plain: bool = False) -> Callable[[Compute], Compute]:
+    """A decorator for what follows a model's own attention, for tasks that read a text several times.
+
+    Zero-shot classification reads one pair per label. There the result is the weighted sum of those for each pair that
+    the target's number depends on; the weights are the derivatives of that number by the labels' logits. Of a method
+    that is linear in the explained number that is its result for the target; of another one it is the definition.
+
+    Args:
+        plain: leave the target's foil and score out, where the result is no evidence for a target.
+    """
+
+    def decorator(compute: Compute) -> Compute:
+        @wraps(compute)
+        def result(method: Any, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Tensor:
+            task = explained.task
+            if not isinstance(task, ZeroShotClassification):
+                return compute(method, explained, batch, target)
+            assert task.pair is not None
+            padded, order = batch.right_padded()
+            target = target.plain if plain else target
+            labels, seq = task.labels_asked(padded, target), padded.input_ids.shape[1]
+            weights = _derivatives(explained, padded, target).gather(1, labels)
+            asked, pair_target = explained.asking(task.pair), task.pair_target(len(batch)).to(batch.device)
+            total = torch.zeros(())
+            for label, weight in zip(labels.T, weights.T, strict=True):
+                part = compute(method, asked, task.sequences(padded, label[:, None]), pair_target)[..., :seq]
+                total = total.to(part) + weight[:, None].to(part) * part
+            return _as_before(total, batch, order)
+
+        return result
+
+    return decorator
+
+
+@torch.enable_grad()
+def _derivatives(explained: ExplainedModel, batch: TokenBatch, target: Target) -> Tensor:
+    """The derivatives (batch, labels) of the target's number by the logits."""
+    with torch.no_grad():
+        readout = explained(batch)
+    logits = readout.logits.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(Readout(logits, readout.link).objective(target).sum(), logits)
+    return slope[:, 0]
+
+
+def _as_before(values: Tensor, batch: TokenBatch, order: Tensor | None) -> Tensor:
+    """Values (..., batch, seq) of the right-padded batch in its own columns."""
+    if order is None:
+        return values
+    return values.gather(-1, order.argsort(dim=1).expand_as(values)).masked_fill(~batch.scorable, 0.0)
 
 
 def _in_batches(

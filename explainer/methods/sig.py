@@ -16,15 +16,17 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from captum import attr
 from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, Tokens
 from explainer.explained.conventions import baseline_token_id
+from explainer.extras import OptionalModule
 from explainer.methods.base import AbstractTextMethod, from_units, one_at_a_time
 from explainer.methods.captum.forward import CaptumForward
 from explainer.typing import RaggedScores, TokenMask
+
+attr = OptionalModule("captum.attr")
 
 Dimensions = list[Float[Tensor, "_ hidden"]]
 """One number per token and dimension of its embedding, of each text."""

@@ -26,6 +26,11 @@ from explainer.metrics.morf_lerf import MoRFLeRFArea as MoRFLeRFArea
 from explainer.metrics.morf_lerf import morf_lerf_area as morf_lerf_area
 from explainer.metrics.normalised import NormalisedAOPC as NormalisedAOPC
 from explainer.metrics.normalised import normalised_aopc as normalised_aopc
+from explainer.metrics.response import LDS as LDS
+from explainer.metrics.response import MAS as MAS
+from explainer.metrics.response import RISE as RISE
+from explainer.metrics.response import Drop as Drop
+from explainer.metrics.response import Gain as Gain
 from explainer.metrics.response import drop as drop
 from explainer.metrics.response import gain as gain
 from explainer.metrics.response import lds as lds

@@ -4,12 +4,15 @@ l(v) = sum over the target's tokens of ln p(token | the prompt's sources where v
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from explainer.metrics.agreement import spearman
+from explainer.metrics.base import MeanOverDefined, MeanOverTexts
 
 
 def drop(whole: Float[Tensor, " n"], without_top: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -108,3 +111,48 @@ def _fall(values: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
 def _area(curve: Float[Tensor, " points"]) -> Tensor:
     """By the trapezoid rule over [0, 1]."""
     return (curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1)
+
+
+class Drop(MeanOverTexts):
+    """Mean of `drop` over responses."""
+
+    higher_is_better = True
+    function = staticmethod(drop)
+
+
+class Gain(MeanOverTexts):
+    """Mean of `gain` over responses."""
+
+    higher_is_better = True
+    function = staticmethod(gain)
+
+
+class _MeanOfEach(MeanOverDefined):
+    """Mean of a function of one response; `update` takes a list, one entry per response, for each of its arguments."""
+
+    of_one: Any = None
+
+    @classmethod
+    def function(cls, *arguments: Sequence[Any]) -> Tensor:
+        return torch.tensor([cls.of_one(*one) for one in zip(*arguments, strict=True)], dtype=torch.float64)
+
+
+class LDS(_MeanOfEach):
+    """Mean of `lds` over the responses with two masks or more."""
+
+    higher_is_better = True
+    of_one = staticmethod(lds)
+
+
+class RISE(_MeanOfEach):
+    """Mean of `rise` over the responses that their sources change."""
+
+    higher_is_better = False
+    of_one = staticmethod(rise)
+
+
+class MAS(_MeanOfEach):
+    """Mean of `mas` over the responses that their sources change."""
+
+    higher_is_better = False
+    of_one = staticmethod(mas)

@@ -4,17 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from rich.console import Console, ConsoleDimensions, ConsoleOptions
 from rich.text import Text
 
+from explainer.extras import import_optional
 from explainer.rendering.html import fragment, page
 from explainer.rendering.layout import Layout, labels_of
-from explainer.rendering.plot import figure
 from explainer.rendering.terminal import render
 from explainer.scored_text import ScoredText
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class View(Layout):
         """Write one page that opens offline."""
         Path(path).write_text(page(self.title, fragment(self)), encoding="utf-8", errors="replace")
 
-    def plot(self) -> Figure:
+    def plot(self) -> "matplotlib.figure.Figure":
         """A matplotlib figure."""
-        return figure([self])
+        return import_optional("explainer.rendering.plot").figure([self])
 
 
 def printed(shown: object, width: int | None) -> None:

@@ -8,7 +8,6 @@ computed again.
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel
 from explainer.storage.atomic import replacing
+from explainer.storage.provenance import installed_version
 
 PACKAGE = Path(__file__).parent.parent
 COMPUTING = ("explained", "explainers", "faithfulness", "methods", "metrics")
@@ -141,7 +141,7 @@ def code_digest(package: Path) -> str:
         for file in sorted((package / folder).rglob("*.py")):
             digest.update(file.relative_to(package).as_posix().encode() + b"\n" + file.read_bytes())
     for library in LIBRARIES:
-        digest.update(importlib.metadata.version(library).encode())
+        digest.update(installed_version(library).encode())
     return digest.hexdigest()
 
 

@@ -30,7 +30,8 @@ def command_line(function: Callable[..., None], arguments: Mapping[str, Any]) ->
 
 def versions() -> str:
     """The versions of Python, of this package and of the libraries that its results depend on."""
-    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {_version(name)}" for name in PACKAGES)])
+    packages = (f"{name} {installed_version(name)}" for name in PACKAGES)
+    return ", ".join([f"Python {platform.python_version()}", *packages])
 
 
 def device_name(device: torch.device) -> str:
@@ -45,7 +46,8 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """The version of a package, or that it is none that is installed."""
     try:
         return version(package)
     except PackageNotFoundError:

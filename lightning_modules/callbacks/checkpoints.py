@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from explainer.storage.atomic import replacing
@@ -15,7 +16,7 @@ from lightning_modules.processes import gathered
 
 
 class Best(ModelCheckpoint):
-    """`best.ckpt`: the state with the highest value of the module's own validation metric, also over resumed runs.
+    """`best.ckpt`: the state with the best value of the module's own validation metric, also over resumed runs.
 
     A resumed run logs to a folder of its own. It takes the best checkpoint so far along, with its value; Lightning's
     callback would begin without, and `best.ckpt` would be the best of the remaining epochs.
@@ -27,7 +28,10 @@ class Best(ModelCheckpoint):
         self._stage, self._writes = "", False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.monitor = pl_module.best_by if isinstance(pl_module, TrainingModule) else None
+        if isinstance(pl_module, TrainingModule):
+            self.monitor = pl_module.best_by
+            if not pl_module.higher_is_better:
+                self.mode, self.kth_value = "min", torch.tensor(torch.inf)
         self._stage, self._writes = stage, trainer.is_global_zero
         super().setup(trainer, pl_module, stage)
 

@@ -1,16 +1,16 @@
 """Heatmaps of the same few validation texts after every validation: they sharpen as the explainer learns."""
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from explainer.attributor import Attributor
 from explainer.rendering.plot import heatmap
 from lightning_modules.data.text import data_of
 from lightning_modules.explainer_training import attributor_of
+from lightning_modules.loggers import log_figure
 
 
 class Heatmaps(pl.Callback):
-    """Log a figure to TensorBoard, which strips HTML.
+    """Log a figure to every logger.
 
     Args:
         n_texts: how many validation texts, the first ones.
@@ -22,10 +22,8 @@ class Heatmaps(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         attributor = attributor_of(pl_module)
-        if not isinstance(attributor, Attributor) or not isinstance(trainer.logger, TensorBoardLogger):
-            return
-        if not trainer.is_global_zero:
+        if not isinstance(attributor, Attributor) or not trainer.loggers or not trainer.is_global_zero:
             return
         examples = data_of(trainer).first("validation", self.n_texts)
         figure = heatmap(attributor(examples.texts, examples.text_pairs), max_words=self.max_words)
-        trainer.logger.experiment.add_figure("validation/heatmaps", figure, global_step=trainer.global_step)
+        log_figure(trainer.loggers, "validation/heatmaps", figure, trainer.global_step)

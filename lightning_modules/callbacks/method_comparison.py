@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from explainer.evaluation import table
@@ -13,6 +12,7 @@ from explainer.evaluation.comparison import AbstractComparison, MethodRow
 from explainer.methods.loading import load_methods
 from lightning_modules.data.text import TextExamples
 from lightning_modules.explainer_training import AbstractExplainerTraining
+from lightning_modules.loggers import log_table
 from lightning_modules.processes import gathered
 
 
@@ -57,12 +57,12 @@ class MethodComparison(pl.Callback):
                 comparison.add(rows)
         Console().print(table.terminal(comparison))
         table.write(comparison, folder)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            board = trainer.logger.experiment
-            board.add_text("test/comparison", table.markdown(comparison))
-            for record in comparison.records():
-                mean = record[comparison.summary]["mean"]
-                board.add_scalar(f"test_{comparison.summary}/{record['method']}", mean, trainer.global_step)
+        rows = [[cell.replace("\n", " ") for cell in row] for row in table.cells(comparison)]
+        log_table(trainer.loggers, "test/comparison", table.head(comparison), rows, trainer.global_step)
+        means = {record["method"]: record[comparison.summary]["mean"] for record in comparison.records()}
+        for logger in trainer.loggers:
+            values = {f"test_{comparison.summary}/{method}": mean for method, mean in means.items()}
+            logger.log_metrics(values, step=trainer.global_step)
 
     def _new(self) -> AbstractComparison[Any]:
         return self.module.comparison(self._methods, self._ours)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 
@@ -17,6 +16,7 @@ from explainer.methods.loading import load_methods
 from explainer.rendering.plot import heatmap
 from lightning_modules.data.text import data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining, attributor_of
+from lightning_modules.loggers import log_figure
 
 TAG = "validation_faithfulness"
 
@@ -29,7 +29,7 @@ class MethodFaithfulness(pl.Callback):
     Args:
         methods: {name: settings}, or {label: {method: name, ...settings}}, in addition to the explainer.
         n_texts: how many validation texts, the first ones.
-        n_shown: of how many of them a figure in TensorBoard shows the heatmaps of all methods.
+        n_shown: of how many of them a figure shows the heatmaps of all methods.
         every_n_epochs: how often, in epochs; 0 for not by epochs.
         every_n_steps: how often, in optimizer steps; 0 for not by steps.
     """
@@ -94,10 +94,10 @@ class MethodFaithfulness(pl.Callback):
         values = {f"{TAG}/{label}": row.estimate(SUMMARY).mean for label, row in rows.items()}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-            if isinstance(logger, TensorBoardLogger) and self.n_shown:
-                scores = {label: row.scores for label, row in rows.items()}
-                figure = heatmap(*self._shown(self.attributor, scores))
-                logger.experiment.add_figure(f"{TAG}/heatmaps", figure, global_step=trainer.global_step)
+        if trainer.loggers and self.n_shown:
+            scores = {label: row.scores for label, row in rows.items()}
+            figure = heatmap(*self._shown(self.attributor, scores))
+            log_figure(trainer.loggers, f"{TAG}/heatmaps", figure, trainer.global_step)
 
     def _shown(
         self, attributor: Attributor, scores: dict[str, list[torch.Tensor]]

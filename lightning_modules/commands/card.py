@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult
 
 from explainer.evaluation.comparison import SUMMARY
 from explainer.evaluation.responses import ResponseComparison
 from explainer.explained import QuestionAnswering, TextClassification, TokenClassification
 from explainer.export.hub import card_head, usage
 from explainer.faithfulness.measures import summary_metrics
+from explainer.methods.trained.amortized import Amortized
 
 
 def explainer_card(
@@ -19,7 +21,7 @@ def explainer_card(
     """The card of an exported mask explainer; `name` is its folder or hub id."""
     explained = checkpoint["hyper_parameters"]["explained"]
     lines = [
-        *card_head("token-attribution", explained, license),
+        *card_head("token-attribution", explained, license, Path(name).name, eval_results(checkpoint, scores)),
         *usage(name, explained, str(checkpoint.get("amortex_module", "")).endswith(".ResponseTraining")),
         "",
         *_training(checkpoint),
@@ -80,6 +82,24 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
     return "\n".join(lines) + "\n"
 
 
+def fresh_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
+    """The card of a small language model."""
+    recipe = checkpoint["hyper_parameters"]
+    return (
+        "\n".join(
+            [
+                *card_head("text-generation", None, license),
+                f"# {folder.name}",
+                "",
+                f"A small {recipe['architecture']['model_type']}, trained from nothing, that answers with one word.",
+                "",
+                *_training(checkpoint),
+            ]
+        )
+        + "\n"
+    )
+
+
 def _training(checkpoint: dict[str, Any]) -> list[str]:
     """Data and recipe, complete enough to train the folder again."""
     recipe = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
@@ -95,6 +115,28 @@ def _training(checkpoint: dict[str, Any]) -> list[str]:
         "```",
         "",
     ]
+
+
+def eval_results(checkpoint: dict[str, Any], scores: Sequence[dict[str, Any]] | None) -> list[EvalResult]:
+    """The explainer's own row of comparison.json in the hub's form: one result per metric, with its interval."""
+    data = checkpoint.get("datamodule_hyper_parameters", {})
+    source = str(data.get("name") or "local files")
+    own = next((record for record in scores or [] if record["method"] == Amortized.name), {})
+    operators = own.get("operators", {})
+    results = []
+    for name in own.keys() & {*operators, SUMMARY}:
+        arguments = {"n": own["n"], "ci95": [round(bound, 4) for bound in own[name]["ci95"]]}
+        result = EvalResult(
+            task_type="token-attribution",
+            dataset_type=source,
+            dataset_name=source,
+            dataset_split="test",
+            metric_type=name,
+            metric_value=round(own[name]["mean"], 4),
+            metric_args=arguments | ({"operator": operators[name]} if name in operators else {}),
+        )
+        results.append(result)
+    return sorted(results, key=lambda result: result.metric_type)
 
 
 def explainer_scores(scores: Sequence[dict[str, Any]] | None) -> list[str]:

@@ -18,14 +18,21 @@ from explainer.storage.atomic import write_text
 from lightning_modules.base import TrainingModule
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
+from lightning_modules.commands.card import (
+    baseline_card,
+    classifier_card,
+    explainer_card,
+    explainer_scores,
+    fresh_card,
+)
 from lightning_modules.explainer_training import AbstractExplainerTraining
+from lightning_modules.fresh import FreshTraining
 from lightning_modules.mask import MaskTraining
 from lightning_modules.response import ResponseTraining
 
 TRAININGS: dict[str, type[TrainingModule]] = {
     f"{kind.__module__}.{kind.__qualname__}": kind
-    for kind in (BaselineTraining, ClassifierTraining, MaskTraining, ResponseTraining)
+    for kind in (BaselineTraining, ClassifierTraining, FreshTraining, MaskTraining, ResponseTraining)
 }
 """The trainings whose checkpoints can be exported, by the name in the checkpoint."""
 
@@ -106,13 +113,16 @@ def _check(
 def _export_other(
     module: TrainingModule, checkpoint: dict[str, Any], output: Path | None, dtype: torch.dtype, license: str
 ) -> None:
-    """Write a learned baseline, or a classifier's adapter; both are folders only."""
+    """Write a learned baseline, a classifier's adapter or a language model; all are folders only."""
     if output is None:
         raise ValueError(f"`--ckpt` is of {type(module).__name__}, which only a folder can hold: give `--output DIR`.")
     output.mkdir(parents=True, exist_ok=True)
     if isinstance(module, BaselineTraining):
         module.export(output, dtype)
         card = baseline_card(checkpoint, output, license)
+    elif isinstance(module, FreshTraining):
+        module.export(output)
+        card = fresh_card(checkpoint, output, license)
     else:
         assert isinstance(module, ClassifierTraining)
         module.export(output)

@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
 from explainer.commands.task import TaskName, task_of_options
-from explainer.explained import PromptedClassification
+from explainer.explained import PromptedClassification, ZeroShotClassification
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.methods.trained.amortized import Amortized
@@ -49,6 +49,9 @@ def predict(
     strategy: Strategy = "ddp",
     task: TaskName | None = None,
     prompt: Path | None = None,
+    labels: str | None = None,
+    hypothesis_template: str | None = None,
+    multi_label: bool = False,
     dtype: str | None = None,
 ) -> None:
     """Explain a whole data set into OUTPUT/part-00000.parquet and so on, with a manifest in _manifest.json.
@@ -80,8 +83,12 @@ def predict(
         devices: processes, each with a device of its own.
         accelerator: the kind of device: auto, cpu, gpu ...
         strategy: how Lightning starts the processes, where there are several.
-        task: prompted, for a language model that is asked by `prompt`; by default the model is a classifier.
+        task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
+            language inference (NLI) that is asked for `labels`; by default the model is a classifier.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
+        labels: of zero-shot classification, with commas between.
+        hypothesis_template: of zero-shot classification: "This example is {}." by default.
+        multi_label: of zero-shot classification: several labels may hold at once.
         dtype: of the explained model's weights: float32, bfloat16 or float16; float32 by default, of an exported
             attributor that of its training. Gradients want float32.
     """
@@ -92,7 +99,7 @@ def predict(
     if Path(data).is_file() and Path(data).resolve().parent == output.resolve():
         raise ValueError(f"`--output {output}` is the folder of `--data`: give another one for the parts.")
     source = Source(data, split, text, text_pair, id, n)
-    asked = task_of_options(task, prompt)
+    asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label)
     if dtype is not None:
         dtype_named(dtype, "--dtype")
     spec = AttributorSpec(
@@ -102,6 +109,7 @@ def predict(
         json.dumps(method_args or {}),
         json.dumps(asked.prompt) if isinstance(asked, PromptedClassification) else None,
         dtype,
+        json.dumps(asked.settings) if isinstance(asked, ZeroShotClassification) else None,
     )
     question = Question(target, foil, score, units)
     shards = Shards(output, len(source.rows()), rows_per_shard)
@@ -155,14 +163,14 @@ def settings_of(source: Source, spec: AttributorSpec, question: Question) -> dic
             f"`--task {attributor.explained.task.name}`: `explainer predict` explains labels; entities and answers are "
             "explained by `explainer attribute`."
         )
-    method = attributor.method
+    method, task = attributor.method, attributor.explained.task
     if isinstance(method, Amortized) and method.explained is None:
         method = Amortized(method.explainer, attributor.explained)  # its settings include all of its weights
     return {
         "method": method.settings,
         "model": attributor.explained.fingerprint,
-        **question.settings(attributor.explained.task),
-        **({"task": attributor.explained.task.settings} if attributor.explained.task.frames_text else {}),
+        **question.settings(task),
+        **({"task": task.settings} if task.frames_text or isinstance(task, ZeroShotClassification) else {}),
         "data": source.data,
         "split": source.split,
         "texts": rows_digest(source.rows()),

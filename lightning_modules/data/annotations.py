@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -45,6 +45,11 @@ class AnnotatedBatch:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def scored(self) -> Bool[Tensor, "batch seq"]:
+        """The tokens that have a score."""
+        return self.tokens.scorable
 
     @cached_property
     def standardized_teachers(self) -> dict[str, Scores]:

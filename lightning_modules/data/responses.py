@@ -1,10 +1,12 @@
 """A language model's responses for a training run, and what it says when sources of their prompts are missing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from explainer.explained import (
@@ -18,6 +20,7 @@ from explainer.explained import (
 from explainer.explained.batch import pad
 from explainer.explained.prompt import Prompt
 from explainer.explained.sources import SourceLevel
+from explainer.explainers.losses import standardized
 from explainer.faithfulness.perturbation import Operator
 from explainer.faithfulness.responses import AblationKind, Ablations
 from explainer.typing import Scores
@@ -40,6 +43,8 @@ class ResponseBatch:
         design: centred within its kind, as `losses.additivity` has it: the sources that each ablation keeps.
         effects: the log-probability of the target under it, centred likewise.
         kinds: the `AblationKind` of each row; -1 at padding.
+        scored: the sources that a response has.
+        teachers: each teacher's scores of the sources.
     """
 
     index: list[int]
@@ -50,20 +55,32 @@ class ResponseBatch:
     design: Float[Tensor, "batch rows sources"]
     effects: Float[Tensor, "batch rows"]
     kinds: Int64[Tensor, "batch rows"]
+    scored: Bool[Tensor, "batch sources"]
+    teachers: Mapping[str, Float[Tensor, "batch sources"]]
 
     def __len__(self) -> int:
         return len(self.responses)
 
     def to(self, device: torch.device, **kwargs: object) -> "ResponseBatch":
         """The batch on another device; called by Lightning."""
-        moved = {name: getattr(self, name).to(device) for name in ("tokens", "target", "sources", "design", "effects")}
-        return replace(self, **moved, kinds=self.kinds.to(device))
+        names = ("tokens", "target", "sources", "design", "effects", "kinds", "scored")
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
+        return replace(self, **moved, teachers={label: scores.to(device) for label, scores in self.teachers.items()})
+
+    @cached_property
+    def standardized_teachers(self) -> dict[str, Float[Tensor, "batch sources"]]:
+        """Each teacher's scores with mean 0 and standard deviation 1 per response, so that they can be mixed."""
+        return {label: standardized(scores, self.scored) for label, scores in self.teachers.items()}
 
     def source_scores(self, scores: Scores) -> Float[Tensor, "batch sources"]:
         """The sum over each source's tokens."""
-        n = self.design.shape[-1]
+        n = self.scored.shape[1]
         empty = scores.new_zeros(len(scores), n + 1)
         return empty.scatter_add(1, self.sources.where(self.sources >= 0, n), scores)[:, :n]
+
+    def on_tokens(self, of_sources: Float[Tensor, "batch sources"]) -> Float[Tensor, "batch seq"]:
+        """The number of its source at each token; 0 where a token is of none."""
+        return of_sources.gather(1, self.sources.clamp(min=0)) * (self.sources >= 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +89,14 @@ class AblatedResponses:
 
     Attributes:
         responses: one or several targets of every response.
-        ablations: what they did to each target's tokens.
+        ablations: what they did to each target's tokens; None where nothing was measured.
+        teachers: each teacher's scores of the sources of each.
     """
 
     explained: ExplainedModel
     responses: Sequence[ExplainedResponse]
-    ablations: Sequence[Ablations]
+    ablations: Sequence[Ablations] | None
+    teachers: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -89,9 +108,13 @@ class AblatedResponses:
 
     def batch(self, index: list[int]) -> ResponseBatch:
         """The items of these places."""
-        chosen = [self.responses[i] for i in index]
-        measured = [_centred(self.ablations[i]) for i in index]
-        rows, most = max(len(one[1]) for one in measured), max(len(one.sources) for one in chosen)
+        chosen, nothing = [self.responses[i] for i in index], torch.zeros(0)
+        measured = [
+            (nothing[:, None], nothing, nothing.long()) if self.ablations is None else _centred(self.ablations[i])
+            for i in index
+        ]
+        counts = torch.tensor([len(one.sources) for one in chosen])
+        rows, most = max(len(one[1]) for one in measured), int(counts.max())
         design = torch.zeros(len(index), rows, most)
         for place, (own, _, _) in zip(design, measured, strict=True):
             place[: own.shape[0], : own.shape[1]] = own
@@ -105,6 +128,10 @@ class AblatedResponses:
             design=design,
             effects=pad([one[1] for one in measured], 0.0),
             kinds=pad([one[2] for one in measured], -1),
+            scored=torch.arange(most) < counts[:, None],
+            teachers={
+                label: pad([torch.tensor(scores[i]) for i in index], 0.0) for label, scores in self.teachers.items()
+            },
         )
 
 
@@ -151,6 +178,7 @@ def ablated_responses(
     n_masks: int,
     spans: int,
     seed: int,
+    measure: bool = True,
 ) -> AblatedResponses:
     """`own_responses`, ablated; computed once and kept on disk.
 
@@ -159,6 +187,7 @@ def ablated_responses(
         new_tokens: of the longest response.
         spans: further targets of every response: stretches of it, drawn at random.
         seed: of these.
+        measure: whether to ablate them at all.
 
     Raises:
         ValueError: when no response is left.
@@ -169,24 +198,25 @@ def ablated_responses(
             f"None of the {len(texts)} texts has a response to learn from: the model must answer with a token, and the "
             f"text must have two sources by `sources: {level}`."
         )
-    measured = cached_ablations(explained, whole, operator, n_masks)
+    measured = cached_ablations(explained, whole, operator, n_masks) if measure else None
     return with_spans(explained, whole, measured, spans, seed)
 
 
 def with_spans(
     explained: ExplainedModel,
     whole: Sequence[ExplainedResponse],
-    measured: Sequence[Ablations],
+    measured: Sequence[Ablations] | None,
     spans: int,
     seed: int,
 ) -> AblatedResponses:
     """Ablated responses, each with further targets: stretches of it, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
-    responses, effects = list(whole), list(measured)
+    responses, effects = list(whole), None if measured is None else list(measured)
     for _ in range(spans):
-        for one, of_all in zip(whole, measured, strict=True):
-            n = len(one.response_ids)
-            first, last = sorted(torch.randint(0, n, (2,), generator=generator).tolist())
+        for i, one in enumerate(whole):
+            first, last = sorted(torch.randint(0, len(one.response_ids), (2,), generator=generator).tolist())
             responses.append(one.with_target(token=(first, last + 1)))
-            effects.append(replace(of_all, log_probabilities=of_all.log_probabilities[:, first : last + 1]))
+            if measured is not None and effects is not None:
+                of_span = measured[i].log_probabilities[:, first : last + 1]
+                effects.append(replace(measured[i], log_probabilities=of_span))
     return AblatedResponses(explained, responses, effects)

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
+from explainer.data.catalog import CATALOG
 from lightning_modules import cli
 from lightning_modules.cli import main
 from tests.explainer.tools import saved
@@ -26,14 +28,16 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     """A shipped configuration on the tiny model and data, two steps; everything else as it is."""
     configuration = yaml.safe_load(path.read_text())
     arguments = configuration["model"]["init_args"]
-    arguments["base" if "base" in arguments else "explained"] = classifier
+    fresh = "architecture" in arguments  # trained from nothing, on texts of its own words
     generated = configuration["data"].get("name") in ("planted_questions", "planted_tags")
+    if not fresh:
+        arguments["base" if "base" in arguments else "explained"] = classifier
     if "small" in arguments:
         del arguments["explained"]
     elif generated:
         task = "question-answering" if "question" in path.stem else "token-classification"
         arguments["explained"] = saved(explained("bert", **ANCHORED_TASKS[task]), tmp_path / "explained")
-    if "prompt" in arguments:
+    if "prompt" in arguments and not fresh:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
         arguments |= {"explained": language_model, "sources": "word", "new_tokens": 3, "n_masks": 2}
@@ -44,10 +48,10 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
             teacher["method"] = "random"  # an exported explainer of another model
     if "layers" in arguments:
         arguments["layers"] = [-2, -1]  # the tiny model has no more
-    if "labels" in arguments and not generated:
+    if "labels" in arguments and not (fresh or generated):
         arguments["labels"] = ["a", "b", "c"]
-    data = {"name": configuration["data"]["name"], "limit": {"train": 16, "validation": 2, "test": 2}}
-    configuration["data"] = (data if generated else {"files": files, "limit": {"test": 2}}) | {"batch_size": 8}
+    own = {"name": configuration["data"]["name"], "limit": {"train": 24, "validation": 8, "test": 2}}
+    configuration["data"] = {**(own if fresh or generated else {"files": files, "limit": {"test": 2}}), "batch_size": 8}
     configuration["trainer"]["logger"]["init_args"] |= {"save_dir": str(tmp_path), "name": "run", "version": ""}
     configuration["trainer"] |= {
         "max_epochs": 1,
@@ -59,6 +63,7 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
     for callback in configuration["trainer"].get("callbacks", []):
         if callback["class_path"].endswith("MethodComparison"):
             callback.setdefault("init_args", {})["output"] = str(tmp_path / "comparison")
+            callback["init_args"].get("methods", {}).pop("rpi", None)  # its published layer is the third from the end
     return configuration
 
 
@@ -74,6 +79,29 @@ def test_every_configuration_trains_tests_and_exports(
     main(["export", "--ckpt", str(checkpoint), "--output", str(tmp_path / "out")])
     assert (tmp_path / "out" / "README.md").read_text().startswith("---\nlibrary_name: amortex")
     assert path.read_text().startswith(f"# explainer fit --config configs/{path.name}\n")
+
+
+CELLS = [
+    tuple(re.findall(r"`(.+?)`", row))
+    for row in (CONFIGS[0].parents[1] / "docs" / "results" / "published.md").read_text(encoding="utf-8").splitlines()
+    if row.startswith("| `")
+]
+"""The models and data sets of the AML and RPI papers."""
+
+
+@pytest.mark.parametrize(("name", "data"), CELLS)
+def test_every_published_cell_trains_with_a_tiny_model_in_place_of_its_own(
+    name: str, data: str, files: dict[str, str], tmp_path: Path
+) -> None:
+    labels = CATALOG[data].labels
+    family = next(known for known in ("llama", "mistral", "distilbert", "roberta", "bert") if known in name.lower())
+    causal = family in ("llama", "mistral")
+    small = saved(explained(family, len(labels), prompted=causal), tmp_path / "model")
+    path = CONFIGS[0].parent / ("published_prompted.yaml" if causal else "published.yaml")
+    configuration = shrunk(path, small, small, files, tmp_path)
+    configuration["trainer"]["num_sanity_val_steps"] = 0
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_test_writes_one_row_a_method_with_intervals(
@@ -184,7 +212,7 @@ def test_further_processes_run_the_same_program(
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     shown = capsys.readouterr().out
-    commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare")
+    commands = ("fit", "validate", "test", "predict", "export", "attribute", "evaluate", "compare", "search")
     assert all(name in shown for name in commands)
 
 

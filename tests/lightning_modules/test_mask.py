@@ -39,6 +39,7 @@ def checkpoint(tmp_path: Path) -> Path:
 RECIPES: dict[str, dict[str, Any]] = {
     "matching alone": {},
     "aml alone": {"teachers": None, "matching": 0.0, "kept": 1.0, "destroyed": 1.0, "sparse": 0.3},
+    "deleted tokens alone": {"teachers": None, "matching": 0.0, "ranking": 1.0, "draws": 2, "temperature": 1.0},
     "in sequence": {"matching": [[0, 1], [0.5, 1], [0.5, 0]], "kept": [[0, 0], [0.5, 0], [0.5, 1]]},
     "two teachers, any class": {"teachers": {"sig": {}, "attn_lrp": {}}, "other_class": 0.5},
     "teachers in turn": {"teachers": {"sig": {}, "attn_lrp": {}}, "mixing": "alternate"},
@@ -248,6 +249,8 @@ def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict
         ({"teacher_weights": {"sig": 0.0}}, "`teacher_weights` must be positive"),
         ({"matching": [[0.5, 1], [0, 1]]}, "`matching` must have progress rising"),
         ({"sparse": -1.0}, "`sparse` must be finite and not negative"),
+        ({"draws": 1}, "`draws` must be at least 2, since draws are compared with each other, got 1"),
+        ({"temperature": 0.0}, "`temperature` must be positive, got 0.0"),
         ({"other_class": 1.5}, "`other_class` is a share of the texts"),
         ({"other_class": float("nan")}, "`other_class` is a share of the texts"),
         ({"warmup": 1.5}, "`warmup` is a share"),
@@ -335,7 +338,7 @@ def test_an_explainer_of_a_model_in_half_precision_is_trained_in_float32(
     for _ in range(2):  # the first step of LoRA leaves A as it is
         mask, baseline = module(batch, target).sigmoid(), module.explained.baseline_embedding()
         prediction_kept(
-            module.explained(batch, edit=blend(batch, mask, baseline)), soft_target(readout, target)
+            module.explained(batch, edit=blend(batch, mask, baseline)), soft_target(readout, target), target
         ).backward()
         optimizer.step()
     moved = [name for name, weight in module.state_dict().items() if not torch.equal(weight, before[name])]

@@ -64,8 +64,7 @@ def training_loss(module: ResponseTraining, prompts: dict[str, str]) -> float:
     items = ablated_responses(module.explained, texts, **options, spans=1, seed=0)
     batch = items.batch(list(range(len(items))))
     with torch.no_grad():
-        losses = module.losses(module.explainer(module.explained, batch.tokens, batch.target), batch)
-    return float(torch.stack(list(losses.values())).mean())
+        return float(module.losses(module.scored(batch), batch, {"additive"})["additive"])
 
 
 @pytest.mark.parametrize("explainer", SETTINGS)
@@ -132,9 +131,63 @@ def test_the_loss_is_0_at_additive_effects_and_2_at_their_opposite(language_mode
             row[list(source.tokens)] = value / len(source.tokens)
     module = ResponseTraining(language_model, dtype="float32", explainer="attention")
     for factor, expected in ((3.0, 0.0), (-1.0, 2.0)):
-        losses = module.losses(factor * scores, batch)
-        assert set(losses) == {"one_less", "half", "bernoulli"}
-        assert [float(loss) for loss in losses.values()] == pytest.approx([expected] * 3, abs=1e-4)
+        losses = module.losses(batch.source_scores(factor * scores), batch, {"additive"})
+        assert float(losses["additive"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_masks_take_a_source_s_tokens_alone_and_answers_are_kept_and_destroyed_by_them(language_model: str) -> None:
+    """Scores of +-60 are masks of 1 and 0: the first source alone is kept, or all but the first."""
+    module = ResponseTraining(language_model, dtype="float32", explainer="attention", kept=1.0, destroyed=1.0)
+    texts = ["a film. it is fun. so it is", "it is. a bad film"]
+    options: dict[str, Any] = {"new_tokens": 4, "level": "sentence", "operator": "delete", "n_masks": 4, "seed": 0}
+    items = ablated_responses(module.explained, texts, **options, spans=1, measure=False)
+    assert items.ablations is None
+    batch = items.batch(list(range(len(items))))
+    assert batch.design.shape[1] == 0
+    scores = torch.full(batch.scored.shape, -60.0)
+    scores[:, 0] = 60.0
+    terms = module.losses(scores, batch, {"kept", "destroyed", "sparse"})
+    assert float(terms["sparse"]) == pytest.approx(sum(60 / len(one.sources) for one in batch.responses) / 4, rel=1e-5)
+    kept, destroyed = [], []
+    for one in batch.responses:
+        first = torch.zeros(len(one.text), dtype=torch.bool)
+        first[list(one.sources[0].tokens)] = True
+        rest, token = one.text.scorable & ~first, module.explained.baseline_token_id
+        p, only, without = (
+            module.explained.predict([tokens]).probabilities[0]
+            for tokens in (one.text.tokens, *(one.text.tokens.replaced(away, token) for away in (rest, first)))
+        )
+        places = torch.arange(len(one.target_ids)), torch.tensor(one.target_ids)
+        wanted = torch.where((p.argmax(dim=1) == places[1])[:, None], p, torch.eye(p.shape[1])[places[1]])
+        kept.append(-(wanted * only.log()).sum(dim=1).mean())
+        destroyed.append(-(1 - without[places]).log().mean())
+    assert float(terms["kept"]) == pytest.approx(float(torch.stack(kept).mean()), rel=1e-4)
+    assert float(terms["destroyed"]) == pytest.approx(float(torch.stack(destroyed).mean()), rel=1e-3)
+
+
+def test_a_training_without_ablations_learns_its_teacher_and_its_masks(
+    training: dict[str, Any], tmp_path: Path
+) -> None:
+    training["model"]["init_args"] |= {
+        "additive": 0.0,
+        "teachers": {"leave_one_out": {}},
+        "matching": 1.0,
+        "kept": 0.5,
+        "destroyed": 0.5,
+        "sparse": 0.1,
+    }
+    main(["fit", "--config", write(training, tmp_path / "config.yaml")])
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    loss = {
+        name: [event.value for event in events.Scalars(f"train/{name}")]
+        for name in ("loss", "matching", "kept", "destroyed", "sparse", "agreement_leave_one_out")
+    }
+    epoch = len(loss["loss"]) // 6
+    assert sum(loss["matching"][-epoch:]) < sum(loss["matching"][:epoch])
+    for i, whole in enumerate(loss["loss"]):
+        terms = loss["matching"][i] + 0.5 * loss["kept"][i] + 0.5 * loss["destroyed"][i] + 0.1 * loss["sparse"][i]
+        assert whole == pytest.approx(terms, rel=1e-5)
+        assert loss["agreement_leave_one_out"][i] == pytest.approx(1 - loss["matching"][i], abs=1e-5)
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(training: dict[str, Any], tmp_path: Path) -> None:
@@ -152,6 +205,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(training: dict[str, 
         ({"dtype": "int8"}, "`dtype` must be one of float32, bfloat16, float16, got 'int8'"),
         ({"explainer_settings": {"width": 9, "heads": 2}}, "heads"),
         ({"warmup": 1.0}, "`warmup` is a share of the training"),
+        ({"matching": 1.0}, "`matching` has a weight but there are no `teachers`"),
+        ({"additive": -1.0}, "`additive` must be finite and not negative"),
     ],
 )
 def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str, language_model: str) -> None:

@@ -15,7 +15,7 @@ def test_batches_add_up_and_a_new_sum_starts_at_zero(task: str) -> None:
     texts = model.encode(TEXTS)
     whole = SIG().attribute(model, texts, model.predicted(texts))
     values = faithfulness(model, whole)
-    total = ValidationFaithfulness(model.task.link)
+    total = ValidationFaithfulness(model.task)
     for _ in range(2):
         for part in (slice(0, 1), slice(1, 4)):
             total.update(model, Attributions(whole.texts[part], whole.target[part], whole.scores[part]))
@@ -23,3 +23,23 @@ def test_batches_add_up_and_a_new_sum_starts_at_zero(task: str) -> None:
         for name in summary_metrics(default_metrics(model.task.link)):
             assert means.pop(name) == pytest.approx(values[name].mean().item(), abs=1e-5)
         assert means == {"faithfulness": pytest.approx(summary(values).mean().item(), abs=1e-5)}
+
+
+def test_a_metric_of_interest_joins_the_areas() -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    whole = SIG().attribute(model, texts, model.predicted(texts))
+    total = ValidationFaithfulness(model.task, "log_odds")
+    assert not total.higher_is_better
+    total.update(model, whole)
+    found = total.compute()
+    assert set(found) == {"aopc_comprehensiveness", "aopc_sufficiency", "log_odds", "faithfulness"}
+    expected = faithfulness(model, whole, ["log_odds"])["log_odds"].mean().item()
+    assert found["log_odds"].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_metric_that_is_none_and_one_without_probabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match="`metrics` must be of comprehensiveness"):
+        ValidationFaithfulness(explained("bert").task, "accuracy")
+    with pytest.raises(ValueError, match="log_odds need probabilities"):
+        ValidationFaithfulness(explained("bert", **TASKS["regression"]).task, "log_odds")

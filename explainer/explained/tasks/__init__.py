@@ -17,6 +17,7 @@ from explainer.explained.tasks.prompted import PromptedClassification as Prompte
 from explainer.explained.tasks.question_answering import QuestionAnswering as QuestionAnswering
 from explainer.explained.tasks.response import Response as Response
 from explainer.explained.tasks.token_classification import TokenClassification as TokenClassification
+from explainer.explained.tasks.zero_shot import ZeroShotClassification as ZeroShotClassification
 
 TEXT_TASKS: tuple[Any, ...] = (TextClassification, TokenClassification, QuestionAnswering)
 """The tasks of texts that a model's architecture tells."""
@@ -52,6 +53,8 @@ def task_from(settings: Mapping[str, Any]) -> AbstractTask | None:
     name = settings.get("task")
     if name == Response.name:
         return Response()
+    if name == ZeroShotClassification.name:
+        return ZeroShotClassification.from_settings(settings)
     if name == QuestionAnswering.name:
         return QuestionAnswering(**{key: value for key, value in settings.items() if key != "task"})
     return PromptedClassification.from_settings(settings) if name == PromptedClassification.name else None

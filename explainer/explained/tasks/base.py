@@ -74,6 +74,22 @@ class AbstractTask(ABC):
         return self
 
     @property
+    def probed(self) -> "AbstractTask":
+        """The task as which a bound model is asked when it is loaded: one pass answers a text."""
+        return self
+
+    def settled(self, probed: "AbstractTask", pads: bool) -> "AbstractTask":
+        """The task after the model was asked as `probed`, which knows by now where the model reads its answer.
+
+        Args:
+            pads: whether padding leaves the model's answers as they are.
+
+        Raises:
+            ValueError: when such a model cannot be asked so.
+        """
+        return probed
+
+    @property
     @abstractmethod
     def labels(self) -> list[str]:
         """The names of the choices, in the order of their indices."""
@@ -94,6 +110,24 @@ class AbstractTask(ABC):
     ) -> list[EncodedText]:
         """The texts as the model reads them; what a task adds around them is not scorable."""
         return encoder.encode(texts, text_pairs)
+
+    def cost(self, tokens: Tokens) -> int:
+        """The number of tokens that the model reads for one text."""
+        return len(tokens)
+
+    def rows(self, batch: Any, target: Target | None = None) -> Any:
+        """What the model reads for a right-padded batch: the batch, or several rows per text.
+
+        A text's own tokens are the first ones of each of its rows.
+
+        Args:
+            target: only what its number depends on has to be read.
+        """
+        return batch
+
+    def answer(self, output: Any, batch: Any, target: Target | None = None) -> Readout:
+        """The readout from the model's output for the `rows` of a batch and target."""
+        return self.read(output, batch)
 
     def n_questions(self, tokens: Tokens) -> int:
         """How many questions are read of a sequence."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from explainer.explained.batch import TokenBatch
 
@@ -27,6 +28,27 @@ def checked_messages(messages: Any) -> list[dict[str, str]]:
         if not texts or set(message) != {"role", "content"}:
             raise ValueError(f"Each of `messages` must have `role` and `content`, two strings, got {message!r:.120}.")
     return [dict(message) for message in messages]
+
+
+def start_token(model: PreTrainedModel) -> int | None:
+    """The first token of the decoder of an encoder-decoder; None for a causal model.
+
+    Raises:
+        ValueError: when an encoder-decoder's configuration does not name it.
+    """
+    if not model.config.is_encoder_decoder:
+        return None
+    start = model.generation_config.decoder_start_token_id if model.generation_config else None
+    start = model.config.decoder_start_token_id if start is None else start
+    if start is None:
+        raise ValueError(f"`model` {type(model).__name__} has no `decoder_start_token_id` in its configuration.")
+    return int(start)
+
+
+def auto_model_of(config: Mapping[str, Any]) -> Any:
+    """The class that loads a language model, or a PEFT adapter of one, with this configuration."""
+    seq2seq = config.get("is_encoder_decoder") or config.get("task_type") == "SEQ_2_SEQ_LM"
+    return AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
 
 
 def last_position(batch: TokenBatch) -> Int64[Tensor, "batch 1"]:

@@ -26,12 +26,20 @@ import torch.nn.functional as F
 import yaml
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from explainer.explained.batch import EncodedText, TokenBatch
 from explainer.explained.readout import Readout, precise
 from explainer.explained.tasks.base import AbstractTask
-from explainer.explained.tasks.language_model import MARKS, checked_messages, gathered, head_at, last_position
+from explainer.explained.tasks.language_model import (
+    MARKS,
+    auto_model_of,
+    checked_messages,
+    gathered,
+    head_at,
+    last_position,
+    start_token,
+)
 from explainer.explained.text import TextEncoder
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -119,8 +127,7 @@ class PromptedClassification(AbstractTask):
         return self.prompt["template"] if messages is None else "".join(message["content"] for message in messages)
 
     def auto_model_of(self, config: Mapping[str, Any]) -> Any:
-        seq2seq = config.get("is_encoder_decoder") or config.get("task_type") == "SEQ_2_SEQ_LM"
-        return AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+        return auto_model_of(config)
 
     # At a model
 
@@ -129,16 +136,7 @@ class PromptedClassification(AbstractTask):
             raise ValueError(
                 f"`model` {type(model).__name__} has no language model head, and a prompt is answered by words."
             )
-        frame = self.frame or self._rendered(tokenizer)
-        start = None
-        if model.config.is_encoder_decoder:
-            start = model.generation_config.decoder_start_token_id if model.generation_config else None
-            start = model.config.decoder_start_token_id if start is None else start
-            if start is None:
-                raise ValueError(
-                    f"`model` {type(model).__name__} has no `decoder_start_token_id` in its configuration."
-                )
-        task = replace(self, frame=frame, decoder_start=start)
+        task = replace(self, frame=self.frame or self._rendered(tokenizer), decoder_start=start_token(model))
         return replace(task, ids=task._word_ids(tokenizer))
 
     def measured(self, ask: Callable[[str], Readout]) -> "PromptedClassification":

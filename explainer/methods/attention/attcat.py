@@ -18,7 +18,7 @@ from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_pe
 from explainer.explained.passes import layer_states
 from explainer.explained.readout import precise
 from explainer.methods.attention.weights import as_leaf, record_weights
-from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence, scorable_only
 from explainer.typing import Scores
 
 
@@ -32,6 +32,7 @@ class AttCAT(AbstractBatchMethod):
 
     name: ClassVar[str] = "attcat"
 
+    @in_one_sequence()
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         with torch.enable_grad(), record_weights(explained) as weights, layer_states(explained.layers) as states:
             value = explained.objective(batch, target, edit=as_leaf).sum()

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from explainer.explained import ExplainedModel, Target, TokenBatch
 from explainer.methods.attention.weights import attention_weights, rollout, scores_read
-from explainer.methods.base import AbstractBatchMethod
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence
 from explainer.typing import Scores
 
 
@@ -27,6 +27,7 @@ class AttentionRollout(AbstractBatchMethod):
 
     name: ClassVar[str] = "attention_rollout"
 
+    @in_one_sequence(plain=True)
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         means = [weights.mean(dim=1) for weights in attention_weights(explained, batch)]
         return scores_read(explained, batch, *rollout(means, explained.depth))

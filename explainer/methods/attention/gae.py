@@ -19,7 +19,7 @@ import torch
 
 from explainer.explained import ExplainedModel, Target, TokenBatch
 from explainer.methods.attention.weights import Attention, identity_like, scores_read, weights_and_gradients
-from explainer.methods.base import AbstractBatchMethod
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence
 from explainer.typing import Scores
 
 
@@ -33,6 +33,7 @@ class GAE(AbstractBatchMethod):
 
     name: ClassVar[str] = "gae"
 
+    @in_one_sequence()
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         pairs = zip(*weights_and_gradients(explained, batch, target), strict=True)
         weighted = [(weights * gradient).clamp(min=0).mean(dim=1) for weights, gradient in pairs]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from explainer.explained import ExplainedModel, Target, TokenBatch, check_one_per_layer, edit_attention_weights
 from explainer.explained.readout import precise
 from explainer.methods.attention.weights import scores_read
-from explainer.methods.base import AbstractBatchMethod
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence
 from explainer.typing import Scores
 
 
@@ -30,6 +30,7 @@ class MeanAttention(AbstractBatchMethod):
 
     name: ClassVar[str] = "mean_attention"
 
+    @in_one_sequence(plain=True)
     @torch.no_grad()
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         sums: dict[str, Tensor] = {}

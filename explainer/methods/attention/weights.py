@@ -66,7 +66,7 @@ def scores_read(
     """The entries of every token at the positions where the task reads the answer (`AbstractTask.read_share`).
 
     The decoder of an encoder-decoder classifier reads the text a second time, shifted right by one position. A token
-    then has an entry in each of the two, and its score is their sum.
+    then has an entry in each of the two, and its score is their sum. Other decoders read no token of the text.
 
     Args:
         encoder: queries are the positions of the last layer, in an encoder-decoder those of the decoder.
@@ -75,7 +75,7 @@ def scores_read(
     padded, order = batch.right_padded()
     share = explained.task.read_share(padded).to(encoder.dtype)[:, None]
     scores = (share @ encoder)[:, 0]
-    if decoder is not None:
+    if decoder is not None and explained.task.decoder_reads_text:
         scores = scores + nn.functional.pad((share @ decoder)[:, 0, 1:], (0, 1))
     return scorable_only(batch.original_order(scores, order), batch)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ class CaptumForward:
 
     def __call__(self, embeddings: Tensor, choices: Tensor, foil: Any, score: Any, *tensors: Any) -> PerText:
         target = Target(choices, foil, score)
-        return self.explained.objective(TokenBatch(*tensors), target, edit=lambda own: embeddings.to(own.dtype))
+        *of_tokens, decoder = tensors
+        batch = replace(TokenBatch(*of_tokens), decoder=decoder)
+        return self.explained.objective(batch, target, edit=lambda own: embeddings.to(own.dtype))
 
     def arguments(self, batch: TokenBatch, target: Target) -> tuple[Any, ...]:
         """The additional forward arguments of a batch and its target."""
-        return target.choices, target.foil, target.score, *batch.tensors
+        return target.choices, target.foil, target.score, *batch.tensors, batch.decoder
 
     def embeddings(self, batch: TokenBatch) -> Embeddings:
         """The word embeddings that the ids would get, in float32 at least: paths between them are computed there."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from captum import attr
 
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
+from explainer.extras import OptionalModule
 from explainer.methods.base import AbstractTextMethod
 from explainer.methods.captum.forward import CaptumForward, seeded
 from explainer.typing import RaggedScores, TokenScores
+
+attr = OptionalModule("captum.attr")
 
 
 @dataclass(frozen=True)

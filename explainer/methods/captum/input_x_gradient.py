@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from captum import attr
-
 from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.extras import OptionalModule
 from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.captum.forward import CaptumForward
 from explainer.typing import Scores
+
+attr = OptionalModule("captum.attr")
 
 
 @dataclass(frozen=True)

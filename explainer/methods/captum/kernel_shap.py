@@ -7,15 +7,17 @@ objective; where a text groups its tokens to units, units take the place of the 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from captum import attr
 from torch import Tensor
 
+from explainer.extras import OptionalModule
 from explainer.methods.captum.forward import TextForward
 from explainer.methods.captum.least_squares import LeastSquares
 from explainer.methods.captum.subsets import AbstractSubsetMethod
+
+attr = OptionalModule("captum.attr")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class KernelShap(AbstractSubsetMethod):
             return (whole - empty)[None]
         return super().unit_scores(forward)
 
-    def surrogate(self, forward: TextForward) -> attr.KernelShap:
+    def surrogate(self, forward: TextForward) -> Any:
         shap = attr.KernelShap(forward)
         shap.interpretable_model = LeastSquares(ridge=0.0)
         return shap

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from captum import attr
 from torch import Tensor
 
+from explainer.extras import OptionalModule
 from explainer.methods.captum.forward import TextForward
 from explainer.methods.captum.least_squares import LeastSquares
 from explainer.methods.captum.subsets import AbstractSubsetMethod
+
+attr = OptionalModule("captum.attr")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Lime(AbstractSubsetMethod):
     ridge: float = 1.0
     seed: int = 0
 
-    def surrogate(self, forward: TextForward) -> attr.Lime:
+    def surrogate(self, forward: TextForward) -> Any:
         return attr.Lime(forward, interpretable_model=LeastSquares(self.ridge), similarity_func=self._similarity)
 
     def _similarity(self, text: Tensor, perturbed: Tensor, presence: Tensor, **_: Any) -> Tensor:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from captum import attr
 from torch import Tensor
 
+from explainer.extras import OptionalModule
 from explainer.methods.captum.forward import TextForward
 from explainer.methods.captum.subsets import AbstractPresenceMethod
+
+attr = OptionalModule("captum.attr")
 
 
 @dataclass(frozen=True)

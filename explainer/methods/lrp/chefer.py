@@ -241,7 +241,13 @@ def chefer_rules(model: nn.Module) -> Iterator[None]:
     """A forward pass inside the block builds a graph whose backward pass carries relevance.
 
     Raises:
-        ValueError: from a forward pass that uses an operation without a rule.
+        ValueError: from a forward pass that uses an operation without a rule; when the weights are quantised.
     """
+    if getattr(model, "is_quantized", False):
+        raise ValueError(
+            "The rules of Chefer et al. split every weight matrix into its positive and negative parts, and this "
+            "model's are quantised: load it without quantisation, or take `attn_lrp` or `mask_lrp` with "
+            "`rules: attn_lrp`."
+        )
     with intercepted(model, _distribute, lambda module, x, y: passed(x, y)):
         yield

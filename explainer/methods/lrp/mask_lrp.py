@@ -26,7 +26,7 @@ from explainer.attention_heads import HeadMask
 from explainer.explained import ExplainedModel, Target, TokenBatch, edit_attention
 from explainer.explained.readout import precise
 from explainer.methods.attention.weights import as_leaf, identity_part, rollout, scores_read, weights_and_gradients
-from explainer.methods.base import AbstractBatchMethod, gradient_times_input
+from explainer.methods.base import AbstractBatchMethod, gradient_times_input, in_one_sequence
 from explainer.methods.lrp.chefer import Masked, chefer_rules
 from explainer.methods.lrp.rules import lrp_rules
 from explainer.typing import Scores
@@ -62,6 +62,7 @@ class MaskLRP(AbstractBatchMethod):
         hashed = {} if self.heads is None else {"heads_sha256": sha256(Path(self.heads).read_bytes()).hexdigest()}
         return super().settings | hashed
 
+    @in_one_sequence()
     def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
         mask = None if self.heads is None else HeadMask.load(self.heads).tensor(explained)
         return {"chefer": chefer, "attn_lrp": attn_lrp}[self.rules](explained, batch, target, mask)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target, TokenBatch
 from explainer.explained.upper_layers import LayerAttention, UpperLayers, layer_index
-from explainer.methods.base import AbstractBatchMethod, scorable_only
+from explainer.methods.base import AbstractBatchMethod, in_one_sequence, scorable_only
 from explainer.methods.rpi.baselines import AbstractBaseline, Attention, AttentionState, record_attention, sampler
 from explainer.typing import Scores
 
@@ -147,6 +147,7 @@ class RPI(AbstractBatchMethod):
                 candidates[i] = of_text
         return candidates
 
+    @in_one_sequence()
     @torch.enable_grad()
     def batch_candidates(
         self, explained: ExplainedModel, batch: TokenBatch, target: Target
@@ -248,8 +249,10 @@ class RPI(AbstractBatchMethod):
 
     def _summed(self, integrand_LRHQK: Tensor, state: AttentionState, text_R: Tensor) -> Float[Tensor, "runs seq"]:
         """The sum over layers and the queries that are read, and the mean over heads."""
-        batch = state.batch
-        queries_TQ = batch.attention_mask if self.rows == "all" else state.explained.task.read_share(batch)
+        batch, task = state.batch, state.explained.task
+        # A decoder that does not read the text attends to every row of the encoder.
+        apart = state.explained.model.config.is_encoder_decoder and not task.decoder_reads_text
+        queries_TQ = batch.attention_mask if self.rows == "all" or apart else task.read_share(batch)
         summed_RK = torch.einsum("lrhqk,rq->rk", integrand_LRHQK, queries_TQ[text_R].to(integrand_LRHQK))
         return summed_RK / integrand_LRHQK.shape[2]
 

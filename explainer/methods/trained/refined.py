@@ -118,7 +118,7 @@ class Refined(AbstractTextMethod):
         loss: Tensor = self.sparse * sparsity(scores, batch.scorable)
         if self.kept:
             kept = explained(batch, edit=blend(batch, mask, baseline))
-            loss = loss + self.kept * prediction_kept(kept, wanted)
+            loss = loss + self.kept * prediction_kept(kept, wanted, target)
         if self.destroyed:
             rest = explained(batch, edit=blend(batch, 1 - mask, baseline))
             loss = loss + self.destroyed * prediction_destroyed(rest, target)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from explainer.explained import (
     ExplainedModel,
     ExplainedResponse,
     Response,
     explain_response,
+    generate_responses,
     responses_target,
     sources_of,
 )
@@ -21,18 +22,22 @@ from explainer.explained.batch import collate
 from explainer.explained.prefix import SHORTEST, shared_prefix
 from explainer.explained.readout import NO_QUESTION
 from explainer.explainers import SideExplainer
+from explainer.explainers.response import AttentionExplainer, ResponseExplainer
 from explainer.faithfulness.perturbation import Operator, perturb, remove
 from explainer.methods import METHODS
 from explainer.methods.base import gradient_times_input
 from explainer.methods.loading import load_method
 from explainer.methods.responses import attribute_responses
+from explainer.methods.trained.amortized import Amortized
 from tests.explainer.explained.tasks.test_prompted import CHAT
-from tests.families import FAMILIES
+from tests.families import EXPERTS, FAMILIES, TOKENIZERS
 from tests.families import explained as classifier
 from tests.real_tokenizers import real_tokenizer
 
 FAMILY = ("llama", "gpt2", "qwen2", "gemma")
 every_family = pytest.mark.parametrize("family", FAMILY)
+# Further ones: mixtures of experts, and an encoder-decoder, whose decoder reads the response.
+every_model = pytest.mark.parametrize("family", [*FAMILY, *EXPERTS, "t5"])
 MESSAGES = [{"role": "system", "content": " be good "}, {"role": "user", "content": "a film. it is fun\n\nreally"}]
 # Methods that read a trained network, a classifier's class, or the whole model in another way.
 NOT_OURS = {"amortized", "refined"}
@@ -41,17 +46,18 @@ NOT_OURS = {"amortized", "refined"}
 @cache
 def language_model(family: str) -> tuple[PreTrainedModel, Any]:
     """A tiny random language model of 120 positions, and a tokenizer of transformers' own class."""
-    words = real_tokenizer(family)
+    words = real_tokenizer(TOKENIZERS[family])
     words.chat_template, words.model_max_length = CHAT, 120
     pad = words.eos_token_id if words.pad_token_id is None else words.pad_token_id
     ids = {"vocab_size": len(words), "pad_token_id": pad}
+    ids |= {"decoder_start_token_id": pad} if family == "t5" else {}
     config = FAMILIES[family][1](**ids, eos_token_id=words.eos_token_id, bos_token_id=words.bos_token_id)
     config.max_position_embeddings = 120
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
+    model = (AutoModelForSeq2SeqLM if family == "t5" else AutoModelForCausalLM).from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim > 1 and family != "t5":
                 parameter.mul_(4)
     return model.eval(), words
 
@@ -67,8 +73,12 @@ def asked(family: str, prompt: Any = "the film was", response: Any = " good fun 
 
 def straight(family: str, one: ExplainedResponse) -> torch.Tensor:
     """The logits (tokens of the target, vocabulary), by transformers alone."""
-    lm, _ = language_model(family)
+    lm, words = language_model(family)
     ids = one.text.tokens.input_ids
+    if family == "t5":
+        given = torch.tensor([[words.pad_token_id, *one.response_ids[:-1]]])
+        with torch.no_grad():
+            return lm(input_ids=ids[None], decoder_input_ids=given).logits[0, slice(*one.span)]
     first = len(ids) - len(one.response_ids)
     with torch.no_grad():
         logits = lm(input_ids=ids[None]).logits[0]
@@ -78,7 +88,7 @@ def straight(family: str, one: ExplainedResponse) -> torch.Tensor:
 # What is read
 
 
-@every_family
+@every_model
 @pytest.mark.parametrize("score", ["logit", "log_prob"])
 def test_the_explained_number_is_the_sum_over_the_target_under_teacher_forcing(family: str, score: str) -> None:
     responses = [asked(family, score=score), asked(family, MESSAGES, score=score), asked(family, token=1, score=score)]
@@ -101,7 +111,7 @@ def test_the_explained_number_is_the_sum_over_the_target_under_teacher_forcing(f
         assert torch.allclose(model(family).objective(batch, target), torch.stack(expected), atol=1e-4)
 
 
-@every_family
+@every_model
 def test_the_head_sees_the_target_s_positions_only(family: str) -> None:
     one, seen = asked(family), []
     head = model(family).model.get_output_embeddings()
@@ -132,7 +142,7 @@ def test_without_marks_the_next_token_is_asked_for(family: str) -> None:
     assert len(model(family).labels) == readout.logits.shape[-1]
 
 
-@every_family
+@every_model
 def test_targets_of_unequal_length_are_predicted_in_any_batches(family: str) -> None:
     """A question that a text does not have is no question, whichever texts it was in a batch with."""
     ones = [asked(family, token=(0, n)) for n in (2, 1, 3)]
@@ -314,7 +324,7 @@ def test_a_source_that_is_a_whole_message_is_taken_away_whole() -> None:
     assert scores[0] == pytest.approx(float(value[0] - value[1]), abs=1e-5)
 
 
-@every_family
+@every_model
 def test_another_target_of_the_same_response_is_that_of_asking_for_it(family: str) -> None:
     one = asked(family, MESSAGES, " 这 good fun", token=1)
     for within in ({"span": "good"}, {"span": (0, 2)}, {"token": -1}, {"token": (0, 2)}, {}):
@@ -334,7 +344,7 @@ def test_the_sources_of_a_prompt_are_those_of_its_responses(family: str) -> None
 # Methods
 
 
-@every_family
+@every_model
 def test_the_maps_of_the_tokens_sum_to_the_map_of_the_span(family: str) -> None:
     one = asked(family, MESSAGES, span="good fun and")
     parts = one.each_token()
@@ -344,9 +354,11 @@ def test_the_maps_of_the_tokens_sum_to_the_map_of_the_span(family: str) -> None:
         assert torch.allclose(torch.tensor(rows).sum(dim=0), torch.tensor(whole), atol=1e-4, rtol=1e-3)
 
 
-@every_family
+@every_model
 @pytest.mark.parametrize("name", sorted(set(METHODS) - NOT_OURS))
 def test_every_method_gives_the_same_scores_in_a_batch_and_alone(family: str, name: str) -> None:
+    if family in EXPERTS and name in ("mask_lrp", "deep_lift"):
+        pytest.skip("refused")
     # The LASSO of ContextCite sets the small effects of a tiny model to 0, unless its penalty is as small.
     method = load_method(name, **({"alpha": 1e-6} if name == "context_cite" else {}))
     responses = [asked(family, MESSAGES, sources="word"), asked(family, "so it is", " not very good", token=1)]
@@ -360,7 +372,7 @@ def test_every_method_gives_the_same_scores_in_a_batch_and_alone(family: str, na
     assert not whole[~responses[0].text.scorable].any()
 
 
-@every_family
+@every_model
 def test_padding_side_does_not_change_gradients(family: str) -> None:
     responses = [asked(family, MESSAGES), asked(family)]
     target = responses_target(responses)
@@ -370,7 +382,7 @@ def test_padding_side_does_not_change_gradients(family: str) -> None:
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-3)
 
 
-@every_family
+@every_model
 def test_one_forward_and_one_backward_pass_explain_a_span(family: str) -> None:
     one, passes = asked(family), []
     hook = model(family).model.register_forward_hook(lambda module, inputs, output: passes.append(1))
@@ -478,3 +490,59 @@ def test_a_classifier_s_task_is_refused() -> None:
 def test_no_explainer_is_trained_for_a_whole_vocabulary() -> None:
     with pytest.raises(ValueError, match="`explained` has no closed list of labels"):
         SideExplainer(model("llama"))
+
+
+# Encoder-decoders
+
+
+def test_an_encoder_reads_the_prompt_and_a_decoder_the_response() -> None:
+    one = asked("t5", span="fun and")
+    words = model("t5").tokenizer
+    assert one.text.tokens.input_ids.tolist() == words("the film was")["input_ids"]
+    assert one.text.tokens.decoder is not None
+    assert one.text.tokens.decoder.tolist() == [list(one.response_ids), [0, 1, 2, 0]]
+    assert words.decode(list(one.response_ids)) == "good fun and so"
+    assert [source.text for source in one.sources] == ["the", "film", "was"]
+    share = model("t5").task.read_share(model("t5").collate([one.text]))
+    assert share.tolist() == [[0, 0.5, 0.5, 0]]
+
+
+def test_the_decoder_s_tokens_survive_every_perturbation_and_are_told_apart() -> None:
+    one, other = asked("t5"), asked("t5", response=" bad film so it")
+    for operator in ("delete", "replace", "blank", "hide"):
+        less = perturb(one.text, one.text.scorable, operator, model("t5").baseline_token_id)  # type: ignore[arg-type]
+        assert less.decoder is one.text.tokens.decoder
+        assert model("t5").evaluate([less], one.target).value.isfinite().all()
+    assert one.text.tokens.key != other.text.tokens.key
+    values = model("t5").evaluate([one.text.tokens, other.text.tokens], responses_target([one, other])).value
+    assert torch.allclose(values[1], straight("t5", other)[range(4), list(other.response_ids)].sum(), atol=1e-4)
+
+
+def test_an_encoder_decoder_answers_in_batches_as_alone() -> None:
+    lm, words = language_model("t5")
+    prompts = ["the film was very good", "bad"]
+    answers = generate_responses(model("t5"), prompts, {"max_new_tokens": 5})
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([words(prompt)["input_ids"]])
+        made = lm.generate(ids, do_sample=False, max_new_tokens=5)[0, 1:].tolist()  # type: ignore[operator]
+        assert list(answer) == [token for token in made if token != words.eos_token_id][: len(answer)]
+    begun = explain_response(model("t5"), prompts[0], " good", token="next")
+    assert begun.response_ids[-1] == int(straight("t5", begun)[0].argmax())
+
+
+def test_the_trained_explainers_read_the_attention_to_the_encoder() -> None:
+    for kind in (AttentionExplainer, ResponseExplainer):
+        torch.manual_seed(0)
+        explainer = kind(model("t5"))
+        ones = [asked("t5", "the film was not very good"), asked("t5", span="fun")]
+        together = (
+            Amortized(explainer).attribute(model("t5"), [one.text for one in ones], responses_target(ones)).scores
+        )
+        for one, scores in zip(ones, together, strict=True):
+            (alone,) = Amortized(explainer).attribute(model("t5"), [one.text], one.target).scores
+            torch.testing.assert_close(alone, scores, atol=1e-5, rtol=1e-4)
+            assert bool((scores[one.text.scorable] > 0).all())
+    # AT2's form with equal weights is the mean attention of the decoder's rows to the encoder.
+    scores = Amortized(AttentionExplainer(model("t5"))).attribute(model("t5"), [ones[0].text], ones[0].target).scores[0]
+    mean = load_method("mean_attention").attribute(model("t5"), [ones[0].text], ones[0].target).scores[0]
+    torch.testing.assert_close(scores, mean, atol=1e-5, rtol=1e-4)

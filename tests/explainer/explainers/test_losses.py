@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from explainer.explained import Readout, Target
-from explainer.explained.readout import Link
+from explainer.explained.readout import NO_QUESTION, Link
 from explainer.explainers.losses import (
     additivity,
     correlation_matching,
@@ -25,6 +25,8 @@ SCORES = torch.tensor([[1.0, -2.0, 0.5, 99.0], [99.0, 3.0, 3.5, -1.0]])
 
 
 LINKS = get_args(Link)
+ANY = Target.of([0] * 5)
+"""One question of each text; which of its choices is explained does not matter."""
 
 
 def readout(*logits: list[float], link: Link = "softmax") -> Readout:
@@ -39,17 +41,18 @@ def random_readout(link: Link = "softmax") -> Readout:
 def test_prediction_kept_is_the_soft_cross_entropy() -> None:
     answer, p = random_readout(), torch.randn(5, 1, 3).softmax(dim=-1)
     expected = -(p * answer.logits.log_softmax(dim=-1)).sum(dim=-1).mean()
-    assert torch.allclose(prediction_kept(answer, p), expected)
+    assert torch.allclose(prediction_kept(answer, p, ANY), expected)
 
 
 def test_prediction_kept_of_several_labels_is_the_mean_of_their_binary_cross_entropies() -> None:
     answer, p = random_readout("sigmoid"), torch.rand(5, 1, 3)
     q = answer.logits.sigmoid()
-    assert torch.allclose(prediction_kept(answer, p), -(p * q.log() + (1 - p) * (1 - q).log()).mean(), atol=1e-6)
+    assert torch.allclose(prediction_kept(answer, p, ANY), -(p * q.log() + (1 - p) * (1 - q).log()).mean(), atol=1e-6)
 
 
 def test_prediction_kept_of_a_regression_is_the_squared_error() -> None:
-    assert prediction_kept(readout([1.0], [3.0], link="identity"), torch.tensor([[[2.0]], [[5.0]]])).item() == 2.5
+    answer, wanted = readout([1.0], [3.0], link="identity"), torch.tensor([[[2.0]], [[5.0]]])
+    assert prediction_kept(answer, wanted, Target.of([0, 0])).item() == 2.5
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -57,9 +60,9 @@ def test_prediction_kept_is_least_at_the_prediction_itself(link: Link) -> None:
     answer = random_readout(link)
     wanted = soft_target(answer, answer_target(answer))
     other = Readout(answer.logits + torch.randn(5, 1, 3), link)
-    assert prediction_kept(answer, wanted) < prediction_kept(other, wanted)
+    assert prediction_kept(answer, wanted, ANY) < prediction_kept(other, wanted, ANY)
     leaf = answer.logits.clone().requires_grad_()
-    prediction_kept(Readout(leaf, link), wanted).backward()
+    prediction_kept(Readout(leaf, link), wanted, ANY).backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().max() < 1e-6
 
@@ -120,6 +123,21 @@ def test_prediction_destroyed_is_finite_at_certainty(link: Link) -> None:
 def test_prediction_destroyed_needs_probabilities() -> None:
     with pytest.raises(ValueError, match=r"`destroyed` needs the target's probability.*: set its weight to 0"):
         prediction_destroyed(random_readout("identity"), Target.of([0] * 5))
+
+
+def test_questions_count_the_same_and_those_that_a_text_lacks_count_nothing() -> None:
+    """A text with two questions, and one with a single question whose second row is that of padding."""
+    logits = torch.randn(2, 2, 4, dtype=torch.float64)
+    logits[0, 0, 3] = -torch.inf  # a choice that this text does not have
+    answer, target = Readout(logits), Target(torch.tensor([[1, 2], [3, NO_QUESTION]]))
+    wanted = soft_target(Readout(logits.masked_fill(torch.eye(4)[None, :2].bool(), -9.0)), target)
+    kept, destroyed = prediction_kept(answer, wanted, target), prediction_destroyed(answer, target, eps=0.0)
+    p = logits.softmax(dim=-1)
+    asked = [(0, 0), (0, 1), (1, 0)]
+    ce = [-sum(w * q.log() for w, q in zip(wanted[at], p[at], strict=True) if w) for at in asked]
+    gone = [-(1 - p[at][int(target.choices[at])]).log() for at in asked]
+    assert kept.item() == pytest.approx(float((ce[0] + ce[1]) / 4 + ce[2] / 2))
+    assert destroyed.item() == pytest.approx(float((gone[0] + gone[1]) / 4 + gone[2] / 2))
 
 
 def test_sparsity_is_the_mean_of_each_text_s_mean() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
 from explainer.explained.readout import TargetValues
-from explainer.faithfulness.aopc_bounds import AOPCBounds, aopc_bounds, ranking_aopc
+from explainer.faithfulness.aopc_bounds import AOPCBounds, aopc_bounds, best_ranking, ranking_aopc
+from explainer.faithfulness.curves import top_set_values
 from explainer.faithfulness.perturbation import Operator
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability
 from tests.explainer.tools import bit_equal_logits, double, encoded, fresh
@@ -206,6 +207,61 @@ def test_bounds_of_other_weights_are_not_kept() -> None:
     copied = aopc_bounds(copy.deepcopy(model), texts, target, 1)
     assert pairs(changed) != pairs(before)
     assert pairs(changed) == pairs(copied)
+
+
+# The best ranking
+
+THIRDS = (34.0, 67.0)
+
+
+def joint(model: ExplainedModel, text: EncodedText, scores: Tensor) -> float:
+    """The sum over `THIRDS` of p(only the top k) - p(without the top k), for class 1."""
+    return float(top_set_values(model, Attributions([text], Target.of([1]), [scores]), THIRDS).sum())
+
+
+def every_joint(model: ExplainedModel, text: EncodedText) -> list[float]:
+    positions = text.scorable.nonzero()[:, 0]
+    ranks = torch.arange(len(positions), 0, -1).float()
+    orders = itertools.permutations(positions.tolist())
+    return [joint(model, text, torch.zeros(len(text)).index_put((torch.tensor(order),), ranks)) for order in orders]
+
+
+@pytest.mark.parametrize("text", ["not good fun", "bad"])
+def test_swaps_find_the_best_of_all_orders(text: str) -> None:
+    model = explained("bert")
+    (encoded_text,) = model.encode([text])
+    found = best_ranking(model, [encoded_text], Target.of([1]), rounds=80, percents=THIRDS)
+    assert joint(model, encoded_text, found[0]) == pytest.approx(max(every_joint(model, encoded_text)), abs=1e-6)
+    assert sorted(found[0].tolist(), reverse=True)[: encoded_text.n_scorable] == [
+        float(rank) for rank in range(encoded_text.n_scorable, 0, -1)
+    ]
+
+
+def test_the_best_ranking_is_no_worse_than_its_start_and_texts_search_apart() -> None:
+    model = explained("bert")
+    texts, target = encoded(model), Target.of([1] * len(encoded(model)))
+    start = [torch.randn(len(text)) for text in texts]
+    greedy = best_ranking(model, texts, target, rounds=0)
+    found = best_ranking(model, texts, target, start, rounds=5)
+    for i, text in enumerate(texts):
+        value = [sum(_values(model, text, scores)) for scores in (start[i], greedy[i], found[i])]
+        assert value[2] >= max(value[:2]) - 1e-6
+    alone = best_ranking(model, texts[:1], target[:1], start[:1], rounds=5)
+    assert torch.equal(alone[0], found[0])
+
+
+def _values(model: ExplainedModel, text: EncodedText, scores: Tensor) -> list[float]:
+    return top_set_values(model, Attributions([text], Target.of([1]), [scores]))[0].tolist()
+
+
+def test_a_text_without_tokens_has_an_empty_ranking() -> None:
+    model = explained("bert")
+    assert torch.equal(best_ranking(model, model.encode([""]), Target.of([0]))[0], torch.zeros(2))
+
+
+def test_rounds_are_not_negative() -> None:
+    with pytest.raises(ValueError, match="`rounds` must not be negative, got -1"):
+        best_ranking(Table(0), [text_of(2)], Target.of([0]), rounds=-1)
 
 
 # On models

@@ -32,7 +32,16 @@ from explainer.methods.best_of import BestOf
 from explainer.methods.contrast import Contrast
 from explainer.methods.loading import load_method
 from tests.explainer.tools import batch_of, bit_equal_logits, double, encoded, fresh, relative_error
-from tests.families import ANCHORED_TASKS, EXPERTS, FAMILIES, LANGUAGE_TASKS, TASKS, TEXTS, explained
+from tests.families import (
+    ANCHORED_TASKS,
+    EXPERTS,
+    FAMILIES,
+    LANGUAGE_TASKS,
+    TASKS,
+    TEXTS,
+    ZERO_SHOT_TASKS,
+    explained,
+)
 
 CASES: dict[str, AbstractMethod] = {
     **{name: kind() for name, kind in METHODS.items()},
@@ -56,6 +65,7 @@ WITHOUT_TARGET = {"random", "attention_rollout", "mean_attention"}  # every targ
 REFUSED = {(method, family) for method in ("mask_lrp", "deep_lift") for family in EXPERTS}
 # All families as classifiers; of the other tasks one family that pools the first token, the last, and reads twice.
 OTHER_TASKS = [(task, family) for task in TASKS if task != "classification" for family in ("bert", "llama", "t5")]
+ZERO_SHOT = [("zero_shot", "bert"), ("zero_shot_multi_label", "t5")]
 every_method = pytest.mark.parametrize("name", CASES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 some_families = pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
@@ -64,7 +74,8 @@ every_task = pytest.mark.parametrize(
     [
         *(("classification", family) for family in FAMILIES),
         *OTHER_TASKS,
-        *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5")),
+        *((task, family) for task in LANGUAGE_TASKS for family in ("llama", "t5", "mixtral")),
+        *ZERO_SHOT,
         *(("token-classification", "llama"), ("question-answering", "bert")),
     ],
 )
@@ -95,7 +106,7 @@ def model_of(task: str, family: str) -> ExplainedModel:
 
 
 def settings_of(task: str) -> dict[str, Any]:
-    return {**TASKS, **LANGUAGE_TASKS, **ANCHORED_TASKS}[task]
+    return {**TASKS, **LANGUAGE_TASKS, **ZERO_SHOT_TASKS, **ANCHORED_TASKS}[task]
 
 
 def scores_of(name: str, model: ExplainedModel, texts: Sequence[str | EncodedText], target: Target) -> list[Tensor]:
@@ -247,10 +258,15 @@ def test_another_target_has_other_scores(task: str, family: str, name: str) -> N
 
 @every_method
 @pytest.mark.parametrize(
-    ("task", "family"), [*(("classification", family) for family in ("bert", "gpt2", "t5")), ("multi_label", "bert")]
+    ("task", "family"),
+    [
+        *(("classification", family) for family in ("bert", "gpt2", "t5")),
+        ("multi_label", "bert"),
+        ("zero_shot", "bert"),
+    ],
 )
 def test_a_foil_is_subtracted(task: str, family: str, name: str) -> None:
-    model = in_double(family, **TASKS[task])
+    model = in_double(family, **settings_of(task))
     contrast, plain = joined(name, model, CONTRAST), joined(name, model, TARGET)
     if name in WITHOUT_TARGET:
         assert torch.equal(contrast, plain)
@@ -339,6 +355,23 @@ def test_units_are_taken_away_whole_by_methods_that_perturb_and_left_alone_by_ot
         assert relative_error(torch.cat(grouped), plain) > 1e-2
     else:
         assert torch.equal(torch.cat(grouped), plain)
+
+
+# Pairs
+
+
+@every_method
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_both_texts_of_a_pair_have_scores_in_a_batch_as_alone(family: str, name: str) -> None:
+    model = in_double(family)
+    texts = model.encode(["the film was great fun", "bad"], ["it was not dull at all", "this is good"])
+    target = Target.of([0, 1])
+    together = scores_of(name, model, texts, target)
+    for i, (text, scores) in enumerate(zip(texts, together, strict=True)):
+        alone = scores_of(name, model, [text], target[i : i + 1])[0]
+        assert relative_error(scores, alone) < 1e-5
+        segments = torch.tensor(text.segments)
+        assert all(bool((scores[text.scorable & (segments == k)] != 0).any()) for k in (0, 1))
 
 
 # The rest

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from explainer.metrics.response import drop, gain, lds, mas, rise
+from explainer.metrics.response import LDS, MAS, RISE, Drop, Gain, drop, gain, lds, mas, rise
 
 
 def test_drop_and_gain_are_differences_in_nats() -> None:
@@ -63,3 +63,29 @@ def test_mas_adds_what_the_scores_promise_otherwise() -> None:
     assert mas(values, shares) == pytest.approx((0.5 + 0.75 + 0.5) / 2)
     assert mas(values, torch.tensor([1.0, 3.0])) == pytest.approx(rise(values))
     assert mas(values, torch.zeros(2)) == pytest.approx(rise(values) + (0.25 + 1 / 2) / 2)
+
+
+def test_the_classes_are_the_means_over_the_responses_that_have_the_number() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(8, n, generator=generator) < 0.5 for n in (3, 5)] + [torch.ones(1, 2).bool()]
+    values = [torch.randn(len(one), generator=generator) for one in masks]
+    scores = [torch.randn(one.shape[1], generator=generator) for one in masks]
+    curves = [torch.tensor([0.0, -1.0, -3.0]), torch.tensor([-1.0, -2.0, -2.5]), torch.tensor([-1.0, -2.0, -1.0])]
+    shares = [torch.tensor([2.0, 1.0])] * 3
+    expected = {
+        LDS: [lds(*one) for one in zip(masks, values, scores, strict=True)],
+        RISE: [rise(one) for one in curves],
+        MAS: [mas(*one) for one in zip(curves, shares, strict=True)],
+    }
+    for kind, arguments in ((LDS, (masks, values, scores)), (RISE, (curves,)), (MAS, (curves, shares))):
+        assert math.isnan(expected[kind][2])  # one mask, and a response that its sources do not change
+        metric = kind()
+        metric.update(*(one[:1] for one in arguments))
+        metric.update(*(one[1:] for one in arguments))
+        assert metric.compute().item() == pytest.approx(sum(expected[kind][:2]) / 2)
+    for kind, function in ((Drop, drop), (Gain, gain)):
+        metric = kind()
+        for one in values[:2]:
+            metric.update(one[:4], one[4:])
+        of_each = torch.cat([function(one[:4], one[4:]) for one in values[:2]])
+        assert metric.compute().item() == pytest.approx(of_each.mean().item())

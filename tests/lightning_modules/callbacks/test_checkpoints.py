@@ -79,6 +79,12 @@ def test_last_is_the_last_and_best_the_best(tmp_path: Path) -> None:
     assert (step(folder / "best.ckpt"), step(folder / "last.ckpt")) == (4, 8)
 
 
+def test_the_best_of_a_metric_that_should_be_low_is_the_lowest(tmp_path: Path) -> None:
+    module = Toy([0.1, -0.3, -0.2, 0.0])
+    module.higher_is_better = False
+    assert step(fit(tmp_path, module) / "best.ckpt") == 4
+
+
 @pytest.mark.parametrize("place", ["the same folder", "another folder", "a moved folder"])
 @pytest.mark.parametrize("later", [0.2, 0.4])
 def test_a_resumed_run_keeps_the_best_of_all_epochs(place: str, later: float, tmp_path: Path) -> None:

@@ -299,3 +299,14 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     model = explained("bert")
     with pytest.raises(ValueError, match=r"`heads` was made for another, of 1 layers of 3 heads; this model"):
         MaskLRP(heads=str(tmp_path / "heads.json")).scores(model, batch_of(model), Target.of([0] * 4))
+
+
+def test_quantised_weights_have_no_z_plus_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = explained("bert")
+    monkeypatch.setattr(model.model, "is_quantized", True, raising=False)
+    texts = model.encode(TEXTS[:1])
+    with pytest.raises(
+        ValueError, match="this model's are quantised: load it without quantisation, or take `attn_lrp`"
+    ):
+        MaskLRP().attribute(model, texts, Target.of([0]))
+    MaskLRP(rules="attn_lrp").attribute(model, texts, Target.of([0]))

@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
+from transformers import MixtralConfig, Qwen3MoeConfig
 from transformers.activations import ACT2FN, NewGELUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 from transformers.pytorch_utils import Conv1D
 
 from explainer.explained.attention import edit_attention
@@ -319,3 +322,68 @@ def test_the_gamma_rule_beside_zero(sign: float) -> None:
         (gradient,) = torch.autograd.grad(y.sum(), leaf)
     assert 0 < abs(y.item()) < 1
     assert torch.allclose(x * gradient, gamma_by_hand(x, weight, bias, y.detach(), 1.0))
+
+
+def mixture(kind: Any, implementation: str) -> nn.Module:
+    """A layer of experts with weights large enough for the router to decide, and two of its four experts per token."""
+    sizes = {"hidden_size": 8, "intermediate_size": 12, "moe_intermediate_size": 12, "num_experts_per_tok": 2}
+    config = kind[1](**sizes, num_local_experts=4, num_experts=4, norm_topk_prob=True)
+    config._experts_implementation, config._attn_implementation = implementation, "sdpa"
+    block = kind[0](config)
+    torch.manual_seed(0)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    return block
+
+
+MIXTURES = [
+    (MixtralSparseMoeBlock, MixtralConfig),
+    (Qwen3MoeSparseMoeBlock, Qwen3MoeConfig),
+]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("kind", MIXTURES, ids=["mixtral", "qwen3_moe"])
+def test_half_of_a_mixture_s_relevance_goes_to_the_experts_and_half_to_the_router(
+    kind: Any, implementation: str
+) -> None:
+    """By hand, in float64: y = sum_e w_e E_e(x), w the softmax over the chosen experts' logits.
+
+    The sum hands its relevance on in proportion; each product gives half to the weight and half to the expert, whose
+    gated layer gives half to each factor. What the experts get is conserved: half of the layer's relevance.
+    """
+    precision = torch.float32 if implementation == "grouped_mm" else torch.float64  # it knows no float64
+    block = mixture(kind, implementation).to(precision).requires_grad_(False)
+    x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(precision)
+    leaf = x.clone().requires_grad_()
+    with lrp_rules(block):
+        y = block(leaf[None])[0]
+        share = torch.randn(5, 8, generator=torch.Generator().manual_seed(2)).to(precision)  # relevance / y, from above
+        (gradient,) = torch.autograd.grad((y * share).sum(), leaf)
+    found = (leaf * gradient).detach().double()
+
+    block, share = block.double(), share.double()
+    by_experts, by_router = torch.zeros(5, 8).double(), torch.zeros(5, 8).double()
+    for t, row in enumerate(x.double()):
+        logits = block.gate.weight @ row
+        chosen = logits.topk(2).indices
+        weights = logits[chosen].softmax(dim=0)
+        of_weights = torch.zeros(2, dtype=torch.float64)
+        for k, expert in enumerate(chosen):
+            gate_weight, up_weight = block.experts.gate_up_proj[expert].chunk(2)
+            gate, up = gate_weight @ row, up_weight @ row
+            hidden = F.silu(gate) * up
+            output = block.experts.down_proj[expert] @ hidden
+            relevance = weights[k] * output * share[t]  # of this expert's term in the sum, in proportion
+            of_weights[k] = relevance.sum() / 2
+            of_hidden = hidden * (block.experts.down_proj[expert].T @ (relevance / 2 / output))
+            for factor, weight in ((gate, gate_weight), (up, up_weight)):
+                by_experts[t] += row * (weight.T @ (of_hidden / 2 / factor))
+        # The softmax rule: R(l_k) = l_k (R_k - w_k sum R); then the linear router.
+        of_logits = logits[chosen] * (of_weights - weights * of_weights.sum())
+        by_router[t] = row * (block.gate.weight[chosen].T @ (of_logits / logits[chosen]))
+    # The routers compute their softmax in float32, whatever the model's precision is.
+    tolerance = 1e-4 if precision == torch.float32 else 2e-5
+    torch.testing.assert_close(found, by_experts + by_router, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(by_experts.sum(), (y.detach().double() * share).sum() / 2, rtol=1e-4, atol=1e-6)
+    assert float(by_router.abs().sum()) > 0.01 * float(by_experts.abs().sum())

@@ -1,0 +1,5 @@
+"""python -m amortex = explainer."""
+
+from lightning_modules.cli import main
+
+main()
