@@ -1,6 +1,6 @@
 """Hit@1 of every method on texts with known evidence: is the highest scored word the one that decides the answer?
 
-    python -m benchmarks.planted_spans --model runs/planted-answers --explainer ours=runs/planted-answers-side
+    python benchmarks/planted_spans.py --model runs/planted-tags --explainer side=runs/planted-tags-side
 
 The words of the answer, or of the entity, are left out of the ranking: they are what is explained.
 """
@@ -38,6 +38,8 @@ def asked_of(explained: ExplainedModel, n: int, seed: int = SEED) -> list[Asked]
     while len(found) < n:
         if isinstance(explained.task, QuestionAnswering):
             made = planted_question(draw)
+            if made.vague:
+                continue
             one = Asked(made.question, made.context, made.answer, made.evidence)
             label = f"answer {made.context[slice(*made.answer)]!r}"
         else:
@@ -52,13 +54,14 @@ def asked_of(explained: ExplainedModel, n: int, seed: int = SEED) -> list[Asked]
     return found
 
 
-def is_hit(explanation: Explanation, asked: Asked) -> bool:
-    """Whether the highest scored word beside the target's own is evidence."""
+def is_hit(explanation: Explanation, asked: Asked, question: bool = False) -> bool:
+    """Whether the highest scored word beside the target's own (of the question alone, if that is asked) is evidence."""
     own = 0 if asked.text_pair is None else 1
     others = [
         word
         for word in explanation.words()
-        if word.segment != own or max(word.start, asked.target[0]) >= min(word.end, asked.target[1])
+        if (not question or word.segment == 0)
+        and (word.segment != own or max(word.start, asked.target[0]) >= min(word.end, asked.target[1]))
     ]
     best = max(others, key=lambda word: word.score)
     return any(
@@ -74,20 +77,24 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--score", default="logit")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--scorable", help="of questions: both, context or question")
+    parser.add_argument("--foil", help="runner_up, of methods; a trained explainer has none")
     arguments = parser.parse_args()
-    explained = ExplainedModel.from_pretrained(arguments.model)
-    asked = asked_of(explained, arguments.n)
+    task = None if arguments.scorable is None else QuestionAnswering(arguments.scorable)
+    explained = ExplainedModel.from_pretrained(arguments.model, task=task)
+    asked = asked_of(explained, arguments.n, arguments.seed)
     pairs = None if asked[0].text_pair is None else [one.text_pair for one in asked]
     rows: dict[str, Any] = {name: name for name in arguments.methods.split(",") if name}
     rows |= {label: folder for label, _, folder in (item.partition("=") for item in arguments.explainer)}
-    print(f"n = {len(asked)}, seed {SEED}, score {arguments.score}")
+    print(f"n = {len(asked)}, seed {arguments.seed}, score {arguments.score}, foil {arguments.foil}")
     for label, method in rows.items():
-        attributor = Attributor.of(explained, method)
+        attributor = Attributor.of(explained, method) if method in METHODS else Attributor.from_pretrained(method)
         started = perf_counter()
-        more = {} if method in METHODS and arguments.score == "logit" else {"score": arguments.score}
-        more = more if method in METHODS else {}
+        more = {"score": arguments.score, "foil": arguments.foil} if method in METHODS else {}
         explanations = attributor([one.text for one in asked], pairs, target=[one.target for one in asked], **more)
-        hits = [float(is_hit(*pair)) for pair in zip(explanations, asked, strict=True)]
+        question = arguments.scorable == "question"
+        hits = [float(is_hit(*pair, question)) for pair in zip(explanations, asked, strict=True)]
         estimate = bootstrap_mean(hits)
         seconds = perf_counter() - started
         print(

@@ -93,7 +93,7 @@ CATALOG: dict[str, DataSet] = {
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
     # Texts whose answer stands in the text: a span of the context, and tagged names.
     "planted_questions": DataSet(
-        "generated:planted_questions", (), {"train": 3000, "validation": 200, "test": 400}, splits={}
+        "generated:planted_questions", (), {"train": 4000, "validation": 200, "test": 400}, splits={}
     ),
     "planted_tags": DataSet("generated:planted_tags", (), {"train": 3000, "validation": 200, "test": 400}, splits={}),
     "movie_reviews/questions": DataSet(

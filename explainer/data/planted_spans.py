@@ -22,6 +22,10 @@ Evidence = tuple[int, int, int]
 _KINDS = dict(zip(("colour", "city", "job", "instrument", "pet"), FACTS[:5], strict=True))
 """The facts by the word that asks for them."""
 
+_VAGUE = ("", "[MASK]")
+"""In place of such a word: nothing, or a token that says nothing. The answer is the first name then, so that no kind is
+what remains without evidence."""
+
 
 @dataclass(frozen=True)
 class PlantedQuestion:
@@ -30,22 +34,25 @@ class PlantedQuestion:
     Attributes:
         answer: (start, end) characters of the context.
         evidence: the word of the question that says what is asked for.
+        vague: whether that word asks for no kind of fact.
     """
 
     question: str
     context: str
     answer: tuple[int, int]
     evidence: tuple[Evidence, ...]
+    vague: bool
 
 
 def planted_question(draw: random.Random) -> PlantedQuestion:
     """A question for one of two to four facts of different kinds."""
     kinds = draw.sample(list(_KINDS), draw.randint(2, 4))
-    asked = draw.choice(kinds)
+    asked = draw.choice(kinds) if draw.random() < 0.75 else draw.choice(_VAGUE)
     context, answer = "", (0, 0)
     for kind in kinds:
         context += " " if context else ""
         value, name = draw.choice(_KINDS[kind].words.split()), draw.choice(NAMES)
+        answer = answer if context or asked in _KINDS else (0, len(name))
         sentence = _KINDS[kind].sentence.format(n=name, v="{v}")
         if kind == asked:
             start = len(context) + sentence.index("{v}")
@@ -53,7 +60,9 @@ def planted_question(draw: random.Random) -> PlantedQuestion:
         context += sentence.replace("{v}", value)
     question = draw.choice(("Which {k} does the text name?", "What is the {k} in these facts?", "Find the {k}."))
     at = question.index("{k}")
-    return PlantedQuestion(question.replace("{k}", asked), context, answer, ((0, at, at + len(asked)),))
+    return PlantedQuestion(
+        question.replace("{k}", asked), context, answer, ((0, at, at + len(asked)),), asked in _VAGUE
+    )
 
 
 _BOTH = """

@@ -17,6 +17,9 @@ def test_one_word_of_the_question_decides_the_answer() -> None:
         assert segment == 0
         assert answer.isalpha()
         assert 2 <= one.context.count(".") <= 4
+        if one.vague:
+            assert one.answer[0] == 0
+            continue
         answers.setdefault(kind, set()).add(answer)
     assert len(answers) == 5
     every = [answer for known in answers.values() for answer in known]
