@@ -3,8 +3,8 @@
 python benchmarks/reproduce.py [--size small] [--only minilm,bert] [--output runs/reproduce]
 
 Every step is a command of Amortex, or training of a classifier from nothing. What is finished is skipped, so that an
-interrupted run continues. At the end the results become `docs/results/models.json`, from which `benchmarks/tables.py`
-writes the tables.
+interrupted run continues. At the end models.json and models.md, a table for each operator, are written to the folder of
+the size.
 """
 
 import json
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from jsonargparse import auto_cli
 from scratch import main as train
-from tables import RESULTS
-from tables import main as write_tables
+from tables import models
 from transfer import values_of
 
 from explainer import ExplainedModel
@@ -205,8 +204,9 @@ def main(size: str = "small", only: str | None = None, output: Path = Path("runs
         found[name] = measured(MODELS[name], output / size / name, wanted)
         print(f"{name}: {(perf_counter() - start) / 60:.1f} minutes")
     results = {"size": size, **asdict(wanted), "versions": versions(), "models": found}
-    (RESULTS / "models.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    write_tables()
+    (output / size / "models.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    tables = [f"Operator: {operator}\n\n{models(results, operator)}\n" for operator in OPERATORS]
+    (output / size / "models.md").write_text("\n".join(tables), encoding="utf-8")
 
 
 def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def _read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
-def models(operator: str) -> str:
-    """Faithfulness of every model's methods, by one operator."""
-    found = _read("models.json")["models"].values()
+def models(results: Mapping[str, Any], operator: str) -> str:
+    """Faithfulness of every model's methods, by one operator; of the results of `reproduce.py`."""
+    found = results["models"].values()
     labels = list(next(iter(found))[operator])
     head = ["method", *(f"{one['title']}; accuracy {one['accuracy']:.2f}" for one in found)]
     body = [[f"`{label}`" if "_" in label or label in ("random", "sig") else f"**{label}**"] for label in labels]
@@ -44,16 +44,6 @@ def models(operator: str) -> str:
     ]
     less = ["less `attn_lrp`", *(interval(one[operator]["side explainer"]["difference"]) for one in found)]
     return rows(head, *body, seeds, less)
-
-
-def models_of() -> str:
-    """How much was trained and measured."""
-    found = _read("models.json")
-    return (
-        f"Size `{found['size']}`: {found['texts']} test texts; side explainers, {found['seeds']} seed(s), taught by "
-        f"subset regression with {found['subsets']} subsets on {found['train']:,} texts, {found['epochs']} epochs; "
-        f"classifiers that are trained here learn from at most {found['classifier']:,} texts. {found['versions']}."
-    )
 
 
 def cost() -> str:
@@ -77,9 +67,6 @@ def cost_of() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "models, what was run": models_of,
-    "models, deleted": lambda: models("delete"),
-    "models, replaced": lambda: models("replace"),
     "cost": cost,
     "cost, machine": cost_of,
 }
