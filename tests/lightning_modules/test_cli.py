@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 
 from explainer.data.catalog import CATALOG
 from lightning_modules import cli
+from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.cli import main
 from tests.explainer.tools import saved
-from tests.families import ANCHORED_TASKS, PROMPT, explained
+from tests.families import PROMPT, TAGS, explained
 from tests.lightning_modules.conftest import write
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -36,7 +37,10 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
         del arguments["explained"]
     elif generated:
         task = "question-answering" if "question" in path.stem else "token-classification"
-        arguments["explained"] = saved(explained("bert", **ANCHORED_TASKS[task]), tmp_path / "explained")
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        small = {"words_of": configuration["data"]["name"], **sizes}
+        ClassifierTraining(labels=list(TAGS), task=task, small=small).export(tmp_path / "explained")
+        arguments["explained"] = str(tmp_path / "explained")
     if "prompt" in arguments and not fresh:
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences

@@ -128,10 +128,10 @@ def test_attributions_without_their_marks_are_refused(
 
 
 def test_options_make_the_task() -> None:
-    assert task_of_options("question-answering", None, "context") == QuestionAnswering("context")
+    assert task_of_options("question-answering", None, scorable="context") == QuestionAnswering("context")
     assert task_of_options("token-classification", None) == TokenClassification()
     with pytest.raises(ValueError, match="`--scorable` is of `--task question-answering`"):
-        task_of_options("token-classification", None, "context")
+        task_of_options("token-classification", None, scorable="context")
 
 
 @every_task
