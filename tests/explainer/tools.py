@@ -37,17 +37,21 @@ LABEL_EXPLAINERS = [kind for kind, one in EXPLAINERS.items() if not issubclass(o
 """The kinds that explain the labels of a closed list; the others explain responses."""
 
 
-def fresh(family: str) -> ExplainedModel:
-    """A model of its own, for tests that change it."""
-    model = copy.deepcopy(explained(family))
+def fresh(family: str, **settings: Any) -> ExplainedModel:
+    """A model of its own, for tests that change it.
+
+    Args:
+        settings: of `families.explained`.
+    """
+    model = copy.deepcopy(explained(family, **settings))
     model.__dict__.pop("fingerprint", None)  # cached, and copied along
     return model
 
 
 @cache
-def double(family: str) -> ExplainedModel:
+def double(family: str, **settings: Any) -> ExplainedModel:
     """The same weights in float64."""
-    model = fresh(family).double()
+    model = fresh(family, **settings).double()
     if family in EXPERTS:
         model.model.set_experts_implementation("eager")
     return model

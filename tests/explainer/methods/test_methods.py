@@ -1,6 +1,5 @@
 """Properties that every method has on every family and task."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -96,11 +95,6 @@ CONTRAST = Target(TARGET.choices, FOIL.choices)
 SHORT = TEXTS[:3]
 
 
-@cache
-def in_double(family: str, **settings: Any) -> ExplainedModel:
-    return copy.deepcopy(explained(family, **settings)).double() if settings else double(family)
-
-
 def model_of(task: str, family: str) -> ExplainedModel:
     return explained(family, **settings_of(task))
 
@@ -138,7 +132,7 @@ def test_every_method_is_a_case() -> None:
 @every_method
 @every_task
 def test_scores_do_not_depend_on_padding_side_or_company(task: str, family: str, name: str) -> None:
-    model, method = in_double(family, **settings_of(task)), CASES[name]
+    model, method = double(family, **settings_of(task)), CASES[name]
     target = model.predicted(encoded(model, SHORT))
     alone = torch.cat([scores_of(name, model, [text], target[i : i + 1])[0] for i, text in enumerate(SHORT)])
     assert relative_error(joined(name, model, target), alone) < 1e-5
@@ -266,7 +260,7 @@ def test_another_target_has_other_scores(task: str, family: str, name: str) -> N
     ],
 )
 def test_a_foil_is_subtracted(task: str, family: str, name: str) -> None:
-    model = in_double(family, **settings_of(task))
+    model = double(family, **settings_of(task))
     contrast, plain = joined(name, model, CONTRAST), joined(name, model, TARGET)
     if name in WITHOUT_TARGET:
         assert torch.equal(contrast, plain)
@@ -279,7 +273,7 @@ def test_a_foil_is_subtracted(task: str, family: str, name: str) -> None:
 @every_method
 @some_families
 def test_log_probabilities_less_a_foil_s_are_logits_less_a_foil_s(family: str, name: str) -> None:
-    model = in_double(family)
+    model = double(family)
     logits, log_probabilities = (joined(name, model, replace(CONTRAST, score=s)) for s in ("logit", "log_prob"))
     assert relative_error(log_probabilities, logits) < 1e-5
 
@@ -287,7 +281,7 @@ def test_log_probabilities_less_a_foil_s_are_logits_less_a_foil_s(family: str, n
 @every_method
 @some_families
 def test_the_log_odds_of_one_of_two_labels_are_its_logit_less_the_other_s(family: str, name: str) -> None:
-    model = in_double(family, labels=2)
+    model = double(family, labels=2)
     target = Target.of([0, 1, 1])
     log_odds = joined(name, model, replace(target, score="log_odds"))
     contrast = joined(name, model, Target(target.choices, 1 - target.choices))
@@ -299,7 +293,7 @@ def test_the_log_odds_of_one_of_two_labels_are_its_logit_less_the_other_s(family
 @every_method
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_the_log_odds_of_a_label_by_itself_are_its_logit(family: str, name: str) -> None:
-    model = in_double(family, **TASKS["multi_label"])
+    model = double(family, **TASKS["multi_label"])
     logits, log_odds = (joined(name, model, replace(TARGET, score=score)) for score in ("logit", "log_odds"))
     assert relative_error(log_odds, logits) < 1e-5
 
@@ -307,7 +301,7 @@ def test_the_log_odds_of_a_label_by_itself_are_its_logit(family: str, name: str)
 @pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_SCORE])
 @pytest.mark.parametrize("task", ["classification", "multi_label"])
 def test_a_log_probability_has_other_scores_than_a_logit(task: str, name: str) -> None:
-    model = in_double("bert", **TASKS[task])
+    model = double("bert", **TASKS[task])
     logits, log_probabilities = (joined(name, model, replace(TARGET, score=score)) for score in ("logit", "log_prob"))
     assert log_probabilities.isfinite().all()
     assert relative_error(log_probabilities, logits) > 1e-3
@@ -363,7 +357,7 @@ def test_units_are_taken_away_whole_by_methods_that_perturb_and_left_alone_by_ot
 @every_method
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_both_texts_of_a_pair_have_scores_in_a_batch_as_alone(family: str, name: str) -> None:
-    model = in_double(family)
+    model = double(family)
     texts = model.encode(["the film was great fun", "bad"], ["it was not dull at all", "this is good"])
     target = Target.of([0, 1])
     together = scores_of(name, model, texts, target)
