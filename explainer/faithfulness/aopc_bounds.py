@@ -28,7 +28,7 @@ from torch import Tensor
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
 from explainer.faithfulness.curves import PERCENTS, Percents, top_count
-from explainer.faithfulness.perturbation import Operator, mask_of, perturb, ranked
+from explainer.faithfulness.perturbation import Operator, keep, mask_of, perturb, ranked, remove
 from explainer.typing import RaggedScores, TokenScores
 
 
@@ -193,7 +193,7 @@ def best_ranking(
     """
     if rounds < 0:
         raise ValueError(f"`rounds` must not be negative, got {rounds}.")
-    searches = [_Ranking(i, text, percents, seed) for i, text in enumerate(texts)]
+    searches = [_Ranking(i, text, percents, seed, explained.baseline_token_id) for i, text in enumerate(texts)]
 
     def measure(sets: Sequence[tuple[_Ranking, int]]) -> None:
         wanted = list(dict.fromkeys((search, chosen) for search, chosen in sets if chosen not in search.gains))
@@ -230,6 +230,7 @@ class _Ranking:
     text: EncodedText
     percents: Percents
     seed: int
+    baseline_token_id: int
     order: list[int] = field(default_factory=list)
     proposed: list[int] = field(default_factory=list)
     gains: dict[int, float] = field(default_factory=dict)
@@ -268,7 +269,7 @@ class _Ranking:
         return [_as_set(order[:k]) for k in self.sizes]
 
     def value_of(self, order: list[int]) -> float:
-        return sum(self.gains[one] for one in self.sets_of(order))
+        return sum((self.gains[one] for one in self.sets_of(order)), 0.0)
 
     def decide(self) -> None:
         """Keep the better order, and propose a swap of two tokens that changes a set."""
@@ -287,7 +288,7 @@ class _Ranking:
     def without_and_alone(self, chosen: int) -> tuple[Tokens, Tokens]:
         tokens = [token for token in range(self.text.n_scorable) if chosen >> token & 1]
         mask = mask_of(self.positions[tokens], len(self.text))
-        return self.text.tokens.select(~mask), self.text.tokens.select(mask | ~self.text.scorable)
+        return remove(self.text, mask, self.baseline_token_id), keep(self.text, mask, self.baseline_token_id)
 
     @property
     def scores(self) -> TokenScores:

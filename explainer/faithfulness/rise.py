@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from explainer.explained import Attributions, ExplainedModel
-from explainer.faithfulness.curves import Perturbation, curves
+from explainer.faithfulness.curves import Perturbation, curves, top_count
 from explainer.faithfulness.perturbation import Operator
 
 SHARES = tuple(float(percent) for percent in range(0, 101, 10))
@@ -66,7 +66,8 @@ def rise_curves(
     top, rest = Perturbation(operator, "top"), Perturbation(operator, "rest")
     measured = curves(explained, attributions, {top: percents, rest: percents})
     deletion, insertion = measured.probability(top), measured.probability(rest)
-    counts = torch.tensor([text.n_scorable for text in attributions.texts])
     # Curves perturb nothing where the share is less than one patch; nothing has come back there.
-    none = (counts[:, None] * torch.tensor(percents) / 100 + 1e-6).floor() == 0
+    none = torch.tensor(
+        [[not top_count(text.n_scorable, percent) for percent in percents] for text in attributions.texts]
+    )
     return RiseCurves(percents, deletion, torch.where(none, deletion[:, -1:], insertion))

@@ -19,7 +19,7 @@ from explainer.faithfulness.curves import top_set_values
 from explainer.faithfulness.perturbation import Operator
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability
 from tests.explainer.tools import bit_equal_logits, double, encoded, fresh
-from tests.families import FAMILIES, TASKS, explained
+from tests.families import ANCHORED_TASKS, FAMILIES, TASKS, explained
 
 BASELINE = 999
 
@@ -214,16 +214,20 @@ def test_bounds_of_other_weights_are_not_kept() -> None:
 THIRDS = (34.0, 67.0)
 
 
-def joint(model: ExplainedModel, text: EncodedText, scores: Tensor) -> float:
-    """The sum over `THIRDS` of p(only the top k) - p(without the top k), for class 1."""
-    return float(top_set_values(model, Attributions([text], Target.of([1]), [scores]), THIRDS).sum())
+CLASS_1 = Target.of([1])
 
 
-def every_joint(model: ExplainedModel, text: EncodedText) -> list[float]:
+def joint(model: ExplainedModel, text: EncodedText, scores: Tensor, target: Target = CLASS_1) -> float:
+    """The sum over `THIRDS` of p(only the top k) - p(without the top k)."""
+    return float(top_set_values(model, Attributions([text], target, [scores]), THIRDS).sum())
+
+
+def every_joint(model: ExplainedModel, text: EncodedText, target: Target = CLASS_1) -> list[float]:
     positions = text.scorable.nonzero()[:, 0]
     ranks = torch.arange(len(positions), 0, -1).float()
     orders = itertools.permutations(positions.tolist())
-    return [joint(model, text, torch.zeros(len(text)).index_put((torch.tensor(order),), ranks)) for order in orders]
+    every = [torch.zeros(len(text)).index_put((torch.tensor(order),), ranks) for order in orders]
+    return [joint(model, text, scores, target) for scores in every]
 
 
 @pytest.mark.parametrize("text", ["not good fun", "bad"])
@@ -248,6 +252,16 @@ def test_the_best_ranking_is_no_worse_than_its_start_and_texts_search_apart() ->
         assert value[2] >= max(value[:2]) - 1e-6
     alone = best_ranking(model, texts[:1], target[:1], start[:1], rounds=5)
     assert torch.equal(alone[0], found[0])
+
+
+@pytest.mark.parametrize("task", ANCHORED_TASKS)
+def test_the_best_ranking_keeps_the_tokens_at_which_the_answer_is_read(task: str) -> None:
+    model = explained("bert", **ANCHORED_TASKS[task])
+    plain = model.encode(["not good fun"], ["not good"] if task == "question-answering" else None)
+    for span in ((0, 3), (4, 8)):
+        (text,), target = model.asked(plain, span)
+        (found,) = best_ranking(model, [text], target, rounds=80, percents=THIRDS)
+        assert joint(model, text, found, target) == pytest.approx(max(every_joint(model, text, target)), abs=1e-6)
 
 
 def _values(model: ExplainedModel, text: EncodedText, scores: Tensor) -> list[float]:
