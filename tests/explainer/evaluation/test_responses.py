@@ -42,8 +42,8 @@ def measured(*parts: Sequence[ExplainedResponse], **options: Any) -> ResponseCom
 
 def test_values_are_those_of_each_response_by_itself_in_any_order() -> None:
     items = asked()
-    whole = measured(items, metrics=RESPONSE_METRICS)
-    parts = measured(items[2:], [], items[:2], metrics=RESPONSE_METRICS)
+    whole = measured(items, metrics=list(RESPONSE_METRICS))
+    parts = measured(items[2:], [], items[:2], metrics=list(RESPONSE_METRICS))
     assert whole.columns == (*(metric for metric in RESPONSE_METRICS if metric != "lds"), "lds")
     assert list(whole.rows) == ["constant", *METHODS]
     for label, method in {"constant": Constant(), **METHODS}.items():
