@@ -17,8 +17,8 @@ import torch
 from jsonargparse import auto_cli
 
 from explainer import ExplainedModel
-from explainer.data.planted import FACTS
-from explainer.data.planted_words import ASKED, Evidence, claimable, planted_instruction, planted_pair
+from explainer.data.planted import FACTS, Evidence
+from explainer.data.planted_words import ASKED, claimable, planted_instruction, planted_pair
 from explainer.explained import (
     EncodedText,
     PromptedClassification,
@@ -217,7 +217,7 @@ def main(
         cells = []
         for values in columns.values():
             found = bootstrap_mean(values)
-            cells.append(f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
+            cells.append(str(found))
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
         print(rows[-1], flush=True)
     names_of = list(columns)

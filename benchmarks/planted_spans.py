@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from explainer import Attributor, ExplainedModel
-from explainer.data.planted_spans import Evidence, planted_question, planted_tags_text
+from explainer.data.planted import Evidence
+from explainer.data.planted_spans import planted_question, planted_tags_text
 from explainer.explained import QuestionAnswering
 from explainer.explanation import Explanation
 from explainer.methods import METHODS
@@ -98,7 +99,7 @@ def main() -> None:
         estimate = bootstrap_mean(hits)
         seconds = perf_counter() - started
         print(
-            f"| `{label}` | {estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}] | {seconds:.1f} s |",
+            f"| `{label}` | {estimate} | {seconds:.1f} s |",
             flush=True,
         )
 

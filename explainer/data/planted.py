@@ -6,9 +6,15 @@ needs one fact, a chain of two, or all facts about one person.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from datasets import Dataset
+
+Made = TypeVar("Made")
+Evidence = tuple[int, int, int]
+"""The text (0, or 1 for the second one), and (start, end) characters of it."""
 
 NAMES = tuple(
     """
@@ -110,9 +116,14 @@ def planted_prompt(draw: random.Random, shortest: int = 4, longest: int = 32) ->
 
 def planted_facts(n: int, seed: int) -> Dataset:
     """`n` prompts as a data set: columns text and label (the answer)."""
-    draw = random.Random(seed)
-    prompts = [planted_prompt(draw) for _ in range(n)]
+    prompts = drawn(planted_prompt, n, seed)
     return Dataset.from_dict({"text": [one.text for one in prompts], "label": [one.answer for one in prompts]})
+
+
+def drawn(make: Callable[[random.Random], Made], n: int, seed: int) -> list[Made]:
+    """`n` of them, as the data set of that seed has them."""
+    draw = random.Random(seed)
+    return [make(draw) for _ in range(n)]
 
 
 _ASKED = (

@@ -6,18 +6,11 @@ neither tag is what remains without evidence.
 """
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from datasets import Dataset
 
-from explainer.data.planted import FACTS, NAMES
-
-Made = TypeVar("Made")
-Evidence = tuple[int, int, int]
-"""The text (0, or 1 for the second one), and (start, end) characters of it."""
-
+from explainer.data.planted import FACTS, NAMES, Evidence, drawn
 
 _KINDS = dict(zip(("colour", "city", "job", "instrument", "pet"), FACTS[:5], strict=True))
 """The facts by the word that asks for them."""
@@ -133,7 +126,7 @@ def planted_tags_text(draw: random.Random) -> PlantedTags:
 
 def planted_questions(n: int, seed: int) -> Dataset:
     """`n` questions as a data set: columns text, text_pair and label, the answer's [start, end] in the text_pair."""
-    made = _drawn(planted_question, n, seed)
+    made = drawn(planted_question, n, seed)
     return Dataset.from_dict(
         {
             "text": [one.question for one in made],
@@ -145,11 +138,6 @@ def planted_questions(n: int, seed: int) -> Dataset:
 
 def planted_tags(n: int, seed: int) -> Dataset:
     """`n` sentences as a data set: columns text and label, the entities, each with `start`, `end` and `label`."""
-    made = _drawn(planted_tags_text, n, seed)
+    made = drawn(planted_tags_text, n, seed)
     labels = [[{"start": one.entity[0], "end": one.entity[1], "label": one.kind}] if one.kind else [] for one in made]
     return Dataset.from_dict({"text": [one.text for one in made], "label": labels})
-
-
-def _drawn(make: Callable[[random.Random], Made], n: int, seed: int) -> list[Made]:
-    draw = random.Random(seed)
-    return [make(draw) for _ in range(n)]

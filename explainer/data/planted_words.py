@@ -4,17 +4,11 @@ Every fact of a text is of another kind, about another person, so that one word 
 """
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from datasets import Dataset
 
-from explainer.data.planted import FACTS, FILLERS, NAMES, Fact
-
-Made = TypeVar("Made")
-Evidence = tuple[int, int, int]
-"""The text (0, or 1 for the second one), and (start, end) characters of it."""
+from explainer.data.planted import FACTS, FILLERS, NAMES, Evidence, Fact, drawn
 
 SOMEBODY = "Somebody"
 """The subject of a second text, which claims a fact of the first one."""
@@ -140,9 +134,3 @@ def planted_instructions(n: int, seed: int) -> Dataset:
     """`n` instructions as a data set: columns text and label (the answer)."""
     made = drawn(planted_instruction, n, seed)
     return Dataset.from_dict({"text": [one.text for one in made], "label": [one.answer for one in made]})
-
-
-def drawn(make: Callable[[random.Random], Made], n: int, seed: int) -> list[Made]:
-    """`n` of them, as the data set of that seed has them."""
-    draw = random.Random(seed)
-    return [make(draw) for _ in range(n)]

@@ -4,10 +4,9 @@ import random
 import re
 
 from explainer.data.catalog import load
-from explainer.data.planted import FACTS
+from explainer.data.planted import FACTS, drawn
 from explainer.data.planted_words import (
     VOCABULARY,
-    drawn,
     planted_instruction,
     planted_instructions,
     planted_pair,
