@@ -24,6 +24,7 @@ from transformers import (
 
 from explainer import ExplainedModel
 from explainer.data.catalog import CATALOG, load
+from explainer.explained.tasks.labels import named_labels
 
 WORDS = 6000
 """The tokens of each vocabulary."""
@@ -81,7 +82,7 @@ def main(family: str, data: str, folder: Path, epochs: int = 4, limit: int | Non
     texts, labels = list(splits["train"]["text"])[:limit], torch.tensor(splits["train"]["label"])[:limit]
     tokenizer, config = FAMILIES[family](texts)
     config.vocab_size = len(tokenizer)
-    config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
+    config.update(named_labels(names))
     for token in ("pad", "bos", "eos"):
         setattr(config, f"{token}_token_id", getattr(tokenizer, f"{token}_token_id"))
     model = AutoModelForSequenceClassification.from_config(config).train()

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from explainer.explained import EncodedText, TextClassification, adapters
 from explainer.explained.batch import collate
@@ -21,13 +19,13 @@ from explainer.explained.pretrained import quiet
 from explainer.explained.weights import Shapes, check_sizes, read_json
 from explainer.explainers import LoraExplainer
 from explainer.storage.atomic import write_text
-from lightning_modules.base import TrainingModule
+from lightning_modules.answering import AbstractAnswering
 from lightning_modules.data.text import TextExamples
-from lightning_modules.heads import HEADS, UNASKED, Gold
+from lightning_modules.heads import HEADS, Gold
 from lightning_modules.small import small_model
 
 
-class ClassifierTraining(TrainingModule):
+class ClassifierTraining(AbstractAnswering):
     """LoRA fine-tuning of `base`; accuracy on validation and test texts, of which all words or both ends must be right.
 
     Args:
@@ -47,8 +45,6 @@ class ClassifierTraining(TrainingModule):
         weight_decay: of AdamW.
         warmup: share of the training during which the learning rate rises.
     """
-
-    best_by = "validation/accuracy"
 
     def __init__(
         self,
@@ -87,7 +83,6 @@ class ClassifierTraining(TrainingModule):
             )
             with quiet():
                 self.model = get_peft_model(model, lora).train()
-        self.validation_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -104,32 +99,8 @@ class ClassifierTraining(TrainingModule):
         return self.head.logits(self.model(**model_inputs(model, batch, positions=False)), batch)
 
     def _answers(self, examples: TextExamples) -> tuple[Float[Tensor, "batch questions choices"], Gold]:
-        """The logits, and the right choices."""
         texts = self.head.encode(self.text, examples)
         return self._logits(texts), self.head.gold(texts, examples.labels).to(self.device)
-
-    def _correct(self, examples: TextExamples) -> Float[Tensor, " batch"]:
-        """1 for each text whose every question is answered right, else 0."""
-        logits, gold = self._answers(examples)
-        return ((logits.argmax(dim=-1) == gold) | (gold == UNASKED)).all(dim=1).float()
-
-    def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        logits, gold = self._answers(examples)
-        of_each = F.cross_entropy(logits.float().flatten(0, 1), gold.flatten(), ignore_index=UNASKED)
-        loss = of_each * self.share(len(examples))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples), sync_dist=True)
-        return loss
-
-    def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.validation_accuracy(self._correct(examples))
-        self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
-
-    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.test_accuracy(self._correct(examples))
-        self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
-
-    def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        return self(examples).softmax(dim=-1)
 
     def export(self, folder: Path) -> None:
         """Write the adapter and the configuration with the label names: a folder that `--model` can name.

@@ -5,27 +5,27 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
-from torchmetrics import MeanMetric
-from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from explainer.data.planted_words import VOCABULARY
 from explainer.explained import PromptedClassification
 from explainer.explained.batch import collate
 from explainer.explained.conventions import configured_limit
 from explainer.explained.passes import model_inputs
+from explainer.explained.tasks.labels import named_labels
 from explainer.explained.text import TextEncoder
-from lightning_modules.base import TrainingModule
+from lightning_modules.answering import AbstractAnswering, family_of
 from lightning_modules.data.text import TextExamples
+from lightning_modules.heads import Gold
 
 SPECIAL = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
 OF_ENCODERS = {"cls_token": "<s>", "mask_token": "<mask>"}
 
 
-class FreshTraining(TrainingModule):
+class FreshTraining(AbstractAnswering):
     """A fresh model that learns the data's labels; accuracy on validation and test texts.
 
     Its tokens are words. With `labels` it is a classifier of texts or pairs. With a `prompt` it is a language model,
@@ -43,8 +43,6 @@ class FreshTraining(TrainingModule):
         warmup: share of the training during which the learning rate rises.
     """
 
-    best_by = "validation/accuracy"
-
     def __init__(
         self,
         architecture: dict[str, Any],
@@ -59,28 +57,22 @@ class FreshTraining(TrainingModule):
         self.save_hyperparameters()
         if (labels is None) == (prompt is None):
             raise ValueError("Give `labels` (of a classifier) or a `prompt` (of a language model), and not both.")
-        sizes = dict(architecture)
-        kind = sizes.pop("model_type", None)
-        if kind not in CONFIG_MAPPING:
-            raise ValueError(f"`architecture` must name a `model_type` of transformers, got {kind!r}.")
+        family, sizes = family_of(architecture)
         task = None if prompt is None else PromptedClassification.of(prompt)
         if task is not None and (task.prompt["template"] is None or task.wants_pair):
             raise ValueError("`prompt` must have a `template` with `{text}` alone: a fresh model has no chat template.")
-        seq2seq = CONFIG_MAPPING[kind]().is_encoder_decoder
+        seq2seq = family().is_encoder_decoder
         known = list(VOCABULARY if words is None else words)
         if task is not None:
             known += [task.prompt["template"].replace("{text}", " "), *task.prompt["labels"].values()]
         self.tokenizer = word_tokenizer(known, pairs=task is None, ends=seq2seq)
         ids = {"pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None, "vocab_size": len(self.tokenizer)}
         ids |= {"decoder_start_token_id": 0} if seq2seq else {}
-        names = {} if labels is None else dict(enumerate(labels))
-        named = {"id2label": names, "label2id": {label: i for i, label in names.items()}} if labels else {}
-        config = CONFIG_MAPPING[kind](**{**ids, **named, **sizes})
+        config = family(**{**ids, **named_labels(labels or ()), **sizes})
         auto = AutoModelForSequenceClassification if task is None else task.auto_model_of(config.to_dict())
         self.model = auto.from_config(config)
         self.task = None if task is None else task.bound(self.model, self.tokenizer)
         self.text = TextEncoder(self.tokenizer, configured_limit(self.model, self.tokenizer))
-        self.validation_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
 
     @property
     def choices(self) -> dict[Any, int]:
@@ -100,35 +92,12 @@ class FreshTraining(TrainingModule):
         with self.task.reading(self.model, batch):
             return self.model(**inputs, **self.task.inputs(batch)).logits[:, 0]
 
-    def _answers(self, labels: Sequence[Any]) -> Int64[Tensor, " batch"]:
-        """The right output for each label.
-
-        Raises:
-            ValueError: when there is no such label.
-        """
+    def _answers(self, examples: TextExamples) -> tuple[Float[Tensor, "batch 1 outputs"], Gold]:
         choices = self.choices
-        if unknown := [label for label in labels if label not in choices]:
+        if unknown := [label for label in examples.labels if label not in choices]:
             raise ValueError(f"The labels must be those of the data, which has {unknown[0]!r}; got {list(choices)}.")
-        return torch.tensor([choices[label] for label in labels], device=self.device)
-
-    def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(examples).float(), self._answers(examples.labels)) * self.share(len(examples))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples), sync_dist=True)
-        return loss
-
-    def _correct(self, examples: TextExamples) -> Float[Tensor, " batch"]:
-        return (self(examples).argmax(dim=-1) == self._answers(examples.labels)).float()
-
-    def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.validation_accuracy(self._correct(examples))
-        self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
-
-    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.test_accuracy(self._correct(examples))
-        self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
-
-    def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        return self(examples).softmax(dim=-1)
+        right = torch.tensor([[choices[label]] for label in examples.labels], device=self.device)
+        return self(examples)[:, None], right
 
     def export(self, folder: Path) -> None:
         """Write the model and its tokenizer: a folder that `--model` can name."""

@@ -22,6 +22,16 @@ UNASKED = -100
 Gold = Int64[Tensor, "batch questions"]
 
 
+def check_labels(labels: list[str]) -> None:
+    """Refuse names that are no classes.
+
+    Raises:
+        ValueError: when there are fewer than two, or two are the same.
+    """
+    if len(set(labels)) < max(len(labels), 2):
+        raise ValueError(f"`labels` must name at least two classes, each once, got {labels}.")
+
+
 class AbstractHead(ABC):
     """What a fine-tuned model answers.
 
@@ -38,8 +48,7 @@ class AbstractHead(ABC):
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
-        if len(set(self.labels)) < max(len(self.labels), 2):
-            raise ValueError(f"`labels` must name at least two classes, each once, got {self.labels}.")
+        check_labels(self.labels)
 
     def encode(self, encoder: TextEncoder, examples: TextExamples) -> list[EncodedText]:
         return encoder.encode(examples.texts, examples.text_pairs)

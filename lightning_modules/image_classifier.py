@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import MeanMetric
-from transformers import CONFIG_MAPPING, AutoModelForImageClassification, ViTImageProcessor
+from transformers import AutoModelForImageClassification, ViTImageProcessor
 
 from explainer.explained.patches import read_image
 from explainer.explained.pretrained import quiet
-from lightning_modules.base import TrainingModule
+from explainer.explained.tasks.labels import named_labels
+from lightning_modules.answering import AbstractAnswering, family_of
 from lightning_modules.data.text import TextExamples
+from lightning_modules.heads import Gold, check_labels
 
 
-class ImageClassifierTraining(TrainingModule):
+class ImageClassifierTraining(AbstractAnswering):
     """A fresh vision transformer that learns the data's labels; accuracy on validation and test images.
 
     The data are files with a column of image paths, which takes the place of the text (`data.text: image`).
@@ -30,8 +30,6 @@ class ImageClassifierTraining(TrainingModule):
         warmup: share of the training during which the learning rate rises.
     """
 
-    best_by = "validation/accuracy"
-
     def __init__(
         self,
         architecture: dict[str, Any],
@@ -42,18 +40,11 @@ class ImageClassifierTraining(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
-        if len(set(labels)) < max(len(labels), 2):
-            raise ValueError(f"`labels` must name at least two classes, each once, got {labels}.")
-        sizes = dict(architecture)
-        kind = sizes.pop("model_type", None)
-        if kind not in CONFIG_MAPPING:
-            raise ValueError(f"`architecture` must name a `model_type` of transformers, got {kind!r}.")
-        names = dict(enumerate(labels))
-        named: dict[str, Any] = {"id2label": names, "label2id": {label: i for i, label in names.items()}}
-        config = CONFIG_MAPPING[kind](**sizes, **named)
+        check_labels(labels)
+        family, sizes = family_of(architecture)
+        config = family(**sizes, **named_labels(labels))
         self.model = AutoModelForImageClassification.from_config(config)
         self.processor = ViTImageProcessor(size={"height": config.image_size, "width": config.image_size})
-        self.validation_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
         self._read: dict[str, Tensor] = {}
 
     def forward(self, examples: TextExamples) -> Float[Tensor, "batch labels"]:
@@ -66,35 +57,12 @@ class ImageClassifierTraining(TrainingModule):
             self._read |= dict(zip(new, self.processor(images, return_tensors="pt")["pixel_values"], strict=True))
         return torch.stack([self._read[path] for path in paths])
 
-    def _classes(self, examples: TextExamples) -> Int64[Tensor, " batch"]:
-        """The index of each image's label.
-
-        Raises:
-            ValueError: when there is no such label.
-        """
+    def _answers(self, examples: TextExamples) -> tuple[Float[Tensor, "batch 1 labels"], Gold]:
         labels: list[str] = self.hparams["labels"]
         if unknown := [label for label in examples.labels if label not in labels]:
             raise ValueError(f"`labels` must name every label of the data, which has {unknown[0]!r}; got {labels}.")
-        return torch.tensor([labels.index(label) for label in examples.labels], device=self.device)
-
-    def training_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(examples).float(), self._classes(examples)) * self.share(len(examples))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(examples), sync_dist=True)
-        return loss
-
-    def _correct(self, examples: TextExamples) -> Float[Tensor, " batch"]:
-        return (self(examples).argmax(dim=-1) == self._classes(examples)).float()
-
-    def validation_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.validation_accuracy(self._correct(examples))
-        self.log("validation/accuracy", self.validation_accuracy, prog_bar=True, batch_size=len(examples))
-
-    def test_step(self, examples: TextExamples, batch_idx: int) -> None:
-        self.test_accuracy(self._correct(examples))
-        self.log("test/accuracy", self.test_accuracy, batch_size=len(examples))
-
-    def predict_step(self, examples: TextExamples, batch_idx: int) -> Tensor:
-        return self(examples).softmax(dim=-1)
+        right = torch.tensor([[labels.index(label)] for label in examples.labels], device=self.device)
+        return self(examples)[:, None], right
 
     def export(self, folder: Path) -> None:
         """Write the model and its image processor: a folder that `--model` can name."""

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from explainer.data.catalog import load
+from explainer.explained.tasks.labels import named_labels
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -24,11 +25,9 @@ def small_model(
         sizes: entries of the configuration, such as `hidden_size`.
     """
     tokenizer = tokenizer_of_words(_texts(words_of))
-    names = dict(enumerate(labels))
-    named = {"id2label": names, "label2id": {label: i for i, label in names.items()}} if labels else {}
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
     ids |= {"bos_token_id": ids["cls_token_id"], "eos_token_id": ids["sep_token_id"]}
-    config = AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **ids, **named, **sizes)
+    config = AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **ids, **named_labels(labels), **sizes)
     return auto_model.from_config(config), tokenizer
 
 

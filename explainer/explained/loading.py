@@ -27,6 +27,7 @@ from explainer.explained.tasks import (
     TextClassification,
     TokenClassification,
 )
+from explainer.explained.tasks.labels import named_labels
 from explainer.explained.weights import GGUF, locate, read_json
 
 ADAPTED = {"TOKEN_CLS": TokenClassification, "QUESTION_ANS": QuestionAnswering}
@@ -91,9 +92,7 @@ def load_base(
         ValueError: when there is no such model, or its files are broken.
     """
     source = _found(name)
-    names = dict(enumerate(labels))
-    named = {"num_labels": len(labels), "id2label": names, "label2id": {label: i for i, label in names.items()}}
-    config = config_of(source, **(named if labels else {}))
+    config = config_of(source, **({"num_labels": len(labels), **named_labels(labels)} if labels else {}))
     with quiet():
         model, missing = model_of(auto_model, source, config, dtype)
     return model, tokenizer_of(source), sorted({_fresh_module(model, weight) for weight in missing})
