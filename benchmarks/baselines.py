@@ -83,11 +83,6 @@ def passes(rpi: RPI) -> str:
     return f"{rpi.n_steps} through {layers}"
 
 
-def interval(values: np.ndarray) -> str:
-    estimate = bootstrap_mean(values)
-    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
 def main(
     model: str = "checkpoints/demo-classifier",
     learned: str = "checkpoints/demo-rpi-baseline",
@@ -135,11 +130,11 @@ def _single(settings: dict[str, dict[str, Any]], found: dict[str, Any], n: int) 
         work = passes(RPI(**settings[name])) if name in settings else {"attn_lrp": "1"}.get(name, "50")
         table.add_row(
             name,
-            interval(array[COMPREHENSIVENESS]),
-            interval(array[SUFFICIENCY]),
-            interval(difference[name]),
-            interval(difference[name] - difference["all_reference, best"]),
-            interval(difference[name] - difference["attn_lrp"]),
+            str(bootstrap_mean(array[COMPREHENSIVENESS])),
+            str(bootstrap_mean(array[SUFFICIENCY])),
+            str(bootstrap_mean(difference[name])),
+            str(bootstrap_mean(difference[name] - difference["all_reference, best"])),
+            str(bootstrap_mean(difference[name] - difference["attn_lrp"])),
             work,
         )
     return table
@@ -157,7 +152,7 @@ def _best(settings: dict[str, dict[str, Any]], texts: Texts, output: Path, n_bes
             candidates_of = partial(candidates, rpi=RPI(**{**rows[name], "n_baselines": max(K)}))
         found = {m: np.array(v) for m, v in measured(output, f"{name}, {max(K)} maps", few, candidates_of).items()}
         for metric, best in ((COMPREHENSIVENESS, np.max), (SUFFICIENCY, np.min)):
-            shown = [interval(best(found[metric][:k], axis=0)) for k in K]
+            shown = [str(bootstrap_mean(best(found[metric][:k], axis=0))) for k in K]
             table.add_row(name, str(len(few.encoded)), metric, *shown)
     return table
 

@@ -92,7 +92,7 @@ def main() -> None:
         curves = rise_curves(explained, attributions)
         areas = (*values.values(), curves.deletion_area, curves.insertion_area)
         numbers = " | ".join(f"{float(one.mean()):.3f}" for one in areas)
-        print(f"| {label} | {hit.mean:.3f} [{hit.low:.3f}, {hit.high:.3f}] | {numbers} | {cost:.1f} |", flush=True)
+        print(f"| {label} | {hit} | {numbers} | {cost:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

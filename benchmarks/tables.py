@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from explainer.evaluation.table import markdown_table
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 
@@ -18,12 +20,6 @@ RESULTS = ROOT / "docs" / "results"
 def interval(value: Mapping[str, Any]) -> str:
     low, high = value["ci95"]
     return f"{value['mean']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def rows(*cells: list[str]) -> str:
-    """A table, its head first."""
-    head, *rest = (f"| {' | '.join(row)} |" for row in cells)
-    return "\n".join([head, "|" + "---|" * len(cells[0]), *rest])
 
 
 def _read(name: str) -> Any:
@@ -43,7 +39,7 @@ def models(results: Mapping[str, Any], operator: str) -> str:
         *(", ".join(f"{value:.3f}" for value in one[operator]["side explainer"]["seeds"]) for one in found),
     ]
     less = ["less `attn_lrp`", *(interval(one[operator]["side explainer"]["difference"]) for one in found)]
-    return rows(head, *body, seeds, less)
+    return markdown_table(head, [*body, seeds, less])
 
 
 def cost() -> str:
@@ -53,7 +49,7 @@ def cost() -> str:
         [f"`{row['name']}`", f"{row['ratio']:.2f}", " to ".join(f"{q:.2f}" for q in row["quartiles"])]
         for row in found["rows"]
     ]
-    return rows(["what", "times the prediction", "quartiles"], *body)
+    return markdown_table(["what", "times the prediction", "quartiles"], body)
 
 
 def cost_of() -> str:

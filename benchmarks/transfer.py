@@ -22,6 +22,7 @@ from explainer import ExplainedModel
 from explainer.commands.compare import compare
 from explainer.data.catalog import CATALOG, load
 from explainer.evaluation.comparison import SUMMARY
+from explainer.evaluation.table import markdown_table
 from explainer.metrics import bootstrap_mean
 
 METHODS = "random,attn_lrp,rpi,gae,deep_lift,checkpoints/demo-attributor"
@@ -43,15 +44,8 @@ def bins_of(lengths: np.ndarray, edges: Sequence[int]) -> dict[str, np.ndarray]:
     return {"all": np.ones(len(lengths), bool), **{name: place == i for i, name in enumerate(names)}}
 
 
-def interval(values: np.ndarray) -> str:
-    estimate = bootstrap_mean(values)
-    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
 def table(head: str, bins: dict[str, np.ndarray], rows: dict[str, dict[str, str]]) -> str:
-    lines = [f"| {head} | " + " | ".join(bins) + " |", "|" + "---|" * (len(bins) + 1)]
-    lines += ["| " + " | ".join([name, *cells.values()]) + " |" for name, cells in rows.items()]
-    return "\n".join(lines) + "\n"
+    return markdown_table([head, *bins], [[name, *cells.values()] for name, cells in rows.items()]) + "\n"
 
 
 def by_length(values: dict[str, np.ndarray], right: np.ndarray, bins: dict[str, np.ndarray], reference: str) -> str:
@@ -60,9 +54,9 @@ def by_length(values: dict[str, np.ndarray], right: np.ndarray, bins: dict[str, 
         "texts": {name: str(chosen.sum()) for name, chosen in bins.items()},
         "accuracy of the classifier": {name: f"{right[chosen].mean():.3f}" for name, chosen in bins.items()},
     }
-    means = {m: {name: interval(v[chosen]) for name, chosen in bins.items()} for m, v in values.items()}
+    means = {m: {name: str(bootstrap_mean(v[chosen])) for name, chosen in bins.items()} for m, v in values.items()}
     paired = {
-        m: {name: interval(v[chosen] - values[reference][chosen]) for name, chosen in bins.items()}
+        m: {name: str(bootstrap_mean(v[chosen] - values[reference][chosen])) for name, chosen in bins.items()}
         for m, v in values.items()
         if m != reference
     }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from explainer.evaluation.table import markdown_table
 from explainer.storage.atomic import replacing
 
 
@@ -52,7 +53,7 @@ def log_table(
     """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(name, markdown(columns, rows), global_step=step)
+            logger.experiment.add_text(name, markdown_table(columns, rows), global_step=step)
         elif isinstance(logger, MLFlowLogger):
             data = {column: [row[i] for row in rows] for i, column in enumerate(columns)}
             logger.experiment.log_table(logger.run_id, data, f"{name}/{step:08d}.json")
@@ -64,19 +65,6 @@ def log_table(
                 open(file, "w", newline="", encoding="utf-8") as text,
             ):
                 csv.writer(text).writerows([columns, *rows])
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    >>> print(markdown(["a", "b"], [["1", "2"]]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    lines = [columns, *rows]
-    first, *others = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-    return "\n".join([first, "|" + "---|" * len(columns), *others])
 
 
 def _picture(figure: Figure) -> NDArray[np.uint8]:

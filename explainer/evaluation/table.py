@@ -1,7 +1,7 @@
 """The table of a comparison: its head and cells, in the terminal, in Markdown, and as files."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,20 @@ def terminal(comparison: AbstractComparison[Any]) -> Group:
 
 def markdown(comparison: AbstractComparison[Any]) -> str:
     """One table with all columns, and the caption below it."""
-    names = head(comparison)
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in cells(comparison)]
-    return "\n".join([*lines, "", caption(comparison)]) + "\n"
+    return f"{markdown_table(head(comparison), cells(comparison))}\n\n{caption(comparison)}\n"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, without a line feed at its end.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    escaped = [[cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in (columns, *rows)]
+    names, *lines = [f"| {' | '.join(line)} |" for line in escaped]
+    return "\n".join([names, "|" + "---|" * len(columns), *lines])
 
 
 def write(comparison: AbstractComparison[Any], folder: Path) -> None:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from explainer.evaluation.table import markdown_table
 from lightning_modules.cli import main
-from lightning_modules.loggers import log_figure, log_table, markdown
+from lightning_modules.loggers import log_figure, log_table
 from tests.lightning_modules.conftest import write
 
 COLUMNS, ROWS = ["method", "faithfulness"], [["random", "0.0"], ["a|b", "0.3 [0.2, 0.4]"]]
@@ -86,8 +87,8 @@ def test_tensorboard_gets_an_image_and_a_text(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     assert [image.step for image in events.Images("validation/heatmaps")] == [3]
     (text,) = events.Tensors("test/comparison/text_summary")
-    assert text.tensor_proto.string_val[0].decode() == markdown(COLUMNS, ROWS)
-    assert r"a\|b" in markdown(COLUMNS, ROWS)
+    assert text.tensor_proto.string_val[0].decode() == markdown_table(COLUMNS, ROWS)
+    assert r"a\|b" in markdown_table(COLUMNS, ROWS)
 
 
 def test_a_logger_of_files_gets_files(tmp_path: Path) -> None:
