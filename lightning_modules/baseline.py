@@ -256,7 +256,7 @@ class BaselineTraining(TrainingModule):
         for name, value in values.items():
             reduce = "max" if name in ("row_sum_error", "forbidden") else "mean"
             self.log(f"validation/{name}", value, batch_size=len(batch), reduce_fx=reduce, sync_dist=True)
-        if batch_idx == 0:
+        if batch_idx == 0 and self.trainer.loggers:
             self._show(sample, reference, state)
 
     def _show(self, sample: Tensor, reference: ReferenceAttention, state: AttentionState) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
+from explainer.evaluation.comparison import SUMMARY
 from explainer.explained import (
     AbstractTask,
     Attributions,
@@ -36,7 +37,7 @@ from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
 from lightning_modules.schedule import Weight
 from lightning_modules.teachers import Mixing, Teachers, check_teachers
-from lightning_modules.validation import SUMMARY, ValidationFaithfulness
+from lightning_modules.validation import ValidationFaithfulness
 
 
 class MaskTraining(AbstractExplainerTraining):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from explainer.evaluation.comparison import SUMMARY
 from explainer.explained import AbstractTask, Attributions, ExplainedModel
 from explainer.faithfulness.measures import (
     HIGHER_IS_BETTER,
@@ -13,9 +14,6 @@ from explainer.faithfulness.measures import (
     summary,
     summary_metrics,
 )
-
-SUMMARY = "faithfulness"
-"""The name of AOPC-comprehensiveness minus AOPC-sufficiency."""
 
 
 class ValidationFaithfulness(nn.Module):

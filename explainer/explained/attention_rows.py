@@ -47,8 +47,9 @@ class AttentionRows:
     """What `attention_rows` has read."""
 
     def __init__(self, explained: ExplainedModel, shares: Float[Tensor, "batch rows"]) -> None:
-        self._place = {module: i for i, layer in enumerate(reading_layers(explained)) for module in layer.modules()}
-        self._depth, self._explained, self._shares = len(reading_layers(explained)), explained, shares
+        layers = reading_layers(explained)
+        self._place = {module: i for i, layer in enumerate(layers) for module in layer.modules()}
+        self._depth, self._explained, self._shares = len(layers), explained, shares
         self._asked: dict[int, _Asked] = {}
 
     def add(self, asked: _Asked) -> None:
@@ -102,7 +103,7 @@ def attention_rows(
     """
     found = AttentionRows(explained, shares)
     masks: dict[tuple[int, bool, int], tuple[Any, Tensor]] = {}  # one mask serves many layers
-    across = bool(explained.model.config.is_encoder_decoder)
+    across, last = bool(explained.model.config.is_encoder_decoder), int(places.max())
 
     def rows_of(mask: Tensor | None, query: Tensor, causal: bool, n_keys: int) -> Tensor:
         key = id(mask), causal, n_keys
@@ -118,7 +119,7 @@ def attention_rows(
             given = kwargs.get("is_causal")
             causal = not across and bool(getattr(module, "is_causal", True) if given is None else given)
             at = places.to(query.device)[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
-            if int(places.max()) < query.shape[2]:  # else an encoder's own attention
+            if last < query.shape[2]:  # else an encoder's own attention
                 wanted = query.detach().gather(2, at)
                 rows = rows_of(mask, query, causal, key.shape[2])
                 options = kwargs

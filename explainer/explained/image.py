@@ -133,7 +133,7 @@ class ExplainedImageModel(ExplainedModel):
             ValueError: when they are not of the size that the model reads.
         """
         grid, size = self.grid, tuple(pixel_values.shape[1:])
-        if size != (wanted := (grid.channels, grid.rows * grid.height, grid.columns * grid.width)):
+        if size != (wanted := grid.shape):
             raise ValueError(f"`pixel_values` must be (images, {', '.join(map(str, wanted))}), got {size} per image.")
         values = pixel_values.detach().cpu()
         ids = torch.arange(len(grid))
@@ -154,8 +154,7 @@ class ExplainedImageModel(ExplainedModel):
 
     def encode_probes(self, texts: Sequence[str]) -> list[EncodedText]:
         """One image of noise per text, the same ones each time: what an export is compared on."""
-        grid = self.grid
-        shape = (len(texts), grid.channels, grid.rows * grid.height, grid.columns * grid.width)
+        shape = (len(texts), *self.grid.shape)
         return self.encode_pixels(torch.randn(shape, generator=torch.Generator().manual_seed(0)).clamp(-2, 2))
 
     def picture(self, text: EncodedText) -> UInt8[np.ndarray, "height width 3"]:
@@ -201,10 +200,8 @@ class ExplainedImageModel(ExplainedModel):
 
     def baseline_embedding(self) -> Tensor:
         """The embedding (hidden,) of a grey patch."""
-        grid = self.grid
-        shape = (1, grid.channels, grid.rows * grid.height, grid.columns * grid.width)
         with torch.no_grad():
-            return self.embedding(torch.zeros(shape, device=self.device, dtype=self.model.dtype))[0, 0]
+            return self.embedding(torch.zeros(1, *self.grid.shape, device=self.device, dtype=self.model.dtype))[0, 0]
 
     def _spread(self, places: Tensor, real: Tensor, values: Tensor) -> Tensor:
         """Values (batch, seq, ...) of some tokens at the places of all tokens; 0 at the others."""

@@ -47,6 +47,11 @@ class PatchGrid:
         return self.n_special + self.rows * self.columns
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the image that the model reads."""
+        return self.channels, self.rows * self.height, self.columns * self.width
+
+    @property
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(left, top, right, bottom) of each patch in the image that the model reads, row by row."""
         corners = [(j * self.width, i * self.height) for i in range(self.rows) for j in range(self.columns)]
@@ -62,7 +67,7 @@ class PatchGrid:
         """The images of `tokens`."""
         shape = (len(tokens), self.rows, self.columns, self.channels, self.height, self.width)
         patches = tokens[:, self.n_special :].reshape(shape).permute(0, 3, 1, 4, 2, 5)
-        return patches.reshape(len(tokens), self.channels, self.rows * self.height, self.columns * self.width)
+        return patches.reshape(len(tokens), *self.shape)
 
 
 class PatchNames:

@@ -59,9 +59,9 @@ class MethodComparison(pl.Callback):
         table.write(comparison, folder)
         rows = [[cell.replace("\n", " ") for cell in row] for row in table.cells(comparison)]
         log_table(trainer.loggers, "test/comparison", table.head(comparison), rows, trainer.global_step)
-        means = {record["method"]: record[comparison.summary]["mean"] for record in comparison.records()}
+        name = comparison.summary
+        values = {f"test_{name}/{record['method']}": record[name]["mean"] for record in comparison.records()}
         for logger in trainer.loggers:
-            values = {f"test_{comparison.summary}/{method}": mean for method, mean in means.items()}
             logger.log_metrics(values, step=trainer.global_step)
 
     def _new(self) -> AbstractComparison[Any]:

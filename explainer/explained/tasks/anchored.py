@@ -151,9 +151,7 @@ class AbstractAnchoredTask(AbstractTask):
         Raises:
             ValueError: when there are none.
         """
-        own = [
-            i for i, (word, part) in enumerate(zip(text.words, text.segments, strict=True)) if self._is_own(word, part)
-        ]
+        own = self.own_places(text)
         source, read_to = self.source(text), max((text.offsets[i][1] for i in own), default=0)
         if is_integer(wanted):
             if int(wanted) not in own:
@@ -194,8 +192,10 @@ class AbstractAnchoredTask(AbstractTask):
             )
         return found
 
-    def _is_own(self, word: int, segment: int) -> bool:
-        return word >= 0 and segment == self.segment
+    def own_places(self, text: EncodedText) -> list[int]:
+        """The positions of the tokens of the text that spans count the characters of."""
+        both = zip(text.words, text.segments, strict=True)
+        return [i for i, (word, segment) in enumerate(both) if word >= 0 and segment == self.segment]
 
 
 def unmarked(text: EncodedText) -> EncodedText:

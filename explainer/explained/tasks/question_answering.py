@@ -112,12 +112,9 @@ class QuestionAnswering(AbstractAnchoredTask):
 
     def marked_again(self, tokens: Tokens, anchors: TokenIds, choices: Sequence[int]) -> Tokens:
         first, last = choices if len(choices) == 2 else (-1, -1)
-        fits = (
-            0 <= first <= last < len(tokens) and anchors[first] == START and anchors[last] == min(END, 1 + last - first)
-        )
-        if not fits or sorted(set(anchors.tolist()) - {0, FOIL, FOIL + 1}) != sorted(
-            {START, min(END, 1 + last - first)}
-        ):
+        at_last = START if first == last else END
+        fits = 0 <= first <= last < len(tokens) and anchors[first] == START and anchors[last] == at_last
+        if not fits or set(anchors.tolist()) - {0, FOIL, FOIL + 1} != {START, at_last}:
             raise ValueError(
                 "`choices` must be the positions of the answer's first and last token, and `anchors` 1 and 2 there (1 "
                 "where the answer has one token), and 0 elsewhere."
@@ -162,8 +159,7 @@ class QuestionAnswering(AbstractAnchoredTask):
         Raises:
             ValueError: when there is no such span.
         """
-        own = [self._is_own(word, segment) for word, segment in zip(text.words, text.segments, strict=True)]
-        context = torch.tensor(own).nonzero()[:, 0]
+        context = torch.tensor(self.own_places(text), dtype=torch.int64)
         if beside is not None:
             context = context[(context < beside[0]) | (context > beside[1])]
         if not len(context):
@@ -191,19 +187,13 @@ class QuestionAnswering(AbstractAnchoredTask):
         raise ValueError("A foil of an answer is marked in the text: give `foil` to the call, not to the method.")
 
     def marked_tokens(self, text: EncodedText) -> TokenMask:
-        first, last = self._ends(text)
-        places = torch.arange(len(text))
-        return (places >= first) & (places <= last)
-
-    def _ends(self, text: EncodedText) -> tuple[int, int]:
         anchors = anchors_of(text.tokens)
         ends = ((anchors == START) | (anchors == END)).nonzero()[:, 0].tolist()
-        return ends[0], ends[-1]
+        return _between(text, ends[0], ends[-1])
 
     def describe(self, choices: Sequence[int], text: EncodedText) -> str:
         """The answer as it stands in the context: "answer 'Denver Broncos'"."""
-        places = torch.arange(len(text))
-        start, end = self.characters(text, (places >= choices[0]) & (places <= choices[1]))
+        start, end = self.characters(text, _between(text, choices[0], choices[1]))
         return f"answer {self.source(text)[start:end]!r}"
 
     @property
@@ -217,9 +207,13 @@ class QuestionAnswering(AbstractAnchoredTask):
         return same.float() * batch.attention_mask[..., None]
 
     def any_other(self, text: EncodedText, draw: torch.Generator) -> tuple[int, int]:
-        own = [self._is_own(word, segment) for word, segment in zip(text.words, text.segments, strict=True)]
-        context = torch.tensor(own).nonzero()[:, 0].tolist()
+        context = self.own_places(text)
         first = int(torch.randint(len(context), (), generator=draw))
         more = int(torch.randint(min(3, len(context) - first), (), generator=draw))
-        places = torch.arange(len(text))
-        return self.characters(text, (places >= context[first]) & (places <= context[first + more]))
+        return self.characters(text, _between(text, context[first], context[first + more]))
+
+
+def _between(text: EncodedText, first: int, last: int) -> TokenMask:
+    """The tokens from one to another, both included."""
+    places = torch.arange(len(text))
+    return (places >= first) & (places <= last)

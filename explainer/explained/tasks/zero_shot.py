@@ -260,13 +260,14 @@ class ZeroShotClassification(AbstractTask):
         return Target.of([self.entailment] * n, None if foil is None else torch.tensor(foil))
 
     def answer(self, output: Any, batch: TokenBatch, target: Target | None = None) -> Readout:
-        labels, logits = self.labels_asked(batch, target), precise(output.logits)
+        logits = precise(output.logits)
         values = logits[:, self.entailment]
         if self.contradiction is not None:
             values = values - logits[:, self.contradiction]
         of_each = values.view(len(batch), 1, -1)
-        if labels.shape[1] == len(self.names) and target is None:
+        if target is None:
             return Readout(of_each, self.link)
+        labels = self.labels_asked(batch, target)
         absent = of_each.new_full((len(batch), 1, len(self.names)), -torch.inf)
         return Readout(absent.scatter(2, labels[:, None], of_each), self.link)
 
