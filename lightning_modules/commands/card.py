@@ -71,48 +71,35 @@ def classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "ap
         if small
         else f"A LoRA adapter that makes `{recipe['base']}` {what}."
     )
-    lines = [
-        *card_head(task, None if small else recipe["base"], license),
-        f"# {folder.name}",
-        "",
-        made,
-        "",
-        *_training(checkpoint),
-    ]
-    return "\n".join(lines) + "\n"
+    return _model_card(checkpoint, card_head(task, None if small else recipe["base"], license), folder, made)
 
 
-def image_classifier_card(checkpoint: dict[str, Any], license: str = "apache-2.0") -> str:
+def image_classifier_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
     """The card of a small vision transformer that was trained from nothing."""
     recipe = checkpoint["hyper_parameters"]
     head = {"license": license, "pipeline_tag": "image-classification", "library_name": "transformers"}
-    lines = [
-        "---",
-        yaml.safe_dump(head).strip(),
-        "---",
-        f"A small {recipe['architecture']['model_type']} that tells {', '.join(recipe['labels'])} apart.",
-        "",
-        *_training(checkpoint),
-    ]
-    return "\n".join(lines) + "\n"
+    made = f"A small {recipe['architecture']['model_type']} that tells {', '.join(recipe['labels'])} apart."
+    return _model_card(checkpoint, ["---", yaml.safe_dump(head).strip(), "---"], folder, made)
 
 
 def fresh_card(checkpoint: dict[str, Any], folder: Path, license: str = "apache-2.0") -> str:
-    """The card of a small language model."""
+    """The card of a small classifier of texts or pairs, or of a small language model."""
     recipe = checkpoint["hyper_parameters"]
-    return (
-        "\n".join(
-            [
-                *card_head("text-generation", None, license),
-                f"# {folder.name}",
-                "",
-                f"A small {recipe['architecture']['model_type']}, trained from nothing, that answers with one word.",
-                "",
-                *_training(checkpoint),
-            ]
-        )
-        + "\n"
-    )
+    kind, labels = recipe["architecture"]["model_type"], recipe.get("labels")
+    task = TextClassification.name if labels else "text-generation"
+    does = f"tells {', '.join(labels)} apart" if labels else "answers with one word"
+    made = f"A small {kind}, trained from nothing, that {does}."
+    return _model_card(checkpoint, card_head(task, None, license), folder, made)
+
+
+def _model_card(checkpoint: dict[str, Any], head: Sequence[str], folder: Path, made: str) -> str:
+    """The card of a model to be explained.
+
+    Args:
+        head: the metadata.
+        made: what it is and does, in a sentence.
+    """
+    return "\n".join([*head, f"# {folder.name}", "", made, "", *_training(checkpoint)]) + "\n"
 
 
 def _training(checkpoint: dict[str, Any]) -> list[str]:

@@ -131,7 +131,7 @@ def _export_other(
         card = baseline_card(checkpoint, output, license)
     elif isinstance(module, ImageClassifierTraining):
         module.export(output)
-        card = image_classifier_card(checkpoint, license)
+        card = image_classifier_card(checkpoint, output, license)
     elif isinstance(module, FreshTraining):
         module.export(output)
         card = fresh_card(checkpoint, output, license)

@@ -12,7 +12,13 @@ import yaml
 from explainer.attributor import Attributor
 from explainer.export import hub
 from lightning_modules.cli import main
-from lightning_modules.commands.card import baseline_card, classifier_card, explainer_card, explainer_scores
+from lightning_modules.commands.card import (
+    baseline_card,
+    classifier_card,
+    explainer_card,
+    explainer_scores,
+    fresh_card,
+)
 from lightning_modules.commands.export import export, load_training
 from lightning_modules.mask import MaskTraining
 from tests.explainer.attributor.test_attributor import exported
@@ -91,6 +97,22 @@ def test_a_missing_or_foreign_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(ValueError, match=r"foreign\.ckpt"):
         export(tmp_path / "foreign.ckpt", output=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "tag", "told"),
+    [
+        (["same", "different"], "text-classification", "that tells same, different apart"),
+        (None, "text-generation", "that answers with one word"),
+    ],
+    ids=["classifier", "language model"],
+)
+def test_the_card_of_a_fresh_model_says_what_it_is(labels: list[str] | None, tag: str, told: str) -> None:
+    recipe = {"architecture": {"model_type": "bert"}, "labels": labels}
+    card = fresh_card({"hyper_parameters": recipe, "epoch": 1, "global_step": 8}, Path("planted"))
+    assert yaml.safe_load(card.split("---")[1])["tags"] == [tag]
+    assert f"# planted\n\nA small bert, trained from nothing, {told}." in card
+    assert "2 epochs, 8 steps" in card
 
 
 def saved_training(classifier: str, folder: Path, **changes: Any) -> Path:
