@@ -9,6 +9,7 @@ every weight keeps its distribution and activations their size, on any architect
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target
 from explainer.methods.base import AbstractMethod
+from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 
 PerText = Float[Tensor, " n"]
@@ -28,13 +30,19 @@ def cascading_randomisation(
     """Spearman's correlation per text with the scores of the unchanged model, by the last stage randomised.
 
     The stages are `head`, `layer_<n-1>` ... `layer_0`, `embeddings`, each on top of those before it, on a copy of the
-    model. NaN for texts of fewer than two scorable tokens, and where scores are constant.
+    model. NaN for texts of fewer than two scorable tokens, and where scores are constant. A trained explainer keeps its
+    own weights. One that reads the text alone (`separate`, `encoder`) cannot notice a changed model: its correlations
+    are 1.
     """
+    if isinstance(method, Amortized):  # it reads a copy of its own, which would not be the changed one
+        explained, method = method.explained or explained, replace(method, explained=None)
     before = method.attribute(explained, texts, target)
     changed = copy.deepcopy(explained)
+    own = set(method.explainer.trained(changed).values()) if isinstance(method, Amortized) else set()
     generator = torch.Generator().manual_seed(seed)
     correlations: dict[str, PerText] = {}
-    for stage, parameters in stages(changed).items():
+    for stage, weights in stages(changed).items():
+        parameters = [parameter for parameter in weights if parameter not in own]
         for parameter in parameters:
             _shuffle(parameter, generator)
         correlations[stage] = _correlations(before, method.attribute(changed, texts, target))

@@ -1,5 +1,6 @@
 """Randomising the model and changing the target, with methods whose scores are known."""
 
+import copy
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,8 +9,10 @@ import torch
 
 from explainer.evaluation.sanity import cascading_randomisation, stages, target_change
 from explainer.explained import ExplainedModel, Target, TokenBatch
+from explainer.explainers import EXPLAINERS
 from explainer.methods.base import AbstractBatchMethod, scorable_only
 from explainer.methods.loading import load_method
+from explainer.methods.trained.amortized import Amortized
 from explainer.typing import Scores
 from tests.explainer.tools import bit_equal_logits, double, encoded
 from tests.families import FAMILIES, TASKS, TEXTS, explained
@@ -37,6 +40,18 @@ class Ramp(AbstractBatchMethod):
 
     def forward_equivalents(self, n_scorable: int) -> float:
         return 0.0
+
+
+@dataclass(frozen=True)
+class Watched(Amortized):
+    """A trained explainer that notes its own weights whenever it is asked."""
+
+    seen: list[dict[str, torch.Tensor]] = field(default_factory=list, compare=False)
+
+    def scores(self, explained: ExplainedModel, batch: TokenBatch, target: Target) -> Scores:
+        weights = self.explainer.trained(explained)
+        self.seen.append({name: parameter.detach().clone() for name, parameter in weights.items()})
+        return super().scores(explained, batch, target)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -122,6 +137,30 @@ def test_gradient_methods_run_inside_inference_mode() -> None:
     with torch.inference_mode():
         found = cascading_randomisation(load_method("attn_lrp"), model, texts, TARGET[:2])
     assert all(torch.allclose(found[stage], expected[stage]) for stage in STAGES)
+
+
+@pytest.mark.parametrize("kind", ["side", "lora", "separate"])
+def test_a_trained_explainer_is_asked_on_the_changed_model(kind: str) -> None:
+    """Also where it reads a copy of the model, as one that was loaded does."""
+    model, copied = explained("bert"), copy.deepcopy(explained("bert"))
+    explainer = EXPLAINERS[kind](copied, **({"width": 8, "rank": 4, "heads": 2} if kind == "side" else {}))
+    for parameter in explainer.trained(copied).values():  # a network that has learned something
+        torch.nn.init.normal_(parameter, std=0.3)
+    before = {name: parameter.clone() for name, parameter in explainer.trained(copied).items()}
+    found = cascading_randomisation(Amortized(explainer, copied), model, encoded(model), TARGET)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in explainer.trained(copied).items())
+    moved = [bool((values[MANY] < 0.999).any()) for values in found.values()]
+    assert moved == [False] * 4 if kind == "separate" else moved[1:] == [True] * 3
+
+
+def test_the_adapters_of_an_explainer_are_not_randomised() -> None:
+    """LoRA matrices lie in the model's layers; what changes is the model under them."""
+    model = copy.deepcopy(explained("bert"))
+    explainer = EXPLAINERS["lora"](model)
+    spy = Watched(explainer)
+    cascading_randomisation(spy, model, encoded(model)[:1], TARGET[:1])
+    assert len(spy.seen) == 1 + len(STAGES)
+    assert all(torch.equal(seen[name], spy.seen[0][name]) for seen in spy.seen for name in seen)
 
 
 def test_another_target_turns_the_ramp() -> None:
