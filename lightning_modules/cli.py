@@ -26,6 +26,7 @@ Use:
   export     checkpoint -> folder:        explainer export --ckpt CKPT --output DIR
              attributor -> ONNX:          explainer export --attributor DIR --onnx model.onnx
   attribute  texts -> attributions:       explainer attribute --method DIR --text "a witty film"
+  demo       a page to type texts in:     explainer demo --method DIR
   predict    a data set -> Parquet shards: explainer predict --method DIR --data DATA --output DIR
   evaluate   attributions -> faithfulness
   compare    methods on one data set:     explainer compare --model MODEL --data DATA --methods a,b,c --output DIR
@@ -35,6 +36,7 @@ Use:
 FUNCTIONS = {
     "export": "lightning_modules.commands.export",
     "attribute": "explainer.commands.attribute",
+    "demo": "explainer.commands.demo",
     "predict": "lightning_modules.commands.predict",
     "evaluate": "explainer.commands.evaluate",
     "compare": "explainer.commands.compare",

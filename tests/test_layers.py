@@ -16,6 +16,7 @@ FLOORS = [
     {"explainer.methods"},
     {"explainer.evaluation", "explainer.export", "explainer.interchange"},
     {"explainer.attributor"},
+    {"explainer.demo"},
     {"explainer.commands"},
     {"explainer"},
     {"lightning_modules"},

@@ -103,6 +103,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 PROGRAM = """
 import json, sys
 from amortex import Attributor
+from explainer.demo import Desk, TextDemo
 from lightning_modules.cli import main
 
 folder, place = sys.argv[1:]
@@ -110,6 +111,7 @@ explanation = Attributor.from_pretrained(folder)("good bad fine", trust=True)
 explanation.show()
 explanation.to_html(f"{place}/page.html")
 told = {"words": [word.score for word in explanation.words()]}
+told["demo"] = Desk(TextDemo(Attributor.from_pretrained(folder))).answer(b"text=good+bad&trust=true").status
 main(["attribute", "--method", folder, "--text", "good bad"])
 main(["attribute", "--method", folder, "--input", f"{place}/in.jsonl", "--output", f"{place}/out.jsonl"])
 main(["attribute", "--method", "attn_lrp", "--model", f"{folder}/explained", "--input", f"{place}/in.jsonl",
@@ -150,6 +152,7 @@ def test_a_light_install_loads_and_runs_an_exported_attributor(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["words"] == pytest.approx([word.score for word in attributor(texts[0]).words()], abs=1e-5)
+    assert told["demo"] == 200
     assert told["loaded"] == []
     assert told["plot"] == "matplotlib is not installed: pip install 'amortex[plot]'."
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The numbers of texts in errors: those of a chunk of a stream are counted over the whole stream."""
+"""The numbers of texts in errors: those of a chunk are counted over the whole stream, a single text has none."""
 
 import re
 from collections.abc import Iterator
@@ -26,3 +26,9 @@ def counted_from(first: int, n: int) -> Iterator[None]:
         if numbered == message or type(error) not in (TypeError, ValueError):  # others are not made of a message
             raise
         raise type(error)(numbered) from error
+
+
+def without_number(error: ValueError) -> str:
+    """The message about a single text, without its number 0."""
+    message = str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
+    return message.replace(" of text 0", "")

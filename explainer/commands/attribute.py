@@ -8,23 +8,22 @@ from typing import Any
 import torch
 
 from explainer.attributor import Attributor, CallOptions
+from explainer.attributor.numbering import without_number
 from explainer.attributor.units import with_units
-from explainer.commands.device import device
-from explainer.commands.encoding import encode_one, without_number
+from explainer.commands.encoding import encode_one
 from explainer.commands.images import attribute_images
+from explainer.commands.loading import load_attributor
 from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, columns_of, read_lines_of, task_of_options
 from explainer.data.lines import InputError, count_lines
-from explainer.explained import EncodedText, ExplainedModel, PromptedClassification, ZeroShotClassification
+from explainer.explained import EncodedText
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.sources import SourceLevel
 from explainer.explained.tasks import AbstractTask
 from explainer.explained.tasks.question_answering import ScoredPart
 from explainer.explanation import Explanation
-from explainer.methods import METHODS
-from explainer.methods.loading import is_exported
 from explainer.rendering import side_by_side
 from explainer.rendering.progress import Progress
 from explainer.scored_text import UnitLevel, check_aggregation
@@ -219,26 +218,15 @@ def load(
     task: AbstractTask | None = None,
     dtype: torch.dtype | None = None,
 ) -> Attributor:
-    """An attributor from a method's name and a model, or from an exported folder or hub id; on the command's device."""
-    precision: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    if method not in METHODS and is_exported(method):
-        if settings:
-            raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
-        if isinstance(task, PromptedClassification | ZeroShotClassification):
-            raise ValueError(
-                "`--prompt` and `--labels` are for named methods; an exported attributor has those of its training."
-            )
-        attributor = Attributor.from_pretrained(method, model=model, batch_tokens=batch_tokens, **precision)
-        if task is not None and not task.is_that_of(attributor.explained.task):
-            raise ValueError(
-                f"`--task {task.name}`: an exported attributor has the task of its training, which is "
-                f"{attributor.explained.task.settings}."
-            )
-        return attributor.to(device())
-    if model is None:
-        raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
-    explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens, **precision)
-    return Attributor.of(explained, method, **settings).to(device())
+    """An attributor of texts from a method's name and a model, or from an exported folder or hub id.
+
+    Raises:
+        ValueError: when there is none, or it is one of responses.
+    """
+    attributor = load_attributor(method, model, batch_tokens, settings, task, dtype)
+    if not isinstance(attributor, Attributor):
+        raise ValueError(f"`--method {method}` explains the responses of a language model: give `--task response`.")
+    return attributor
 
 
 def _show(explanations: Sequence[Explanation], html: Path | None) -> None:

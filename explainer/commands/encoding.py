@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 
+from explainer.attributor.numbering import without_number
 from explainer.explained import EncodedText, ExplainedModel
 
 
@@ -46,9 +47,3 @@ def encode_all(
             for i, (text, pair) in enumerate(zip(texts, text_pairs, strict=True)):
                 encode_one(explained, text, pair, place(i))
         raise
-
-
-def without_number(error: ValueError) -> str:
-    """The message about a single text, without its number 0."""
-    message = str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
-    return message.replace(" of text 0", "")

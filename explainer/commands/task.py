@@ -46,7 +46,8 @@ def task_of_options(
     """
     if task == "response":
         raise ValueError(
-            "`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare` alone."
+            "`--task response` is of `explainer attribute`, `explainer evaluate`, `explainer compare` and `explainer "
+            "demo` alone."
         )
     if task == ImageClassification.name:
         raise ValueError("`--task image-classification` is of `explainer attribute` alone.")

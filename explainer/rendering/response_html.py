@@ -49,7 +49,7 @@ RESPONSE_STYLE = """
 .amortex .top .none { display: block; color: var(--soft); }
 @media (max-width: 32em) {
   .amortex.response { padding: .4em .2em; }
-  .amortex .top li { grid-template-columns: 3em 3.8em 1fr; gap: .5em; }
+  .amortex .top li { grid-template-columns: 3em 4.4em 1fr; gap: .5em; }
   .amortex .message { padding-inline-start: .6em; }
 }
 """
@@ -100,21 +100,40 @@ def response_page(layout: ResponseLayout) -> str:
         return page(
             layout.title, response_fragment(layout, style=False), head=f"{policy}<style>{RESPONSE_STYLE}</style>"
         )
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = _policy(f"script-src {SCRIPT_SOURCE}")
+    return page(layout.title, response_live(layout), head=f"{policy}<style>{RESPONSE_STYLE}{PAGE_STYLE}</style>")
+
+
+def response_live(layout: ResponseLayout) -> str:
+    """The response as elements of a page in which one picks a span; a page has room for one of them.
+
+    The page needs both style sheets, and `SCRIPT_SOURCE` in its content security policy.
+
+    Args:
+        layout: with a table.
+    """
+    assert layout.table is not None
     tools = (
         '<p class="tools"><span>Click a word of the response, or drag over several. '
         '<span class="pointer">Point at the prompt to see which words it speaks for.</span></span>'
         '<button type="button" class="all">whole response</button>'
         '<button type="button" class="given">as explained</button></p>'
     )
-    body = (
+    return (
         f'<div class="amortex response live">{_answer(layout, _tokens(layout), tools)}\n'
         f"{_messages(layout, layout.columns(fold=False), 'p')}\n{_key(layout)}</div>\n"
         f'<script type="application/json" id="amortex">{_data(layout, layout.table)}</script>\n'
         f"<script>{SCRIPT}</script>"
     )
-    policy = _policy(f"script-src 'sha256-{digest}'")
-    return page(layout.title, body, head=f"{policy}<style>{RESPONSE_STYLE}{PAGE_STYLE}</style>")
+
+
+def script_source(script: str) -> str:
+    """The name of a script in a content security policy: its hash."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+SCRIPT_SOURCE = script_source(SCRIPT)
+"""The name of the script by which one picks."""
 
 
 def _policy(scripts: str) -> str:

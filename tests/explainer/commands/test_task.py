@@ -115,7 +115,7 @@ def test_half_of_the_options_is_refused(model: str, prompt: Path, tmp_path: Path
         with pytest.raises(ValueError, match=r"`--task prompted` and `--prompt PROMPT.yaml` belong together"):
             task_of_options(task, file)  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match="`--task response` is of `explainer attribute`, `explainer evaluate` and `explainer compare`"
+        ValueError, match="`--task response` is of `explainer attribute`, `explainer evaluate`, `explainer compare`"
     ):
         getattr(task_of_options, "__wrapped__", task_of_options)("response", prompt)
     with pytest.raises(ValueError, match=r"is no sequence classifier .*--task prompted"):
