@@ -8,7 +8,7 @@ allocated at most, on a processor how far the resident memory rises (each call i
 
 - `forward, all logits`: transformers' own call, which gives the logits of every position;
 - `forward`: the pass whose head reads the target's positions alone, without a graph;
-- the methods, with their settings.
+- the methods, with their settings, and the trained explainer.
 """
 
 import json
@@ -30,7 +30,7 @@ from explainer.explained import ExplainedResponse, Response, explain_response
 Call = Callable[[], object]
 
 RESPONSE = " It is the one that the text names first."
-METHODS = ("attn_lrp", "attn_lrp checkpointing", "input_x_gradient", "mean_attention")
+METHODS = ("attn_lrp", "attn_lrp checkpointing", "input_x_gradient", "mean_attention", "checkpoints/demo-response")
 
 
 def long_response(explained: ExplainedModel, length: int, seed: int = 0) -> ExplainedResponse:
@@ -70,7 +70,7 @@ def calls(explained: ExplainedModel, one: ExplainedResponse, wanted: tuple[str, 
     for row in wanted:
         name, *switches = row.split()
         settings: dict[str, Any] = dict.fromkeys(switches, True)
-        method = load_method(name, **settings)
+        method = load_method(name, explained, **settings)
         rows[row] = lambda method=method: method.attribute(explained, [one.text], one.target)  # type: ignore[misc]
     return {row: call for row, call in rows.items() if row in (*wanted, "forward", "forward, all logits")}
 
@@ -127,7 +127,7 @@ def main(
     Args:
         model: a causal language model.
         lengths: tokens of prompt and response together.
-        methods: names, each with the switches that are set (`attn_lrp checkpointing`).
+        methods: names or folders, each with the switches that are set (`attn_lrp checkpointing`).
         device: cpu or cuda.
         dtype: of the weights.
         threads: of the processor.

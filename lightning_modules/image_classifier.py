@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoModelForImageClassification, ViTImageProcessor
+from transformers import AutoModelForImageClassification
 
 from explainer.explained.patches import read_image
 from explainer.explained.pretrained import quiet
@@ -44,7 +45,9 @@ class ImageClassifierTraining(AbstractAnswering):
         family, sizes = family_of(architecture)
         config = family(**sizes, **named_labels(labels))
         self.model = AutoModelForImageClassification.from_config(config)
-        self.processor = ViTImageProcessor(size={"height": config.image_size, "width": config.image_size})
+        with quiet():  # transformers advises torchvision on the first use of the class
+            processor = transformers.ViTImageProcessor
+        self.processor = processor(size={"height": config.image_size, "width": config.image_size})
         self._read: dict[str, Tensor] = {}
 
     def forward(self, examples: TextExamples) -> Float[Tensor, "batch labels"]:

@@ -9,12 +9,21 @@ import torch
 from torch import Tensor
 
 from explainer.commands.device import device
+from explainer.commands.encoding import encode_images
 from explainer.commands.outputs import check_apart
 from explainer.commands.response import evaluate_file, refuse_options
 from explainer.commands.task import TaskName, task_of_options
-from explainer.data.jsonl import read_objects
+from explainer.data.jsonl import check_text, read_objects
 from explainer.data.lines import InputError
-from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
+from explainer.explained import (
+    Attributions,
+    EncodedText,
+    ExplainedImageModel,
+    ExplainedModel,
+    ImageClassification,
+    Target,
+    Tokens,
+)
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.tasks.anchored import AbstractAnchoredTask
 from explainer.faithfulness.measures import METRIC_SPECS, check_metrics, faithfulness, metrics_of
@@ -50,7 +59,8 @@ def evaluate(
         attributions: JSON lines with lists of one entry per token, `input_ids`, `scorable` and `scores`, with the index
             `target`, and with `token_type_ids` where the model reads them (as `explainer attribute` writes). Without
             them the tokens after the first separator are of type 1. Entities and answers have, in place of the target,
-            `anchors` and `choices`, as they are written there.
+            `anchors` and `choices`, as they are written there. Images have `image`, a path, `target`, and `scores` with
+            one entry per patch, row by row.
         output: JSON: {metric: {mean, ci95: [low, high], n, operator, values}}.
         metrics: of comprehensiveness, sufficiency, log_odds, aopc_comprehensiveness, aopc_sufficiency (the default
             where the model gives probabilities), mask_lrp_aopc, mask_lrp_log_odds, morf_lerf_area,
@@ -58,14 +68,15 @@ def evaluate(
             answer_precision (with the two of mask_lrp also by default of answers to questions), and normalised_aopc,
             which takes about beam_width * n^2 forward passes of a text of n tokens.
         operator: what is done to tokens, in place of each metric's own operator: delete, replace (by the baseline
-            token), blank (zero embedding) or hide (from attention).
+            token), blank (zero embedding) or hide (from attention). Of images it is replace (by grey) by default.
         beam_width: deletion sets of one size that the search for normalised_aopc's bounds keeps.
         batch_tokens: token budget of a forward pass.
         task: question-answering or token-classification, which a model's architecture tells as well; prompted, for a
             language model that is asked by `prompt`; zero-shot-classification, for a model of natural language
             inference (NLI) that is asked for `labels`; response, for attributions of responses, as
             `explainer attribute --task response` writes them: drop_at_1, drop_at_3, drop_at_5, lds, rise and mas, also
-            gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli. By default the model is a classifier.
+            gain_at_1, gain_at_3, gain_at_5 and lds_bernoulli; image-classification. By default the model is a
+            classifier of texts.
         prompt: YAML with template or messages, labels, and optionally shots and calibration.
         labels: of zero-shot classification, with commas between.
         hypothesis_template: of zero-shot classification: "This example is {}." by default.
@@ -81,16 +92,18 @@ def evaluate(
         )
         return
     check_metrics(metrics or ())
-    explained = ExplainedModel.from_pretrained(
-        model,
-        dtype=precision,
-        task=task_of_options(task, prompt, labels, hypothesis_template, multi_label),
-        batch_tokens=batch_tokens,
-    )
+    images = task == ImageClassification.name
+    if images:
+        refuse_options({"prompt": prompt, "labels": labels, "multi_label": multi_label}, task or "")
+        operator = operator or "replace"  # a patch that is taken out leaves a hole, which not every family takes
+    kind = ExplainedImageModel if images else ExplainedModel
+    asked = None if images else task_of_options(task, prompt, labels, hypothesis_template, multi_label)
+    explained = kind.from_pretrained(model, dtype=precision, task=asked, batch_tokens=batch_tokens)
     explained.to(device())
     wanted = metrics_of(explained.task) if metrics is None else metrics
     check_metrics(wanted, explained.task)
-    records = [_attribution(explained, attributions, number, record) for number, record in read_objects(attributions)]
+    read = _image_attribution if isinstance(explained, ExplainedImageModel) else _attribution
+    records = [read(explained, attributions, number, record) for number, record in read_objects(attributions)]
     if not records:
         raise ValueError(f"`--attributions {attributions}` is empty: nothing to measure.")
     values: dict[str, list[float]] = {metric: [] for metric in wanted}
@@ -127,6 +140,10 @@ def _summary(metric: str, values: list[float], operator: Operator | None) -> dic
     }
 
 
+_Attribution = tuple[EncodedText, Tensor, list[int]]
+"""A text or an image, its scores, and its target."""
+
+
 class _Entries(NamedTuple):
     """The values that a list of a record holds."""
 
@@ -143,9 +160,35 @@ _ENTRIES = {
 }
 
 
-def _attribution(
-    explained: ExplainedModel, source: Path, number: int, record: dict[str, Any]
-) -> tuple[EncodedText, Tensor, list[int]]:
+def _image_attribution(explained: ExplainedModel, source: Path, number: int, record: dict[str, Any]) -> _Attribution:
+    """One line as an encoded image, its scores and its target.
+
+    Raises:
+        InputError: when the line is no attribution of this model.
+    """
+    check_text(source, number, record, "image", required=True)
+    (image,) = encode_images(explained, [record["image"]], lambda _: f"{source}, line {number}")
+    values, kind, n = record.get("scores"), _ENTRIES["scores"], image.n_scorable
+    if not isinstance(values, list) or not all(map(kind.allowed, values)) or len(values) != n:
+        raise InputError(
+            source, number, f"`scores` must be a list of {n} {kind.name}, one per patch, got {values!r:.60}."
+        )
+    scores = torch.zeros(len(image)).masked_scatter(image.scorable, torch.tensor(values, dtype=torch.float32))
+    if not torch.isfinite(scores).all():
+        raise InputError(source, number, "`scores` are beyond single precision.")
+    return image, scores, [_label(explained, source, number, record.get("target"))]
+
+
+def _label(explained: ExplainedModel, source: Path, number: int, target: Any) -> int:
+    n_labels = len(explained.labels)
+    if type(target) is not int or not 0 <= target < n_labels:
+        raise InputError(
+            source, number, f"`target` must be an index of this model's {n_labels} outputs, got {target!r:.60}."
+        )
+    return target
+
+
+def _attribution(explained: ExplainedModel, source: Path, number: int, record: dict[str, Any]) -> _Attribution:
     """One line as an encoded text, its scores and its target.
 
     Raises:
@@ -166,13 +209,12 @@ def _attribution(
             refuse(f"`{name}` must be a list of {kind.name}, got {values!r:.60}.")
         if len(values) != len(columns["input_ids"]):
             refuse(f"`{name}` must have one entry per token of `input_ids`, got {len(values)}.")
-    target, n_labels = record.get("target"), len(explained.labels)
-    choices: Any = record.get("choices") if isinstance(task, AbstractAnchoredTask) else [target]
     if isinstance(task, AbstractAnchoredTask):
+        choices: Any = record.get("choices")
         if not isinstance(choices, list) or not all(type(choice) is int for choice in choices):
             refuse(f"`choices` must be a list of whole numbers, got {choices!r:.60}.")
-    elif type(target) is not int or not 0 <= target < n_labels:
-        refuse(f"`target` must be an index of this model's {n_labels} outputs, got {target!r:.60}.")
+    else:
+        choices = [_label(explained, source, number, record.get("target"))]
     n, limit = len(columns["input_ids"]), explained.text.max_tokens
     n_types = getattr(explained.model.config, "type_vocab_size", None)
     if limit is not None and n > limit:

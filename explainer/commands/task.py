@@ -50,7 +50,10 @@ def task_of_options(
             "demo` alone."
         )
     if task == ImageClassification.name:
-        raise ValueError("`--task image-classification` is of `explainer attribute` alone.")
+        raise ValueError(
+            "`--task image-classification` is of `explainer attribute`, `explainer evaluate` and `explainer compare` "
+            "alone."
+        )
     names = ("prompted", ZeroShotClassification.name, QuestionAnswering.name, TokenClassification.name)
     if task is not None and task not in names:
         raise ValueError(

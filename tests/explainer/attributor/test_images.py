@@ -1,6 +1,7 @@
 """Images to explanations, by calls and by the command."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from PIL import Image
 from explainer import Attributor, ImageAttributor
 from explainer.attributor import CallOptions
 from explainer.commands.attribute import attribute
+from explainer.commands.compare import compare
+from explainer.commands.evaluate import evaluate
+from explainer.explained import ExplainedImageModel, Target
+from explainer.faithfulness import faithfulness
+from explainer.methods.loading import load_method
 from tests.explainer.explained.test_image import explained
 
 
@@ -91,3 +97,65 @@ def test_what_the_command_cannot_read_is_named(tmp_path: Path) -> None:
         attribute(**options, input=lines(tmp_path / "in.jsonl", {"text": "a"}))
     with pytest.raises(ValueError, match="does not read --units"):
         attribute(**options, input=tmp_path / "in.jsonl", units="word")
+
+
+def written(folder: Path) -> tuple[Path, Path]:
+    """A file of two images, and a model."""
+    for i, picture in enumerate(pictures()):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    records = ({"image": str(folder / f"{i}.png"), "label": "LABEL_0"} for i in range(2))
+    return lines(folder / "in.jsonl", *records), saved(folder)
+
+
+def test_what_attribute_writes_is_evaluated_as_its_scores_are(tmp_path: Path) -> None:
+    source, model = written(tmp_path)
+    output, report = tmp_path / "out.jsonl", tmp_path / "report.json"
+    attribute("sig", model=str(model), input=source, output=output, task="image-classification", target="LABEL_1")
+    for operator in ("replace", "delete"):
+        given: dict[str, Any] = {} if operator == "replace" else {"operator": operator}  # replace is the default
+        evaluate(str(model), output, report, task="image-classification", **given)
+        found = json.loads(report.read_text())
+        images = ExplainedImageModel.from_pretrained(model)
+        encoded = images.encode([str(tmp_path / f"{i}.png") for i in range(2)])
+        attributions = load_method("sig").attribute(images, encoded, Target.of([1, 1]))
+        expected = faithfulness(images, attributions, list(found), operator=operator)
+        for metric, values in expected.items():
+            assert found[metric]["values"] == pytest.approx(values.tolist(), abs=1e-5)
+            assert (found[metric]["operator"], found[metric]["n"]) == (operator, 2)
+
+
+def test_evaluate_names_the_line_of_an_image_that_it_cannot_use(tmp_path: Path) -> None:
+    source, model = written(tmp_path)
+    output = tmp_path / "out.jsonl"
+    attribute("random", model=str(model), input=source, output=output, task="image-classification")
+    record = json.loads(output.read_text().splitlines()[0])
+    for change, reason in {
+        "line 1: `scores` must be a list of 9 numbers, one per patch, got [1.0]": {"scores": [1.0]},
+        "line 1: `target` must be an index of this model's 3 outputs, got 3": {"target": 3},
+        "line 1: `image` 'none.png'": {"image": "none.png"},
+        "line 1: `scores` are beyond single precision": {"scores": [1e300] * 9},
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(change)):
+            evaluate(str(model), lines(output, {**record, **reason}), tmp_path / "r.json", task="image-classification")
+    with pytest.raises(ValueError, match="does not read --labels"):
+        evaluate(str(model), output, tmp_path / "r.json", task="image-classification", labels="a,b")
+
+
+def test_compare_measures_images_and_shows_them(tmp_path: Path) -> None:
+    source, model = written(tmp_path)
+    options: dict[str, Any] = {"n": 2, "output": tmp_path / "compared", "task": "image-classification"}
+    options |= {"methods": "random,sig", "metrics": ["comprehensiveness"], "target": "LABEL_1"}
+    compare(str(model), str(source), **options)
+    records = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    images = ExplainedImageModel.from_pretrained(model)
+    encoded = images.encode([str(tmp_path / f"{i}.png") for i in range(2)])
+    attributions = load_method("sig").attribute(images, encoded, Target.of([1, 1]))
+    expected = faithfulness(images, attributions, ["comprehensiveness"], operator="replace")["comprehensiveness"]
+    (sig,) = [record for record in records if record["method"] == "sig"]
+    assert sig["comprehensiveness"]["mean"] == pytest.approx(float(expected.mean()), abs=1e-5)
+    assert sig["operators"]["comprehensiveness"] == "replace"
+    page = (tmp_path / "compared" / "report.html").read_text()
+    assert page.count("data:image/png;base64") >= 8  # two images by two methods, beside the image itself
+    (tmp_path / "0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"in.jsonl, line 1: `image` '.*0.png'.*no image that can be read"):
+        compare(str(model), str(source), **options)
