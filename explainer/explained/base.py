@@ -1,6 +1,7 @@
 """What every frozen model being explained has, of texts or of images."""
 
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -34,9 +35,21 @@ class AbstractExplained(nn.Module):
             target: only the logits that its number depends on are wanted; the others may be -inf.
         """
 
-    def objective(self, batch: Any, target: Target, edit: EmbeddingEdit | None = None) -> PerText:
-        """The number that is explained, one per text: what gradient methods differentiate."""
-        return self(batch, edit, target).objective(target)
+    def objective(
+        self,
+        batch: Any,
+        target: Target,
+        edit: EmbeddingEdit | None = None,
+        scoring: AbstractContextManager[None] | None = None,
+    ) -> PerText:
+        """The number that is explained, one per text: what gradient methods differentiate.
+
+        Args:
+            scoring: a context for the step from the logits to that number, which is no part of the model.
+        """
+        readout = self(batch, edit, target)
+        with scoring or nullcontext():
+            return readout.objective(target)
 
     @property
     def labels(self) -> list[str]:

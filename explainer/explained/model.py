@@ -508,10 +508,16 @@ class ExplainedModel(AbstractExplained):
         places, values = zip(*self._chunks(sequences, reduce), strict=True)
         return TargetValues.joined(values)[_order(places)]
 
-    def objective(self, batch: TokenBatch, target: Target, edit: EmbeddingEdit | None = None) -> PerText:
+    def objective(
+        self,
+        batch: TokenBatch,
+        target: Target,
+        edit: EmbeddingEdit | None = None,
+        scoring: AbstractContextManager[None] | None = None,
+    ) -> PerText:
         if self.task.anchored:
             anchors_of(batch)
-        return super().objective(batch, target, edit)
+        return super().objective(batch, target, edit, scoring)
 
     def predicted(self, texts: Sequence[EncodedText]) -> Target:
         """The predicted choice of every text; of marked texts, what is marked there where that is the predicted one."""

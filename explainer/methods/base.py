@@ -6,7 +6,7 @@ Two bases say how a method works: `AbstractBatchMethod` on padded batches (gradi
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial, wraps
 from typing import Any, ClassVar
@@ -287,8 +287,17 @@ def scorable_only(scores: Tensor, batch: TokenBatch) -> Scores:
     return scores.detach().float().masked_fill(~batch.scorable, 0.0)
 
 
-def gradient_times_input(explained: AbstractExplained, batch: TokenBatch, target: Target) -> Scores:
-    """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of the target's objective over the texts."""
+def gradient_times_input(
+    explained: AbstractExplained,
+    batch: TokenBatch,
+    target: Target,
+    scoring: AbstractContextManager[None] | None = None,
+) -> Scores:
+    """Sum over the hidden dimension of e_i * dL/de_i, L = the sum of the target's objective over the texts.
+
+    Args:
+        scoring: as in `AbstractExplained.objective`.
+    """
     leaves: list[Embeddings] = []
 
     def lift(embeddings: Tensor) -> Tensor:
@@ -296,7 +305,7 @@ def gradient_times_input(explained: AbstractExplained, batch: TokenBatch, target
         return leaves[-1]
 
     with torch.enable_grad():
-        value = explained.objective(batch, target, edit=lift).sum()
+        value = explained.objective(batch, target, lift, scoring).sum()
         (gradient,) = torch.autograd.grad(value, leaves)
     return scorable_only((precise(leaves[0]) * precise(gradient)).sum(dim=-1), batch)
 

@@ -13,6 +13,7 @@ from explainer.explained import AbstractExplained, ExplainedImageModel, Target, 
 from explainer.explained.checkpointing import checkpointed
 from explainer.methods.base import AbstractBatchMethod, gradient_times_input
 from explainer.methods.lrp.rules import Variant, lrp_rules
+from explainer.methods.modified_backward import Interception
 from explainer.typing import Scores
 
 
@@ -38,8 +39,8 @@ class AbstractLRP(AbstractBatchMethod):
     checkpointing: bool = False
 
     def scores(self, explained: AbstractExplained, batch: TokenBatch, target: Target) -> Scores:
-        with self._rules(explained):
-            return gradient_times_input(explained, batch, target)
+        with self._rules(explained) as rules:
+            return gradient_times_input(explained, batch, target, rules.paused())
 
     def relevance(
         self, explained: AbstractExplained, batch: TokenBatch, target: Target, modules: Sequence[str]
@@ -63,8 +64,12 @@ class AbstractLRP(AbstractBatchMethod):
             leaves.append(embeddings.detach().requires_grad_())
             return leaves[0]
 
-        with self._rules(explained), record_outputs(explained.model, modules) as outputs, torch.enable_grad():
-            value = explained.objective(padded, target, edit=lift).sum()
+        with (
+            self._rules(explained) as rules,
+            record_outputs(explained.model, modules) as outputs,
+            torch.enable_grad(),
+        ):
+            value = explained.objective(padded, target, lift, rules.paused()).sum()
             # The embedding edit runs after every hook: the output recorded there is not the leaf that the model uses.
             embedding = [name for name in modules if explained.model.get_submodule(name) is explained.embedding]
             outputs.update(dict.fromkeys(embedding, leaves[0]))
@@ -78,8 +83,8 @@ class AbstractLRP(AbstractBatchMethod):
         """The relevance of every pixel value (batch, channels, height, width) of images."""
         assert batch.patches is not None
         patches = batch.patches.detach().requires_grad_()
-        with self._rules(explained), torch.enable_grad():
-            value = explained.objective(replace(batch, patches=patches), target).sum()
+        with self._rules(explained) as rules, torch.enable_grad():
+            value = explained.objective(replace(batch, patches=patches), target, scoring=rules.paused()).sum()
             (gradient,) = torch.autograd.grad(value, patches)
         return explained.grid.pixels((patches * gradient).detach())
 
@@ -91,12 +96,13 @@ class AbstractLRP(AbstractBatchMethod):
         return None if self.checkpointing else replace(self, checkpointing=True)
 
     @contextmanager
-    def _rules(self, explained: AbstractExplained) -> Iterator[None]:
+    def _rules(self, explained: AbstractExplained) -> Iterator[Interception]:
+        """The rules are those of the model; who computes the score of its logits pauses them."""
         with ExitStack() as stack:
             rules = stack.enter_context(lrp_rules(explained.model, self.variant, self.gamma))
             if self.checkpointing:
                 stack.enter_context(checkpointed(explained.layers, rules.active))
-            yield
+            yield rules
 
 
 @contextmanager

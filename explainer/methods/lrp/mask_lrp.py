@@ -120,8 +120,8 @@ def attn_lrp(explained: ExplainedModel, batch: TokenBatch, target: Target, mask:
         calls += 1
         return Masked.apply(output, factor_at(calls - 1, output)[..., 0]), weights  # output: (batch, seq, heads, width)
 
-    with lrp_rules(explained.model), edit_attention(explained.model, attention):
-        return gradient_times_input(explained, batch, target)
+    with lrp_rules(explained.model) as rules, edit_attention(explained.model, attention):
+        return gradient_times_input(explained, batch, target, rules.paused())
 
 
 def _factors(mask: Tensor | None) -> Callable[[int, Tensor], Tensor]:

@@ -3,26 +3,28 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from explainer.explained import RUNNER_UP, ExplainedModel, Target
-from explainer.methods import CPLRP, AttnLRP
+from explainer.explained import RUNNER_UP, ExplainedModel, Readout, Target
+from explainer.methods import CPLRP, AttnLRP, MaskLRP
 from explainer.methods.base import gradient_times_input
 from explainer.methods.lrp import AbstractLRP, lrp_rules
 from tests.explainer.tools import (
     batch_of,
     bit_equal_logits,
     double,
+    encoded,
     explained,
     fresh,
     logits_of,
     predicted,
     relative_error,
 )
-from tests.families import EXPERTS, FAMILIES, TASKS, TEXTS
+from tests.families import ANCHORED_TASKS, EXPERTS, FAMILIES, TASKS, TEXTS
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -89,6 +91,34 @@ def test_the_log_odds_of_a_class_are_its_logit_less_the_others_by_their_weights(
     weights = logits_of(model, batch_of(model))[:, 1:].softmax(dim=-1)
     expected = each[0] - weights[:, :1] * each[1] - weights[:, 1:] * each[2]
     assert relative_error(scores(kind, model, every(0, score="log_odds")), expected) < 1e-4
+
+
+@pytest.mark.parametrize("score", ["log_prob", "log_odds"])
+@pytest.mark.parametrize("kind", [AttnLRP, CPLRP, partial(MaskLRP, rules="attn_lrp")])
+def test_the_score_of_several_questions_weighs_the_relevance_of_the_logits_by_its_derivatives(
+    kind: Callable[..., AttnLRP | CPLRP | MaskLRP], score: str
+) -> None:
+    """The rules are those of the model. The joint log-odds contain a softplus, which is no activation of it."""
+    model = double("bert", **ANCHORED_TASKS["question-answering"])
+    texts = encoded(model)
+    batch, target = model.collate(texts), replace(model.asked(texts)[1], score=score)
+    leaves: list[Tensor] = []
+
+    def lift(embeddings: Tensor) -> Tensor:
+        leaves.append(embeddings.detach().requires_grad_())
+        return leaves[0]
+
+    with lrp_rules(model.model, "cp_lrp" if kind is CPLRP else "attn_lrp"), torch.enable_grad():
+        logits = model(batch, lift).logits
+    free = logits.detach().requires_grad_()
+    (weights,) = torch.autograd.grad(Readout(free).objective(target).sum(), free)
+    (gradient,) = torch.autograd.grad(logits, leaves, weights.where(logits > -torch.inf, 0.0))
+    expected = (leaves[0] * gradient).sum(dim=-1).masked_fill(~batch.scorable, 0.0).detach()
+    assert relative_error(kind().scores(model, batch, target), expected) < 1e-5
+    if kind in (AttnLRP, CPLRP):
+        name = "bert.embeddings.word_embeddings"
+        relevance = kind().relevance(model, batch, target, [name])[name].sum(dim=-1)  # type: ignore[union-attr]
+        assert relative_error(relevance.masked_fill(~batch.scorable, 0.0), expected) < 1e-5
 
 
 def names(model: ExplainedModel) -> list[str]:
