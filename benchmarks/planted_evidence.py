@@ -17,8 +17,15 @@ import torch
 from jsonargparse import auto_cli
 
 from explainer import ExplainedModel
-from explainer.data.planted import FACTS, Evidence
-from explainer.data.planted_words import ASKED, claimable, planted_instruction, planted_pair
+from explainer.data.planted import Evidence
+from explainer.data.planted_words import (
+    ASKED,
+    COLOURS,
+    claimable,
+    planted_colour,
+    planted_instruction,
+    planted_pair,
+)
 from explainer.explained import (
     EncodedText,
     PromptedClassification,
@@ -32,13 +39,11 @@ from explainer.explainers.folder import load_onto
 from explainer.methods import METHODS, AbstractMethod
 from explainer.methods.loading import load_method
 from explainer.methods.trained.amortized import Amortized
-from explainer.metrics import bootstrap_mean
+from explainer.metrics import bootstrap_mean, hit_at_1
 from explainer.typing import TokenMask
 
 SEED = 2
-"""That of the test split of the catalogued data sets."""
-
-COLOURS = FACTS[0]
+"""By default that of the test split of the catalogued data sets."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,8 @@ def items_of(
     ]
 
 
-def of_pairs(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
-    explained, draw = ExplainedModel.from_pretrained(model), random.Random(SEED)
+def of_pairs(model: str, n: int, template: str, draw: random.Random) -> tuple[ExplainedModel, list[Item], Target]:
+    explained = ExplainedModel.from_pretrained(model)
     made = [planted_pair(draw) for _ in range(n)]
     texts = explained.encode([one.text for one in made], [one.text_pair for one in made])
     return _with_target(
@@ -93,27 +98,18 @@ def of_pairs(model: str, n: int, template: str) -> tuple[ExplainedModel, list[It
     )
 
 
-def of_zero_shot(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
+def of_zero_shot(model: str, n: int, template: str, draw: random.Random) -> tuple[ExplainedModel, list[Item], Target]:
     colours = claimable(COLOURS)
     task = ZeroShotClassification.of(colours, "Somebody drives a {} car.")
-    explained, draw = ExplainedModel.from_pretrained(model, task=task), random.Random(SEED)
-    answers: list[str] = []
-    texts: list[str] = []
-    evidence: list[list[Evidence]] = []
-    before, after = COLOURS.sentence.format(n="", v="|").split("|")
-    while len(texts) < n:
-        text = planted_pair(draw).text
-        at = text.find(before) + len(before)
-        colour = text[at:].split()[0] if before in text else ""
-        if colour in colours and text[at + len(colour) :].startswith(after):
-            texts.append(text)
-            answers.append(colour)
-            evidence.append([(0, at, at + len(colour))])
-    return _with_target(explained, items_of(explained, explained.encode(texts), answers, evidence))
+    explained = ExplainedModel.from_pretrained(model, task=task)
+    made = [planted_colour(draw) for _ in range(n)]
+    texts = explained.encode([one.text for one in made])
+    return _with_target(
+        explained, items_of(explained, texts, [one.colour for one in made], [one.evidence for one in made])
+    )
 
 
-def of_prompted(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
-    draw = random.Random(SEED)
+def of_prompted(model: str, n: int, template: str, draw: random.Random) -> tuple[ExplainedModel, list[Item], Target]:
     made = [planted_instruction(draw) for _ in range(n)]
     words = [word for fact in ASKED for word in fact.words.split()]
     space = "" if template == "{text}" else " "
@@ -124,8 +120,8 @@ def of_prompted(model: str, n: int, template: str) -> tuple[ExplainedModel, list
     return _with_target(explained, items_of(explained, texts, answers, evidence, questions))
 
 
-def of_responses(model: str, n: int, template: str) -> tuple[ExplainedModel, list[Item], Target]:
-    explained, draw = ExplainedModel.from_pretrained(model, task=Response()), random.Random(SEED)
+def of_responses(model: str, n: int, template: str, draw: random.Random) -> tuple[ExplainedModel, list[Item], Target]:
+    explained = ExplainedModel.from_pretrained(model, task=Response())
     made = [planted_instruction(draw) for _ in range(n)]
     asked = [explain_response(explained, template.replace("{text}", one.text), f" {one.answer}") for one in made]
     right = [
@@ -164,16 +160,11 @@ def hits(
     scores = method.attribute(explained, [item.text for item in items], target).scores
     columns: dict[str, list[float]] = {"hit@1": []}
     for item, own in zip(items, scores, strict=True):
-        evidence = torch.stack(item.words).any(dim=0)
-        columns["hit@1"].append(float(evidence[own.masked_fill(~item.ranked, -torch.inf).argmax()]))
+        columns["hit@1"].append(hit_at_1(own, torch.stack(item.words).any(dim=0), item.ranked))
         if len(item.words) > 1:
             segments = torch.tensor(item.text.segments)
-            top = [
-                own.masked_fill(~item.text.scorable | (segments != k), -torch.inf).argmax()
-                for k in range(len(item.words))
-            ]
-            both = all(bool(word[place]) for word, place in zip(item.words, top, strict=True))
-            columns.setdefault("in both texts", []).append(float(both))
+            each = [hit_at_1(own, word, item.ranked & (segments == k)) for k, word in enumerate(item.words)]
+            columns.setdefault("in both texts", []).append(min(each))
     return columns
 
 
@@ -184,6 +175,7 @@ def main(
     n: int = 200,
     template: str = "{text}",
     methods: list[str] | None = None,
+    seed: int = SEED,
     output: Path | None = None,
 ) -> None:
     """Print a table.
@@ -195,9 +187,10 @@ def main(
         n: texts.
         template: of the prompt.
         methods: by default all.
+        seed: of the texts.
         output: a file for the table.
     """
-    explained, items, target = KINDS[of](model, n, template)
+    explained, items, target = KINDS[of](model, n, template, random.Random(seed))
     names = [*METHODS] if methods is None else methods
     every: dict[str, Any] = {name: load_method(name) for name in names}
     if explainer is not None:
@@ -205,7 +198,7 @@ def main(
         assert trained is not None
         every["trained explainer"] = Amortized(trained)
     tokens = sum(int(item.ranked.sum()) for item in items) / len(items)
-    lines = [f"{len(items)} of {n} texts are answered right; {tokens:.0f} ranked tokens per text.", ""]
+    lines = [f"{len(items)} of {n} texts of seed {seed} are answered right; {tokens:.0f} ranked tokens per text.", ""]
     rows = []
     for name, method in every.items():
         try:

@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from time import perf_counter
 
+import torch
 from matplotlib.figure import Figure
 
 from explainer import ImageAttributor, ImageExplanation
@@ -19,7 +20,7 @@ from explainer.faithfulness import faithfulness
 from explainer.faithfulness.rise import rise_curves
 from explainer.methods import METHODS, AbstractMethod
 from explainer.methods.loading import load_method
-from explainer.metrics import bootstrap_mean
+from explainer.metrics import bootstrap_mean, hit_at_1
 from explainer.rendering.image import overlay
 
 SEED = 1
@@ -85,9 +86,10 @@ def main() -> None:
         start = perf_counter()
         attributions = method.attribute(explained, texts, target)
         cost = 1000 * (perf_counter() - start) / len(texts)
-        best = [int(row[explained.grid.n_special :].argmax()) for row in attributions.scores]
-        hits = [float(i == one.patch) for i, one in zip(best, images, strict=True)]
-        hit = bootstrap_mean(hits)
+        patches = [row[explained.grid.n_special :] for row in attributions.scores]
+        every = torch.ones(len(patches[0]), dtype=torch.bool)
+        shows = [torch.arange(len(every)) == one.patch for one in images]
+        hit = bootstrap_mean([hit_at_1(*pair, every) for pair in zip(patches, shows, strict=True)])
         values = faithfulness(explained, attributions, ["comprehensiveness", "sufficiency"], operator="replace")
         curves = rise_curves(explained, attributions)
         areas = (*values.values(), curves.deletion_area, curves.insertion_area)

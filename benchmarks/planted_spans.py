@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import torch
+
 from explainer import Attributor, ExplainedModel
 from explainer.data.planted import Evidence
 from explainer.data.planted_spans import planted_question, planted_tags_text
 from explainer.explained import QuestionAnswering
 from explainer.explanation import Explanation
 from explainer.methods import METHODS
-from explainer.metrics import bootstrap_mean
+from explainer.metrics import bootstrap_mean, hit_at_1
+from explainer.scored_text import Word
 
 SEED = 3
 """Another than those of the splits of the data sets."""
@@ -55,20 +58,18 @@ def asked_of(explained: ExplainedModel, n: int, seed: int = SEED) -> list[Asked]
     return found
 
 
-def is_hit(explanation: Explanation, asked: Asked, question: bool = False) -> bool:
-    """Whether the highest scored word beside the target's own (of the question alone, if that is asked) is evidence."""
-    own = 0 if asked.text_pair is None else 1
-    others = [
-        word
-        for word in explanation.words()
-        if (not question or word.segment == 0)
-        and (word.segment != own or max(word.start, asked.target[0]) >= min(word.end, asked.target[1]))
-    ]
-    best = max(others, key=lambda word: word.score)
-    return any(
-        best.segment == segment and max(best.start, start) < min(best.end, end)
-        for segment, start, end in asked.evidence
-    )
+def hit(explanation: Explanation, asked: Asked, question: bool = False) -> float:
+    """Hit@1 among the words beside the target's own (of the question alone, if that is asked)."""
+    words, own = explanation.words(), (int(asked.text_pair is not None), *asked.target)
+    evidence = [any(_within(word, one) for one in asked.evidence) for word in words]
+    ranked = [not _within(word, own) and not (question and word.segment) for word in words]
+    return hit_at_1(torch.tensor([word.score for word in words]), torch.tensor(evidence), torch.tensor(ranked))
+
+
+def _within(word: Word, place: Evidence) -> bool:
+    """Whether the word has characters there."""
+    segment, start, end = place
+    return word.segment == segment and max(word.start, start) < min(word.end, end)
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def main() -> None:
         more = {"score": arguments.score, "foil": arguments.foil} if method in METHODS else {}
         explanations = attributor([one.text for one in asked], pairs, target=[one.target for one in asked], **more)
         question = arguments.scorable == "question"
-        hits = [float(is_hit(*pair, question)) for pair in zip(explanations, asked, strict=True)]
+        hits = [hit(*pair, question) for pair in zip(explanations, asked, strict=True)]
         estimate = bootstrap_mean(hits)
         seconds = perf_counter() - started
         print(

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from explainer.data.planted import asked_of_review, planted_facts
 from explainer.data.planted_spans import planted_questions, planted_tags
-from explainer.data.planted_words import planted_instructions, planted_pairs
+from explainer.data.planted_words import planted_colours, planted_instructions, planted_pairs
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,6 +38,7 @@ class DataSet:
 GENERATED: Mapping[str, Callable[[int, int], Dataset]] = {
     "planted_facts": planted_facts,
     "planted_pairs": planted_pairs,
+    "planted_colours": planted_colours,
     "planted_instructions": planted_instructions,
     "planted_questions": planted_questions,
     "planted_tags": planted_tags,
@@ -108,6 +109,12 @@ CATALOG: dict[str, DataSet] = {
         ("contradiction", "entailment"),
         {"train": 6000, "validation": 200, "test": 400},
         text_pair="text_pair",
+        splits={},
+    ),
+    "planted_colours": DataSet(
+        "generated:planted_colours",
+        ("red", "blue", "green"),
+        {"train": 2000, "validation": 200, "test": 400},
         splits={},
     ),
     "planted_instructions": DataSet(

@@ -1,4 +1,5 @@
-"""Generated texts whose label hangs on single words that are known: pairs, and instructions for language models.
+"""Generated texts whose label hangs on single words that are known: pairs, texts with a colour, and instructions for
+language models.
 
 Every fact of a text is of another kind, about another person, so that one word of it decides the answer.
 """
@@ -22,6 +23,8 @@ VOCABULARY = (
 )
 """Texts that hold every word of these data sets."""
 
+COLOURS = FACTS[0]
+
 ASKED = FACTS[:4]
 """The kinds of these facts."""
 
@@ -44,6 +47,19 @@ class PlantedPair:
     text_pair: str
     label: str
     evidence: tuple[Evidence, Evidence]
+
+
+@dataclass(frozen=True)
+class PlantedColour:
+    """A text that names the colour of a car, beside other facts.
+
+    Attributes:
+        evidence: the colour in the text.
+    """
+
+    text: str
+    colour: str
+    evidence: tuple[Evidence]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,17 @@ def planted_pair(draw: random.Random) -> PlantedPair:
     form = kinds[asked].sentence.replace("{n}", SOMEBODY)
     at = form.index("{v}")
     return PlantedPair(text, form.replace("{v}", claimed), label, ((0, start, end), (1, at, at + len(claimed))))
+
+
+def planted_colour(draw: random.Random) -> PlantedColour:
+    """The first text of a pair, the next one that names a colour."""
+    before, after = COLOURS.sentence.format(n="", v="|").split("|")
+    while True:
+        text = planted_pair(draw).text
+        if before in text:
+            start = text.index(before) + len(before)
+            colour = text[start : text.index(after, start)]
+            return PlantedColour(text, colour, ((0, start, start + len(colour)),))
 
 
 def planted_instruction(draw: random.Random) -> PlantedInstruction:
@@ -128,6 +155,12 @@ def planted_pairs(n: int, seed: int) -> Dataset:
     made = drawn(planted_pair, n, seed)
     columns = ("text", "text_pair", "label")
     return Dataset.from_dict({name: [getattr(one, name) for one in made] for name in columns})
+
+
+def planted_colours(n: int, seed: int) -> Dataset:
+    """`n` texts as a data set: columns text and label (the colour)."""
+    made = drawn(planted_colour, n, seed)
+    return Dataset.from_dict({"text": [one.text for one in made], "label": [one.colour for one in made]})
 
 
 def planted_instructions(n: int, seed: int) -> Dataset:

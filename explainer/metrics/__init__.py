@@ -7,6 +7,7 @@ from explainer.metrics.base import MeanOverTexts as MeanOverTexts
 from explainer.metrics.bootstrap import Estimate as Estimate
 from explainer.metrics.bootstrap import bootstrap_mean as bootstrap_mean
 from explainer.metrics.completeness import completeness_gap as completeness_gap
+from explainer.metrics.evidence import hit_at_1 as hit_at_1
 from explainer.metrics.faithfulness import AOPCComprehensiveness as AOPCComprehensiveness
 from explainer.metrics.faithfulness import AOPCSufficiency as AOPCSufficiency
 from explainer.metrics.faithfulness import Comprehensiveness as Comprehensiveness

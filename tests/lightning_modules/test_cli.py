@@ -18,6 +18,7 @@ from explainer.data.catalog import CATALOG
 from lightning_modules import cli
 from lightning_modules.classifier import ClassifierTraining
 from lightning_modules.cli import main
+from lightning_modules.fresh import FreshTraining
 from tests.explainer.tools import saved
 from tests.families import PROMPT, TAGS, explained
 from tests.lightning_modules.conftest import write
@@ -47,6 +48,11 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
         arguments |= {"explained": language_model, "prompt": arguments["prompt"] | PROMPT}
     if "new_tokens" in arguments:  # responses of a few tokens to texts without sentences
         arguments |= {"explained": language_model, "sources": "word", "new_tokens": 3, "n_masks": 2}
+    if "zero_shot" in arguments:  # asked of a classifier of pairs
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        pairs = FreshTraining({"model_type": "bert", **sizes}, labels=["contradiction", "entailment"])
+        pairs.export(tmp_path / "explained")
+        arguments["explained"], generated = str(tmp_path / "explained"), True
     if "encoder" in (arguments.get("explainer_settings") or {}):
         arguments["explainer_settings"]["encoder"] = classifier
     for teacher in (arguments.get("teachers") or {}).values():

@@ -6,7 +6,11 @@ import re
 from explainer.data.catalog import load
 from explainer.data.planted import FACTS, drawn
 from explainer.data.planted_words import (
+    COLOURS,
     VOCABULARY,
+    claimable,
+    planted_colour,
+    planted_colours,
     planted_instruction,
     planted_instructions,
     planted_pair,
@@ -37,6 +41,16 @@ def test_an_instruction_s_answer_is_the_one_word_of_its_kind() -> None:
         kinds = [WORDS[word] for word in re.findall(r"\w+", one.text) if word in WORDS]
         assert kinds.count(WORDS[one.answer]) == 1
         assert len(kinds) == len(set(kinds)) >= 2
+
+
+def test_a_text_names_one_colour() -> None:
+    for one in drawn(planted_colour, 100, 0):
+        ((segment, start, end),) = one.evidence
+        assert segment == 0
+        assert one.text[start:end] == one.colour
+        assert one.colour in claimable(COLOURS)
+        assert sum(word in COLOURS.words.split() for word in re.findall(r"\w+", one.text)) == 1
+    assert planted_colours(5, 1)["label"] == [one.colour for one in drawn(planted_colour, 5, 1)]
 
 
 def test_the_vocabulary_has_every_word() -> None:
