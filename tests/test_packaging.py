@@ -203,6 +203,14 @@ def test_there_is_one_version() -> None:
     assert citation["license"] == PROJECT["license"]
 
 
+def test_a_release_asks_for_the_version_as_it_stands_in_the_project(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    (check,) = [step["run"] for step in jobs["release"]["steps"] if step.get("name") == "The tag is the version"]
+    for tag, status in ((f"v{PROJECT['version']}", 0), (f"v{PROJECT['version']}.1", 1), ("v9", 1)):
+        done = subprocess.run(["bash", "-c", check], cwd=ROOT, env={**os.environ, "GITHUB_REF_NAME": tag})
+        assert done.returncode == status
+
+
 def test_both_scripts_are_the_command() -> None:
     assert set(PROJECT["scripts"].values()) == {"lightning_modules.cli:main"}
     assert set(PROJECT["scripts"]) == {"amortex", "explainer"}

@@ -139,6 +139,14 @@ def test_tokens_of_ferret_and_transformers_interpret(model: ExplainedModel) -> N
     assert from_transformers_interpret(model, TEXT, pairs, target=2).scores == found.scores
 
 
+def test_ferret_itself(model: ExplainedModel) -> None:
+    ferret = pytest.importorskip("ferret", exc_type=ImportError)
+    one = ferret.GradientExplainer(model.model, model.tokenizer, multiply_by_inputs=True)(TEXT, target=1)
+    found = from_ferret(model, one)
+    assert found.scores[1:-1] == pytest.approx(one.scores[1:-1].tolist(), abs=1e-6)
+    assert found.target == 1
+
+
 def test_transformers_interpret_itself(model: ExplainedModel) -> None:
     package = pytest.importorskip("transformers_interpret")
     explainer = package.SequenceClassificationExplainer(model.model, model.tokenizer)
@@ -176,6 +184,18 @@ def test_inseq_s_prompt_becomes_sources() -> None:
     assert record["contract"] == {"prompt": prompt}
     with pytest.raises(ValueError, match="must begin with the tokens of `prompt`"):
         from_inseq(model, sequence, "fine", "good bad")
+
+
+def test_inseq_itself(tmp_path: Path) -> None:
+    inseq = pytest.importorskip("inseq")
+    model, prompt, response = language_model("llama"), "good bad fine", "good bad"
+    theirs = inseq.load_model(saved(model, tmp_path), "input_x_gradient")
+    (sequence,) = theirs.attribute(prompt, f"{prompt} {response}", show_progress=False).sequence_attributions
+    record = from_inseq(model, sequence, prompt, response)
+    n = len(model.tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    expected = sequence.target_attributions[sequence.attr_pos_start - n : sequence.attr_pos_start].sum(dim=(1, 2))
+    assert [one["score"] for one in record["sources"]] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert "".join(prompt[one["start"] : one["end"]] for one in record["sources"]).split() == prompt.split()
 
 
 def test_stretches_keep_their_sums_and_must_have_tokens(model: ExplainedModel) -> None:
