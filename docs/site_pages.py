@@ -1,6 +1,9 @@
-"""A hook of mkdocs: the pages that are made for the site, which are the reference of the code and CONTRIBUTING.md."""
+"""A hook of mkdocs: the pages that are made for the site: the reference of the code, the notebooks, CONTRIBUTING.md."""
 
 import ast
+import json
+import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ PARTS = {
 """The packages of `explainer` whose public names are described, with their titles."""
 
 TRAINING = "Training"
+
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def exported(file: Path) -> dict[str, str]:
@@ -76,6 +81,27 @@ def contents() -> str:
     return f"# Names\n\n{opening}\n\n{rows}\n"
 
 
+def notebook_page(file: Path) -> str:
+    """A notebook as Markdown: its texts, its code, and the outputs that are stored in it."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        is_text = cell["cell_type"] == "markdown"
+        parts.append(source.replace(".ipynb)", ".md)") if is_text else f"```python\n{source}\n```")
+        parts += [output_block(output) for output in cell.get("outputs", [])]
+    download = f"This page is a notebook: [{file.name}]({file.name})."
+    return "\n\n".join([parts[0], download, *parts[1:]]) + "\n"
+
+
+def output_block(output: dict[str, Any]) -> str:
+    """An output of a cell as an element of the page: what was printed, or the HTML of a value."""
+    shown = {"text/plain": output["text"]} if output["output_type"] == "stream" else output["data"]
+    if "text/html" in shown:
+        return f'<div class="output">{"".join(shown["text/html"])}</div>'
+    return f'<div class="output"><pre><code>{escape("".join(shown["text/plain"]).rstrip())}</code></pre></div>'
+
+
 def on_config(config: Any) -> Any:
     """Put the pages of the reference into the navigation."""
     python = [{"Names": "reference/python/names.md"}, *({title: slug(title)} for title in reference())]
@@ -94,11 +120,13 @@ def on_files(files: Any, config: Any) -> Any:
     made["reference/python/names.md"] = contents()
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     made["CONTRIBUTING.md"] = guide.replace("](docs/", "](")
+    made |= {f"notebooks/{file.stem}.md": notebook_page(file) for file in NOTEBOOKS}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """CONTRIBUTING.md lies above this folder, and on the site in it."""
-    return markdown.replace("](../CONTRIBUTING.md", "](CONTRIBUTING.md")
+    """Links to pages that are elsewhere on the site: CONTRIBUTING.md is in this folder, a notebook is a page."""
+    markdown = re.sub(r"\]\(((?:\.\./)*)\.\./CONTRIBUTING\.md", r"](\1CONTRIBUTING.md", markdown)
+    return re.sub(r"\]\((\S*notebooks/\w[\w-]*)\.ipynb\)", r"](\1.md)", markdown)

@@ -14,7 +14,7 @@ import amortex
 import explainer
 from explainer.methods import METHODS
 from lightning_modules.cli import FUNCTIONS, USAGE
-from tests.pages import DOCS, ROOT
+from tests.pages import DOCS, ROOT, blocks
 from tests.test_docs import quoted, sections, table
 from tests.test_packaging import public
 
@@ -45,7 +45,44 @@ def pages_of(entries: list[Any]) -> list[str]:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     here = {str(page.relative_to(ROOT / "docs")) for page in DOCS}
-    assert sorted(pages_of(NAV)) == sorted([*here, "CONTRIBUTING.md"])
+    notebooks = {f"notebooks/{file.stem}.md" for file in SITE.NOTEBOOKS}
+    assert len(notebooks) == 3
+    assert sorted(pages_of(NAV)) == sorted([*here, *notebooks, "CONTRIBUTING.md"])
+
+
+def test_links_of_the_repository_become_links_of_the_site() -> None:
+    texts = {
+        "[a](../CONTRIBUTING.md#rules)": "[a](CONTRIBUTING.md#rules)",
+        "[a](../../CONTRIBUTING.md)": "[a](../CONTRIBUTING.md)",
+        "[a](notebooks/classifier.ipynb)": "[a](notebooks/classifier.md)",
+        "[a](../notebooks/language-model.ipynb)": "[a](../notebooks/language-model.md)",
+        "[a](classifier.ipynb)": "[a](classifier.ipynb)",  # the file itself, beside its page
+    }
+    for text, expected in texts.items():
+        assert SITE.on_page_markdown(text, None, None, None) == expected
+
+
+def test_every_page_has_an_example() -> None:
+    """Python or commands; which of them run is tested in `test_docs`. Results show how they were made."""
+    without = {"papers.md", "reference/security.md"}
+    bare = {str(page.relative_to(ROOT / "docs")) for page in DOCS if not blocks(page, "python", "bash")}
+    assert bare == without
+
+
+def test_the_guides_answer_what_people_come_for() -> None:
+    """Pages by intention: each is in the navigation, and its example runs."""
+    wanted = {
+        "explain my classifier": "getting-started.md",
+        "why did my language model say that": "guides/explain-a-response.md",
+        "train an explainer": "guides/train-an-explainer.md",
+        "choose a method by budget and model": "guides/choose-a-method.md",
+        "compare methods": "guides/compare-methods.md",
+        "serve it": "guides/export-and-serve.md",
+        "explain a data set on several devices": "guides/explain-a-data-set.md",
+        "add a method": "guides/add-a-method.md",
+        "make an attributor of a public classifier": "guides/attributors-to-make-first.md",
+    }
+    assert set(wanted.values()) <= set(pages_of(NAV))
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -110,7 +147,7 @@ def test_examples_of_docstrings_are_blocks_of_code() -> None:
 
 def test_workflows_and_forms_can_be_read() -> None:
     files = [*Path(ROOT, ".github").rglob("*.yml")]
-    assert len(files) == 6
+    assert len(files) == 7
     for file in files:
         values = yaml.safe_load(file.read_text())
         assert values
