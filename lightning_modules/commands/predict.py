@@ -1,4 +1,4 @@
-"""`explainer predict`: the attributions of a whole data set as Parquet shards, on several processes or devices."""
+"""`explainer predict`: the attributions of a data set as Parquet shards, on several processes, devices or nodes."""
 
 import hashlib
 import json
@@ -45,6 +45,7 @@ def predict(
     rows_per_shard: int = 1000,
     batch_tokens: int = 4096,
     devices: int = 1,
+    num_nodes: int = 1,
     accelerator: str = "auto",
     strategy: Strategy = "ddp",
     task: TaskName | None = None,
@@ -80,7 +81,9 @@ def predict(
         rows_per_shard: rows per file, computed in batches of texts of similar length. An interruption costs at most so
             many rows in each process.
         batch_tokens: token budget of a forward pass.
-        devices: processes, each with a device of its own.
+        devices: processes of each node, each with a device of its own.
+        num_nodes: machines that run this same command, with OUTPUT in a folder that all of them see. SLURM and torchrun
+            tell them of each other; otherwise set MASTER_ADDR and MASTER_PORT, and NODE_RANK from 0 on each.
         accelerator: the kind of device: auto, cpu, gpu ...
         strategy: how Lightning starts the processes, where there are several.
         task: prompted, for a language model that is asked by `prompt`; zero-shot-classification, for a model of natural
@@ -93,7 +96,8 @@ def predict(
             attributor that of its training. Gradients want float32.
     """
     command = command_line(predict, {**locals()})
-    for name, value in (("rows_per_shard", rows_per_shard), ("devices", devices), ("n", 1 if n is None else n)):
+    counts = {"rows_per_shard": rows_per_shard, "devices": devices, "num_nodes": num_nodes, "n": 1 if n is None else n}
+    for name, value in counts.items():
         if value < 1:
             raise ValueError(f"`--{name}` must be at least 1, got {value}.")
     if Path(data).is_file() and Path(data).resolve().parent == output.resolve():
@@ -113,14 +117,15 @@ def predict(
     )
     question = Question(target, foil, score, units)
     shards = Shards(output, len(source.rows()), rows_per_shard)
-    if _is_first():  # processes that Lightning starts come through here too
+    if _is_first():  # of each node; processes that Lightning starts come through here too
         shards.begin(settings_of(source, spec, question), {"command": command, "versions": versions()})
         if not shards.missing():
             return print(f"{output} is complete: {shards.rows} rows in {len(shards)} shards.")
-    several = devices > 1
+    several = devices * num_nodes > 1
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=num_nodes,
         strategy=DDPStrategy(start_method=_START[strategy], timeout=_PATIENCE) if several else "auto",
         use_distributed_sampler=False,
         inference_mode=False,  # gradient methods make their own choice
@@ -139,7 +144,7 @@ def predict(
 
 
 def _is_first() -> bool:
-    """Whether this is the process that writes the manifest and reports the result."""
+    """Whether this is the process that writes the manifest (one of each node) and reports the result (one of all)."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 

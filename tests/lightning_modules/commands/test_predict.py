@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,30 @@ def test_a_killed_run_goes_on_in_two_processes(classifier: str, model: Explained
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(output.iterdir())) == 1 + 51
     check(output, texts, 20, Attributor(model, SIG()))
+
+
+def test_two_nodes_share_the_shards(classifier: str, model: ExplainedModel, tmp_path: Path) -> None:
+    file, texts = texts_file(tmp_path, 23)
+    arguments = command(classifier, file, tmp_path / "out", 5, "--num_nodes", "2")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "lightning_modules", *arguments],
+            cwd=ROOT,
+            env={**shared, "NODE_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    printed = [node.communicate(timeout=300) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert ["23 rows in 5 shards" in out for out, _ in printed] == [True, False]  # one of them reports
+    check(tmp_path / "out", texts, 5, Attributor(model, SIG()))
 
 
 def test_two_spawned_processes_and_one_shard_for_them(
