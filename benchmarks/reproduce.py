@@ -3,32 +3,33 @@
 python benchmarks/reproduce.py [--size small] [--only minilm,bert] [--output runs/reproduce]
 
 Every step is a command of Amortex, or training of a classifier from nothing. What is finished is skipped, so that an
-interrupted run continues. At the end models.json and models.md, a table for each operator, are written to the folder of
-the size.
+interrupted run continues. At the end docs/results/models.json is written, and the tables of the documentation from it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import tables
 import torch
+import yaml
 from jsonargparse import auto_cli
 from scratch import main as train
-from tables import models
 from transfer import values_of
 
 from explainer import ExplainedModel
 from explainer.data.catalog import CATALOG, load
-from explainer.metrics import bootstrap_mean
+from explainer.evaluation.sanity import cascading_randomisation, target_change
+from explainer.methods.loading import load_methods, parse_methods
+from explainer.metrics import Estimate, bootstrap_mean
 from explainer.storage.provenance import versions
 from lightning_modules.cli import main as command
 
 OPERATORS = ("delete", "replace")
 METHODS = "random,input_x_gradient,attn_lrp,sig,subset_regression"
-REFERENCE = "attn_lrp"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Size:
         seeds: of the explainers.
         epochs: of the explainers' training.
         subsets: of each text, for the teacher.
+        trials: of the search for AML's weights.
     """
 
     train: int
@@ -50,9 +52,10 @@ class Size:
     seeds: int
     epochs: int
     subsets: int
+    trials: int
 
 
-SIZES = {"small": Size(600, 1000, 50, 1, 6, 16), "full": Size(2000, 6000, 200, 3, 12, 16)}
+SIZES = {"small": Size(600, 1000, 50, 1, 6, 16, 3), "full": Size(2000, 6000, 200, 3, 12, 16, 8)}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Model:
         made: "shipped", "lora" (on MiniLM, by configs/classifier.yaml), or a family that is trained from nothing.
         epochs: of the classifier's training.
         minutes: of the whole, at full size on two cores; the small size takes about a quarter.
+        explainers: of EXPLAINERS.
     """
 
     title: str
@@ -72,20 +76,82 @@ class Model:
     made: str
     epochs: int = 3
     minutes: int = 10
+    explainers: tuple[str, ...] = ("side",)
 
+
+AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 
 MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
     "authors": Model("MiniLM, four classes of reviews", "movie_reviews/authors", "lora", minutes=15),
     "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", epochs=1, minutes=60),
-    "bert": Model("BERT from nothing, Rotten Tomatoes", "movie_reviews/rotten_tomatoes", "bert", epochs=4),
-    "roberta": Model("RoBERTa from nothing, Rotten Tomatoes", "movie_reviews/rotten_tomatoes", "roberta", epochs=4),
-    "llama": Model("Llama from nothing, Rotten Tomatoes", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
+    "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", epochs=4, explainers=AML),
+    "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", epochs=4, explainers=AML),
+    "llama": Model("Llama from nothing", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
 }
 
 
-def fit(config: str, folder: Path, options: dict[str, Any]) -> Path:
-    """Train by a configuration, and export the best checkpoint.
+@dataclass(frozen=True)
+class Explainer:
+    """A trained explainer: a configuration, and what is changed of it.
+
+    Attributes:
+        config: of `explainer fit`.
+        options: of `explainer fit`, by name.
+        epochs: as a share of the size's; None for those of the configuration.
+        taught: learns subset regression with as many subsets as the size says.
+        start: the explainer of the same seed that it is trained further from.
+        searched: AML's weights and the learning rate come from `explainer search` by faithfulness.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
+    epochs: float | None = None
+    taught: bool = False
+    start: str | None = None
+    searched: bool = False
+
+
+FLOAT = {"trainer.precision": "32-true"}
+SPACE = {
+    **{f"model.init_args.{name}": {"low": 0.0, "high": 1.0} for name in ("kept", "destroyed", "sparse")},
+    "model.init_args.learning_rate": {"low": 1e-4, "high": 3e-3, "log": True},
+}
+TRIAL = {"trainer.max_epochs": 2, "trainer.check_val_every_n_epoch": 1}
+FURTHER = {"model.init_args.learning_rate": 2e-4, "model.init_args.temperature": 0.3}
+
+EXPLAINERS = {
+    "side": Explainer("configs/side.yaml", epochs=1, taught=True),
+    "matched": Explainer("configs/matching.yaml", FLOAT, epochs=0.5, taught=True),
+    "aml": Explainer("configs/aml.yaml", FLOAT),
+    "aml_searched": Explainer("configs/aml.yaml", {**FLOAT, "trainer.max_epochs": 6}, searched=True),
+    "aml_deletion": Explainer("configs/ranking.yaml"),
+    "matched_aml": Explainer("configs/ranking.yaml", FURTHER, start="matched"),
+}
+
+
+def options_of(explainer: Explainer, model: Model, classifier: str, size: Size) -> dict[str, Any]:
+    """Of `explainer fit`, by name, but for the seed and the weights to start from."""
+    options = {
+        **explainer.options,
+        "model.init_args.explained": classifier,
+        "data.name": model.data,
+        "data.limit": {"train": size.train, "validation": 100},
+    }
+    if explainer.taught:
+        options["model.init_args.teachers"] = {"subset_regression": {"n_subsets": size.subsets}}
+    if explainer.epochs is not None:
+        epochs = int(explainer.epochs * size.epochs)
+        options |= {"trainer.max_epochs": epochs, "trainer.check_val_every_n_epoch": max(epochs // 3, 1)}
+    return options
+
+
+def as_arguments(options: dict[str, Any]) -> list[str]:
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in options.items()]
+
+
+def fit(config: str, folder: Path, options: dict[str, Any]) -> str:
+    """Train by a configuration, and export the best checkpoint, where that is not done yet.
 
     Args:
         folder: of the export; the run is beside it.
@@ -95,14 +161,30 @@ def fit(config: str, folder: Path, options: dict[str, Any]) -> Path:
         The folder.
     """
     if (folder / "config.json").is_file():
-        return folder
+        return str(folder)
     logger = {"save_dir": str(folder.parent), "name": "runs", "version": folder.name}
     given = {**{f"trainer.logger.init_args.{name}": value for name, value in logger.items()}, **options}
-    shown = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()]
-    command(["fit", "--config", config, *shown])
+    command(["fit", "--config", config, *as_arguments(given)])
     checkpoint = folder.parent / "runs" / folder.name / "checkpoints" / "best.ckpt"
     command(["export", "--ckpt", str(checkpoint), "--output", str(folder)])
-    return folder
+    return str(folder)
+
+
+def searched(explainer: Explainer, options: dict[str, Any], folder: Path, trials: int) -> str:
+    """The configuration that `explainer search` found, with the options of the training itself but short trials."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load(Path(explainer.config).read_text(encoding="utf-8"))
+    for name, value in {**options, **TRIAL}.items():
+        *parts, last = name.split(".")
+        place = config
+        for part in parts:
+            place = place[part]
+        place[last] = value
+    start = folder / "start.yaml"
+    start.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    arguments = {"config": str(start), "n_trials": trials, "space": SPACE, "output": str(folder)}
+    command(["search", *as_arguments(arguments)])
+    return str(folder / "best.yaml")
 
 
 def classifier_of(model: Model, folder: Path, size: Size) -> str:
@@ -123,20 +205,20 @@ def classifier_of(model: Model, folder: Path, size: Size) -> str:
     return str(path)
 
 
-def explainers_of(model: Model, classifier: str, folder: Path, size: Size) -> dict[str, str]:
-    """A side explainer for each seed, taught by subset regression: {label: folder}."""
-    made = {}
-    for seed in range(size.seeds):
-        options = {
-            "seed_everything": seed,
-            "model.init_args.explained": classifier,
-            "model.init_args.teachers": {"subset_regression": {"n_subsets": size.subsets}},
-            "data.name": model.data,
-            "data.limit": {"train": size.train, "validation": 100},
-            "trainer.max_epochs": size.epochs,
-            "trainer.check_val_every_n_epoch": max(size.epochs // 3, 1),
-        }
-        made[f"side_{seed}"] = str(fit("configs/side.yaml", folder / f"side_{seed}", options))
+def explainers_of(model: Model, classifier: str, folder: Path, size: Size) -> dict[str, list[str]]:
+    """{explainer: the folder of each seed}."""
+    made: dict[str, list[str]] = {}
+    for name in model.explainers:
+        explainer = EXPLAINERS[name]
+        options, config = options_of(explainer, model, classifier, size), explainer.config
+        if explainer.searched:
+            config = searched(explainer, options, folder / f"{name}_search", size.trials)
+        made[name] = []
+        for seed in range(size.seeds):
+            own = {**options, "seed_everything": seed}
+            if explainer.start is not None:
+                own["model.init_args.pretrained"] = made[explainer.start][seed]
+            made[name].append(fit(config, folder / f"{name}_{seed}", own))
     return made
 
 
@@ -147,45 +229,92 @@ def accuracy(classifier: str, data: str, n: int) -> float:
     return float((predicted == torch.tensor(rows["label"])).float().mean())
 
 
+def cell(values: Any) -> dict[str, Any]:
+    """Mean and interval over texts, as tables read them."""
+    found: Estimate = bootstrap_mean(np.asarray(values))
+    return {"mean": found.mean, "ci95": [found.low, found.high], "n": found.n}
+
+
 def compared(
-    model: Model, classifier: str, explainers: dict[str, str], folder: Path, size: Size, operator: str
+    model: Model, classifier: str, explainers: dict[str, list[str]], folder: Path, size: Size, operator: str
 ) -> dict[str, Any]:
-    """{label: mean, ci95, and the paired difference to AttnLRP} of AOPC-comprehensiveness minus AOPC-sufficiency."""
+    """{row: AOPC-comprehensiveness minus AOPC-sufficiency}; of explainers also seeds and differences.
+
+    The value of a trained explainer on a text is the mean over its seeds.
+    """
     output = folder / operator
-    methods = ",".join([METHODS, *(f"{label}={path}" for label, path in explainers.items())])
+    of_seeds = {name: [f"{name}_{seed}" for seed in range(len(paths))] for name, paths in explainers.items()}
+    named = [
+        f"{label}={path}"
+        for name, paths in explainers.items()
+        for label, path in zip(of_seeds[name], paths, strict=True)
+    ]
     arguments = {
         "model": classifier,
         "data": model.data,
-        "methods": methods,
-        "method_args": json.dumps({"subset_regression": {"n_subsets": size.subsets}}),
-        "metrics": json.dumps(["aopc_comprehensiveness", "aopc_sufficiency"]),
+        "methods": ",".join([METHODS, *named]),
+        "method_args": {"subset_regression": {"n_subsets": size.subsets}},
+        "metrics": ["aopc_comprehensiveness", "aopc_sufficiency"],
         "operator": operator,
-        "n": str(size.texts),
+        "n": size.texts,
         "output": str(output),
     }
-    command(["compare", *(part for name, value in arguments.items() for part in (f"--{name}", value))])
+    command(["compare", *as_arguments(arguments)])
     values = values_of(output / "comparison.csv")
-    of_seeds = np.stack([values.pop(label) for label in explainers])
-    values["side explainer"] = of_seeds.mean(axis=0)
-    found = {}
-    for label, own in values.items():
-        whole, less = bootstrap_mean(own), bootstrap_mean(own - values[REFERENCE])
-        found[label] = {
-            "mean": whole.mean,
-            "ci95": [whole.low, whole.high],
-            "difference": {"mean": less.mean, "ci95": [less.low, less.high]},
+    seeds = {name: np.stack([values.pop(label) for label in labels]) for name, labels in of_seeds.items()}
+    values |= {name: each.mean(axis=0) for name, each in seeds.items()}
+    found = {name: cell(own) for name, own in values.items()}
+    for name, each in seeds.items():
+        less = {
+            other: cell(values[name] - values[other])
+            for other in tables.REFERENCES
+            if other in values and other != name
         }
-    found["side explainer"]["seeds"] = of_seeds.mean(axis=1).tolist()
+        found[name] |= {"seeds": each.mean(axis=1).tolist(), "less": less}
     return found
 
 
-def main(size: str = "small", only: str | None = None, output: Path = Path("runs/reproduce"), threads: int = 2) -> None:
+def sanity(model: Model, classifier: str, explainer: str, n: int) -> dict[str, Any]:
+    """{row: correlation with the scores after weights were shuffled, or of the other label}, on the first n texts."""
+    explained = ExplainedModel.from_pretrained(classifier)
+    methods = load_methods(parse_methods(["attn_lrp", f"side={explainer}"], {}), explained)
+    texts = explained.encode(list(load(model.data)["test"]["text"][:n]))
+    target = explained.predicted(texts)
+    found = {}
+    for label, method in methods.items():
+        stages = cascading_randomisation(method, explained, texts, target)
+        rows = {"head": stages["head"], "layers": stages["layer_0"], "embeddings": stages["embeddings"]}
+        rows["target"] = target_change(method, explained, texts, target)
+        found[label] = {row: cell(values.cpu()) for row, values in rows.items()}
+    return found
+
+
+def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
+    """Everything of one model."""
+    classifier = classifier_of(model, folder, size)
+    explainers = explainers_of(model, classifier, folder, size)
+    return {
+        "title": model.title,
+        "accuracy": accuracy(classifier, model.data, 1000 if size.texts > 100 else size.texts),
+        **{operator: compared(model, classifier, explainers, folder, size, operator) for operator in OPERATORS},
+        "sanity": sanity(model, classifier, explainers["side"][0], size.texts // 4),
+    }
+
+
+def main(
+    size: str = "small",
+    only: str | None = None,
+    output: Path = Path("runs/reproduce"),
+    results: Path = tables.RESULTS / "models.json",
+    threads: int = 2,
+) -> None:
     """Train, compare, and write the results.
 
     Args:
         size: small or full.
         only: names of MODELS with commas between; all of them by default, at the small size without long texts.
-        output: the folder of what is trained and measured.
+        output: the folder of what is trained.
+        results: the file of what is measured.
         threads: of torch.
     """
     if size not in SIZES:
@@ -203,21 +332,9 @@ def main(size: str = "small", only: str | None = None, output: Path = Path("runs
         start = perf_counter()
         found[name] = measured(MODELS[name], output / size / name, wanted)
         print(f"{name}: {(perf_counter() - start) / 60:.1f} minutes")
-    results = {"size": size, **asdict(wanted), "versions": versions(), "models": found}
-    (output / size / "models.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    tables = [f"Operator: {operator}\n\n{models(results, operator)}\n" for operator in OPERATORS]
-    (output / size / "models.md").write_text("\n".join(tables), encoding="utf-8")
-
-
-def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
-    """Everything of one model."""
-    classifier = classifier_of(model, folder, size)
-    explainers = explainers_of(model, classifier, folder, size)
-    return {
-        "title": model.title,
-        "accuracy": accuracy(classifier, model.data, 1000 if size.texts > 100 else size.texts),
-        **{operator: compared(model, classifier, explainers, folder, size, operator) for operator in OPERATORS},
-    }
+    run_of = {"size": size, **asdict(wanted), "versions": versions(), "models": found}
+    results.write_text(json.dumps(run_of, indent=1) + "\n", encoding="utf-8")
+    tables.main()
 
 
 if __name__ == "__main__":

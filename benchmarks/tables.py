@@ -8,6 +8,7 @@ A page marks the place by `<!-- table: NAME -->` and `<!-- end -->`; what stands
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from explainer.evaluation.table import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+REFERENCES = ("attn_lrp", "matched")
+"""Rows of models.json that trained explainers are compared with, text by text."""
 
 
 def interval(value: Mapping[str, Any]) -> str:
@@ -26,20 +29,45 @@ def _read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
-def models(results: Mapping[str, Any], operator: str) -> str:
+def models(operator: str) -> str:
     """Faithfulness of every model's methods, by one operator; of the results of `reproduce.py`."""
-    found = results["models"].values()
-    labels = list(next(iter(found))[operator])
+    found = _read("models.json")["models"].values()
+    labels = [label for label in next(iter(found))[operator] if all(label in one[operator] for one in found)]
     head = ["method", *(f"{one['title']}; accuracy {one['accuracy']:.2f}" for one in found)]
-    body = [[f"`{label}`" if "_" in label or label in ("random", "sig") else f"**{label}**"] for label in labels]
-    for row, label in zip(body, labels, strict=True):
-        row += [interval(one[operator][label]) for one in found]
-    seeds = [
-        "its seeds",
-        *(", ".join(f"{value:.3f}" for value in one[operator]["side explainer"]["seeds"]) for one in found),
+    rows = [[f"`{label}`", *(interval(one[operator][label]) for one in found)] for label in labels]
+    return markdown_table(head, rows)
+
+
+def trained(operator: str) -> str:
+    """The trained explainers of every model: mean over seeds, each seed, and paired differences."""
+    rows = []
+    for one in _read("models.json")["models"].values():
+        for label, value in one[operator].items():
+            if "seeds" in value:
+                seeds = ", ".join(f"{seed:.3f}" for seed in value["seeds"])
+                less = [interval(value["less"][name]) if name in value["less"] else "" for name in REFERENCES]
+                rows.append([one["title"], f"`{label}`", interval(value), seeds, *less])
+    head = ["model", "explainer", "faithfulness", "seeds", *(f"less `{name}`" for name in REFERENCES)]
+    return markdown_table(head, rows)
+
+
+def sanity() -> str:
+    """Rank correlations of scores before and after a change."""
+    rows = [
+        [one["title"], f"`{label}`", *(interval(value) for value in values.values())]
+        for one in _read("models.json")["models"].values()
+        for label, values in one["sanity"].items()
     ]
-    less = ["less `attn_lrp`", *(interval(one[operator]["side explainer"]["difference"]) for one in found)]
-    return markdown_table(head, [*body, seeds, less])
+    return markdown_table(["model", "method", "head", "and all layers", "and embeddings", "other label"], rows)
+
+
+def models_of() -> str:
+    """What the models were measured with."""
+    found = _read("models.json")
+    return (
+        f"Size {found['size']}: {found['texts']} test texts, explainers of {found['train']} texts, {found['seeds']} "
+        f"seeds; {found['versions']}."
+    )
 
 
 def cost() -> str:
@@ -63,6 +91,10 @@ def cost_of() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    **{f"models, {operator}": partial(models, operator) for operator in ("delete", "replace")},
+    **{f"trained, {operator}": partial(trained, operator) for operator in ("delete", "replace")},
+    "sanity": sanity,
+    "models, run": models_of,
     "cost": cost,
     "cost, machine": cost_of,
 }
