@@ -85,8 +85,8 @@ MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
     "authors": Model("MiniLM, four classes of reviews", "movie_reviews/authors", "lora", minutes=15),
     "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", epochs=1, minutes=60),
-    "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", epochs=4, explainers=AML),
-    "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", epochs=4, explainers=AML),
+    "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),
+    "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", 4, 20, AML),
     "llama": Model("Llama from nothing", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
 }
 
@@ -319,7 +319,7 @@ def main(
     """
     if size not in SIZES:
         raise ValueError(f"`--size` must be one of {', '.join(SIZES)}, got {size!r}.")
-    short = [name for name, model in MODELS.items() if size == "full" or model.minutes <= 15]
+    short = [name for name, model in MODELS.items() if size == "full" or model.minutes <= 30]
     names = short if only is None else only.split(",")
     if unknown := [name for name in names if name not in MODELS]:
         raise ValueError(f"`--only` must be of {', '.join(MODELS)}, got {', '.join(unknown)}.")
