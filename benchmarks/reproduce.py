@@ -24,7 +24,7 @@ from explainer import ExplainedModel
 from explainer.data.catalog import CATALOG, load
 from explainer.evaluation.sanity import cascading_randomisation, target_change
 from explainer.methods.loading import load_methods, parse_methods
-from explainer.metrics import Estimate, bootstrap_mean
+from explainer.metrics import bootstrap_mean
 from explainer.storage.provenance import versions
 from lightning_modules.cli import main as command
 
@@ -231,8 +231,8 @@ def accuracy(classifier: str, data: str, n: int) -> float:
 
 def cell(values: Any) -> dict[str, Any]:
     """Mean and interval over texts, as tables read them."""
-    found: Estimate = bootstrap_mean(np.asarray(values))
-    return {"mean": found.mean, "ci95": [found.low, found.high], "n": found.n}
+    found = bootstrap_mean(np.asarray(values))
+    return {**found.record(), "n": found.n}
 
 
 def compared(

@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
-from explainer import Attributor, Explanation
+from explainer import Explanation
 from explainer.attributor.options import CallOptions
-from explainer.commands.attribute import load
+from explainer.commands.loading import load_attributor, of_texts
 from explainer.explained import EncodedText
 
 
@@ -65,7 +65,8 @@ class Server(litserve.LitAPI):
     def setup(self, device: str) -> None:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        self.attributor: Attributor = load(self.method, self.model, batch_tokens=4096, settings={}).to(device)
+        attributor = load_attributor(self.method, self.model, batch_tokens=4096, settings={})
+        self.attributor = of_texts(self.method, attributor).to(device)
 
     def decode_request(self, request: Request) -> Request:
         return request

@@ -17,8 +17,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from explainer.attributor import Attributor
-from explainer.commands.attribute import load
 from explainer.commands.encoding import encode_all
+from explainer.commands.loading import load_attributor, of_texts
 from explainer.data.texts import name_of_row, rows_of
 from explainer.explained import AbstractTask, PromptedClassification, ZeroShotClassification
 from explainer.explained.pretrained import DTYPES
@@ -94,7 +94,8 @@ def _loaded(spec: AttributorSpec) -> Attributor:
     elif spec.zero_shot is not None:
         task = ZeroShotClassification.from_settings(json.loads(spec.zero_shot))
     dtype = None if spec.dtype is None else DTYPES[spec.dtype]
-    return load(spec.method, spec.model, spec.batch_tokens, json.loads(spec.settings), task, dtype)
+    settings = json.loads(spec.settings)
+    return of_texts(spec.method, load_attributor(spec.method, spec.model, spec.batch_tokens, settings, task, dtype))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def counted_from(first: int, n: int) -> Iterator[None]:
 
 
 def without_number(error: ValueError) -> str:
-    """The message about a single text, without its number 0."""
-    message = str(error).replace("`texts[0]`", "`text`").replace("`text_pairs[0]`", "`text_pair`")
-    return message.replace(" of text 0", "")
+    """The message about a single text or image, without its number 0."""
+    message = str(error).replace(" of text 0", "")
+    for name in ("text", "text_pair", "image"):
+        message = message.replace(f"`{name}s[0]`", f"`{name}`")
+    return message

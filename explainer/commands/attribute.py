@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from explainer.attributor import Attributor, CallOptions
 from explainer.attributor.numbering import without_number
 from explainer.attributor.units import with_units
 from explainer.commands.encoding import encode_one
 from explainer.commands.images import attribute_images
-from explainer.commands.loading import load_attributor
+from explainer.commands.loading import load_attributor, of_texts
 from explainer.commands.outputs import check_apart, json_lines, usable_chunks
 from explainer.commands.response import attribute_file, refuse_options
 from explainer.commands.task import TaskName, columns_of, read_lines_of, task_of_options
@@ -21,7 +19,6 @@ from explainer.explained import EncodedText
 from explainer.explained.pretrained import dtype_named
 from explainer.explained.readout import Score
 from explainer.explained.sources import SourceLevel
-from explainer.explained.tasks import AbstractTask
 from explainer.explained.tasks.question_answering import ScoredPart
 from explainer.explanation import Explanation
 from explainer.rendering import side_by_side
@@ -194,9 +191,8 @@ def attribute(
         check_aggregation(aggregation_strategy)
     options = CallOptions.of(fallback, min_faithfulness, foil=foil, score=score, units=units, trust=trust)
     asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
-    job = _Job(
-        load(method, model, batch_tokens, method_args or {}, asked, precision), target, options, aggregation_strategy
-    )
+    attributor = load_attributor(method, model, batch_tokens, method_args or {}, asked, precision)
+    job = _Job(of_texts(method, attributor), target, options, aggregation_strategy)
     job.check(target)
     if text is not None:
         request = Request("`--text`", encode_one(job.attributor.explained, text, text_pair or context, "`--text`"))
@@ -208,25 +204,6 @@ def attribute(
     assert input is not None
     assert output is not None
     job.run(input, output)
-
-
-def load(
-    method: str,
-    model: str | None,
-    batch_tokens: int,
-    settings: dict[str, Any],
-    task: AbstractTask | None = None,
-    dtype: torch.dtype | None = None,
-) -> Attributor:
-    """An attributor of texts from a method's name and a model, or from an exported folder or hub id.
-
-    Raises:
-        ValueError: when there is none, or it is one of responses.
-    """
-    attributor = load_attributor(method, model, batch_tokens, settings, task, dtype)
-    if not isinstance(attributor, Attributor):
-        raise ValueError(f"`--method {method}` explains the responses of a language model: give `--task response`.")
-    return attributor
 
 
 def _show(explanations: Sequence[Explanation], html: Path | None) -> None:

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 from rich.console import Console
 
 from explainer.commands.device import device
-from explainer.commands.encoding import encode_all, encode_images
+from explainer.commands.encoding import encode_all
 from explainer.commands.outputs import check_apart
 from explainer.commands.prompts import ask_prompts, prompts_of
 from explainer.commands.response import refuse_options
-from explainer.commands.task import TaskName, task_of_options
+from explainer.commands.task import IMAGE_OPERATOR, TaskName, task_of_options
 from explainer.data.texts import labels_of, name_of_row, texts_of
 from explainer.evaluation import table
 from explainer.evaluation.comparison import AbstractComparison, Comparison, TargetedTexts
@@ -21,7 +21,6 @@ from explainer.evaluation.report import report
 from explainer.evaluation.responses import ResponseComparison, scored_prompts
 from explainer.explained import (
     AbstractTask,
-    EncodedText,
     ExplainedImageModel,
     ExplainedModel,
     ImageClassification,
@@ -165,6 +164,8 @@ def compare(
     """
     command = command_line(compare, {**locals()})
     precision = dtype_named(dtype, "--dtype")
+    asking: dict[str, Any] = {"prompt": prompt, "labels": labels, "hypothesis_template": hypothesis_template}
+    asking["multi_label"] = multi_label
     settings = parse_methods(methods if isinstance(methods, list) else methods.split(","), method_args or {})
     for name in WRITTEN:
         check_apart({"data": Path(data)}, {"output": output / name})
@@ -176,46 +177,33 @@ def compare(
         return _Loaded(explained, load_methods(settings, explained), cache)
 
     def of_texts() -> _Compared:
+        asks, images = task == QuestionAnswering.name, task == ImageClassification.name
         refuse_options({"sources": sources, "new_tokens": new_tokens}, task or "classification")
+        if images:
+            refuse_options({**asking, "text_pair": text_pair, "answer": answer, "scorable": scorable}, str(task))
         check_metrics(metrics or ())
-        asks = task == QuestionAnswering.name
         if answer is not None and (not asks or target != "predicted"):
             raise ValueError("`--answer` is of `--task question-answering`, and takes the place of `--target`.")
-        asked = task_of_options(task, prompt, labels, hypothesis_template, multi_label, scorable)
-        column = text or ("question" if asks else "text")
+        asked = None if images else task_of_options(task, scorable=scorable, **asking)
+        column = text or ("question" if asks else "image" if images else "text")
         pair_column = "context" if asks and text_pair is None else text_pair
         texts, pairs, rows, source = texts_of(data, split, n, seed, column, pair_column)
         given = target if answer is None else labels_of(data, split, column, answer, rows)
-        found = load(asked)
-        encoded = encode_all(found.explained, texts, pairs, lambda i: name_of_row(data, split, column, rows[i]))
-        of_what = "the given answer" if answer is not None else _of_what(target, foil, score)
-        return targeted(found, encoded, given, f"{source}, explained for {of_what}", operator)
-
-    def of_images() -> _Compared:
-        asked = {"prompt": prompt, "labels": labels, "multi_label": multi_label, "answer": answer, "scorable": scorable}
-        refuse_options({**asked, "text_pair": text_pair, "sources": sources, "new_tokens": new_tokens}, str(task))
-        column = text or "image"
-        paths, _, rows, source = texts_of(data, split, n, seed, column, None)
-        found = load(None, ExplainedImageModel)
-        encoded = encode_images(found.explained, paths, lambda i: name_of_row(data, split, column, rows[i]))
-        words = f"{source}, explained for {_of_what(target, foil, score)}"
-        # A patch that is taken out leaves a hole, which not every family takes; a grey one is an image like others.
-        return targeted(found, encoded, target, words, operator or "replace")
-
-    def targeted(
-        found: _Loaded, encoded: Sequence[EncodedText], given: Any, words: str, operator: Operator | None
-    ) -> _Compared:
-        explained = found.explained
+        explained, loaded, cache = load(asked, ExplainedImageModel if images else ExplainedModel)
         check_metrics(metrics or (), explained.task)
+        encoded = encode_all(explained, texts, pairs, lambda i: name_of_row(data, split, column, rows[i]))
         marked, resolved = explained.asked(encoded, given, foil, score)
-        comparison = Comparison(found.methods, metrics=metrics, cache=found.cache, keep=n_shown, operator=operator)
+        removed = operator or (IMAGE_OPERATOR if images else None)
+        comparison = Comparison(loaded, metrics=metrics, cache=cache, keep=n_shown, operator=removed)
         items = TargetedTexts(marked, resolved)
+        of_what = "the given answer" if answer is not None else _of_what(target, foil, score)
+        words = f"{source}, explained for {of_what}"
         return _Compared(words, explained, comparison, items, lambda: _shown(explained, comparison, items))
 
     def of_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
-        others |= {"answer": answer, "scorable": scorable, "labels": labels}
-        refuse_options({**others, "score": None if score == "logit" else score, "prompt": prompt}, "response")
+        others |= {"answer": answer, "scorable": scorable, "score": None if score == "logit" else score}
+        refuse_options({**others, **asking}, "response")
         check_response_metrics(metrics or ())
         prompts, source = prompts_of(data, split, n, seed, text or "text")
         explained, loaded, cache = load(Response())
@@ -226,8 +214,7 @@ def compare(
         words = f"{source}: {len(items)} responses, sources by {level}"
         return _Compared(words, explained, comparison, items, lambda: scored_prompts(explained, comparison, items))
 
-    of_items = {Response.name: of_responses, ImageClassification.name: of_images}.get(task or "", of_texts)
-    texts, explained, comparison, items, shown = of_items()
+    texts, explained, comparison, items, shown = of_responses() if task == "response" else of_texts()
     measure(comparison, explained, items)
     Console().print(table.terminal(comparison))
     table.write(comparison, output)

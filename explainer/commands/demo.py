@@ -85,7 +85,7 @@ def demo(
             server.serve_forever()
 
 
-def demo_of(attributor: AbstractAttributor, others: Mapping[str, Any], limits: Limits) -> AbstractDemo:
+def demo_of(attributor: AbstractAttributor, others: Mapping[str, Any], limits: Limits) -> AbstractDemo[Any]:
     """The demo of an attributor of texts or of responses.
 
     Args:

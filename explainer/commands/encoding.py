@@ -1,4 +1,4 @@
-"""Texts of a file to tokens, with errors and warnings that say where in the file."""
+"""Texts or images of a file to tokens, with errors and warnings that say where in the file."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,21 +47,3 @@ def encode_all(
             for i, (text, pair) in enumerate(zip(texts, text_pairs, strict=True)):
                 encode_one(explained, text, pair, place(i))
         raise
-
-
-def encode_images(explained: ExplainedModel, paths: Sequence[str], place: Callable[[int], str]) -> list[EncodedText]:
-    """The patches of all images.
-
-    Args:
-        place: where an image's path comes from, by its number.
-
-    Raises:
-        ValueError: when a file does not exist or is no image; the message begins with the place of its path.
-    """
-    encoded = []
-    for i, path in enumerate(paths):
-        try:
-            encoded += explained.encode([path])
-        except ValueError as error:
-            raise ValueError(f"{place(i)}: {str(error).replace('`images[0]`', '`image`')}") from error
-    return encoded

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from explainer.commands.device import device
-from explainer.commands.encoding import encode_images
+from explainer.commands.encoding import encode_one
 from explainer.commands.outputs import check_apart
 from explainer.commands.response import evaluate_file, refuse_options
-from explainer.commands.task import TaskName, task_of_options
+from explainer.commands.task import IMAGE_OPERATOR, TaskName, task_of_options
 from explainer.data.jsonl import check_text, read_objects
 from explainer.data.lines import InputError
 from explainer.explained import (
@@ -85,8 +85,10 @@ def evaluate(
     """
     check_apart({"attributions": attributions}, {"output": output})
     precision = dtype_named(dtype, "--dtype")
+    asking: dict[str, Any] = {"prompt": prompt, "labels": labels, "hypothesis_template": hypothesis_template}
+    asking["multi_label"] = multi_label
     if task == "response":
-        refuse_options({"prompt": prompt, "labels": labels, "multi_label": multi_label}, task)
+        refuse_options(asking, task)
         evaluate_file(
             model, attributions, output, metrics=metrics, operator=operator, dtype=precision, batch_tokens=batch_tokens
         )
@@ -94,10 +96,10 @@ def evaluate(
     check_metrics(metrics or ())
     images = task == ImageClassification.name
     if images:
-        refuse_options({"prompt": prompt, "labels": labels, "multi_label": multi_label}, task or "")
-        operator = operator or "replace"  # a patch that is taken out leaves a hole, which not every family takes
+        refuse_options(asking, str(task))
+        operator = operator or IMAGE_OPERATOR
     kind = ExplainedImageModel if images else ExplainedModel
-    asked = None if images else task_of_options(task, prompt, labels, hypothesis_template, multi_label)
+    asked = None if images else task_of_options(task, **asking)
     explained = kind.from_pretrained(model, dtype=precision, task=asked, batch_tokens=batch_tokens)
     explained.to(device())
     wanted = metrics_of(explained.task) if metrics is None else metrics
@@ -132,8 +134,7 @@ def evaluate(
 def _summary(metric: str, values: list[float], operator: Operator | None) -> dict[str, Any]:
     estimate = bootstrap_mean(values)
     return {
-        "mean": estimate.mean,
-        "ci95": [estimate.low, estimate.high],
+        **estimate.record(),
         "n": estimate.n,
         "operator": METRIC_SPECS[metric].used(operator),
         "values": values,
@@ -167,7 +168,7 @@ def _image_attribution(explained: ExplainedModel, source: Path, number: int, rec
         InputError: when the line is no attribution of this model.
     """
     check_text(source, number, record, "image", required=True)
-    (image,) = encode_images(explained, [record["image"]], lambda _: f"{source}, line {number}")
+    image = encode_one(explained, record["image"], None, f"{source}, line {number}")
     values, kind, n = record.get("scores"), _ENTRIES["scores"], image.n_scorable
     if not isinstance(values, list) or not all(map(kind.allowed, values)) or len(values) != n:
         raise InputError(

@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 
-from explainer.attributor.images import ImageAttributor
+from explainer.attributor.images import ImageAttributor, checked
+from explainer.attributor.numbering import without_number
 from explainer.attributor.options import CallOptions
-from explainer.commands.device import device
+from explainer.commands.loading import load_attributor
 from explainer.commands.outputs import json_lines, usable_chunks
 from explainer.data.jsonl import check_text, read_objects
 from explainer.data.lines import InputError, count_lines
 from explainer.explained import EncodedText, ExplainedImageModel
 from explainer.explanation.image import ImageExplanation, write_page
-from explainer.methods import METHODS
-from explainer.methods.loading import is_exported
 from explainer.rendering.progress import Progress
 from explainer.storage.atomic import replacing
 
@@ -54,7 +53,8 @@ def attribute_images(
     Raises:
         ValueError: when the model or a line cannot be used.
     """
-    attributor = _load(method, model, batch_tokens, settings, dtype).to(device())
+    found = load_attributor(method, model, batch_tokens, settings, dtype=dtype, kind=ExplainedImageModel)
+    attributor = ImageAttributor(checked(found.explained), found.method)
     shown: list[ImageExplanation] = []
     lines = _lines(attributor.explained, source, target, options)
     with Progress(attributor.method.name, count_lines(source)) as progress, json_lines(output) as write:
@@ -66,19 +66,6 @@ def attribute_images(
     if html is not None:
         with replacing(html) as name:
             write_page(shown, name)
-
-
-def _load(
-    method: str, model: str | None, batch_tokens: int, settings: dict[str, Any], dtype: torch.dtype | None
-) -> ImageAttributor:
-    given: dict[str, Any] = {"batch_tokens": batch_tokens} | ({} if dtype is None else {"dtype": dtype})
-    if method not in METHODS and is_exported(method):
-        if settings:
-            raise ValueError("`--method-args` are for named methods; an exported attributor has its own settings.")
-        return ImageAttributor.from_pretrained(method, model=model, **given)
-    if model is None:
-        raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
-    return ImageAttributor.of(ExplainedImageModel.from_pretrained(model, **given), method, **settings)
 
 
 def _lines(explained: ExplainedImageModel, source: Path, target: str | int, options: CallOptions) -> Iterator[_Line]:
@@ -94,7 +81,7 @@ def _lines(explained: ExplainedImageModel, source: Path, target: str | int, opti
                 explained.task.target(own, 1, options.foil, options.score)
             (image,) = explained.encode([record["image"]])
         except ValueError as error:
-            raise InputError(source, number, str(error).replace("`images[0]`", "`image`")) from error
+            raise InputError(source, number, without_number(error)) from error
         yield _Line(image, record.get("id", number - 1), own)
 
 

@@ -20,8 +20,12 @@ def load_attributor(
     settings: dict[str, Any],
     task: AbstractTask | None = None,
     dtype: torch.dtype | None = None,
+    kind: type[ExplainedModel] = ExplainedModel,
 ) -> AbstractAttributor:
     """An attributor from a method's name and a model, or from an exported folder or hub id; on the command's device.
+
+    Args:
+        kind: of the model that a named method explains.
 
     Returns:
         One of responses where the task is `Response`, or where the folder has an explainer of responses.
@@ -46,5 +50,16 @@ def load_attributor(
         return attributor.to(device())
     if model is None:
         raise ValueError(f"`--method {method}` needs `--model`, the model to explain.")
-    explained = ExplainedModel.from_pretrained(model, task=task, batch_tokens=batch_tokens, **precision)
+    explained = kind.from_pretrained(model, task=task, batch_tokens=batch_tokens, **precision)
     return Attributor.of(explained, method, **settings).to(device())
+
+
+def of_texts(method: str, attributor: AbstractAttributor) -> Attributor:
+    """The attributor of a method, if it is one of texts.
+
+    Raises:
+        ValueError: when it explains responses.
+    """
+    if not isinstance(attributor, Attributor):
+        raise ValueError(f"`--method {method}` explains the responses of a language model: give `--task response`.")
+    return attributor

@@ -140,10 +140,8 @@ DEFAULT_METRICS = ("drop_at_1", "drop_at_3", "drop_at_5", "lds", "rise", "mas")
 def _summary(values: Sequence[Any]) -> dict[str, Any]:
     """The mean with its interval; a response on which a metric is undefined has the value null and is not counted."""
     estimate = bootstrap_mean(values)
-    defined = estimate.n > 0
     return {
-        "mean": estimate.mean if defined else None,
-        "ci95": [estimate.low, estimate.high] if defined else None,
+        **(estimate.record() if estimate.n else {"mean": None, "ci95": None}),
         "n": estimate.n,
         "values": [None if value != value else value for value in values],
     }

@@ -16,6 +16,7 @@ from explainer.explained import (
 )
 from explainer.explained.tasks.anchored import is_span
 from explainer.explained.tasks.question_answering import ScoredPart
+from explainer.faithfulness.perturbation import Operator
 
 TaskName = Literal[
     "prompted",
@@ -26,6 +27,9 @@ TaskName = Literal[
     "image-classification",
 ]
 """The tasks that an option names; a model's architecture tells the last three by itself."""
+
+IMAGE_OPERATOR: Operator = "replace"
+"""How metrics of images take patches out by default: a deleted patch leaves a hole, which not every family takes."""
 
 
 def task_of_options(

@@ -4,11 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 from explainer.attributor.base import AbstractAttributor
 from explainer.demo.elements import select
 from explainer.demo.fields import Fields
 from explainer.methods.trained.amortized import Amortized
+
+AttributorT = TypeVar("AttributorT", bound=AbstractAttributor)
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class AbstractDemo(ABC):
+class AbstractDemo(ABC, Generic[AttributorT]):
     """A form, and the answer to what is typed into it.
 
     Attributes:
+        question: the heading of the page.
         attributor: what explains.
         others: attributors of the same model by their labels, of which one may be shown beside it.
     """
 
-    attributor: AbstractAttributor
-    others: Mapping[str, AbstractAttributor] = field(default_factory=dict)
+    question: ClassVar[str]
+    attributor: AttributorT
+    others: Mapping[str, AttributorT] = field(default_factory=dict)
     limits: Limits = Limits()
-
-    @property
-    @abstractmethod
-    def question(self) -> str:
-        """The heading of the page."""
 
     @abstractmethod
     def form(self, fields: Fields) -> str:

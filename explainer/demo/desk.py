@@ -4,7 +4,7 @@ import sys
 import traceback
 import warnings
 from threading import BoundedSemaphore, Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from explainer.demo.base import AbstractDemo
 from explainer.demo.fields import Fields
@@ -24,7 +24,7 @@ class Reply(NamedTuple):
 class Desk:
     """Answers the forms of a demo; threads may share it."""
 
-    def __init__(self, demo: AbstractDemo) -> None:
+    def __init__(self, demo: AbstractDemo[Any]) -> None:
         self.demo = demo
         self._turn, self._places = Lock(), BoundedSemaphore(WAITING)
 

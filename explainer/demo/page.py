@@ -1,6 +1,7 @@
 """The page of the demo: the form, what came of it, and the little script that says that the model is at work."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from explainer.demo.base import AbstractDemo
 from explainer.demo.elements import button
@@ -43,7 +44,7 @@ _HEAD = f'<link rel="icon" href="data:,"><style>{RESPONSE_STYLE}{PAGE_STYLE}{DEM
 
 
 def demo_page(
-    demo: AbstractDemo, fields: Fields, result: str = "", error: str = "", notices: Sequence[str] = ()
+    demo: AbstractDemo[Any], fields: Fields, result: str = "", error: str = "", notices: Sequence[str] = ()
 ) -> str:
     """The whole page.
 
@@ -64,13 +65,13 @@ def demo_page(
     )
 
 
-def _header(demo: AbstractDemo) -> str:
+def _header(demo: AbstractDemo[Any]) -> str:
     model, method = escaped(demo.model), escaped(demo.attributor.method.label)
     by = f"The model is <b>{model}</b>, explained by <b>{method}</b>."
     return f'<header><h1>{escaped(demo.question)}</h1><p class="soft">{by}</p></header>'
 
 
-def _form(demo: AbstractDemo, fields: Fields) -> str:
+def _form(demo: AbstractDemo[Any], fields: Fields) -> str:
     actions = f'{button("Explain")}{demo.buttons}<span id="status" role="status"></span>'
     return (
         f'<form id="ask" method="post" action="#answer" accept-charset="utf-8">{demo.form(fields)}'

@@ -1,7 +1,5 @@
 """The demo of language models: a conversation in, the response and the scores of the prompt's sources out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import get_args
 
 from explainer.attributor import ResponseAttributor, ResponseInput, ResponseOptions
@@ -20,16 +18,10 @@ LEVEL = "sentence"
 """What is scored as one, unless another level is chosen."""
 
 
-@dataclass(frozen=True)
-class ResponseDemo(AbstractDemo):
+class ResponseDemo(AbstractDemo[ResponseAttributor]):
     """The demo of a `ResponseAttributor`."""
 
-    attributor: ResponseAttributor
-    others: Mapping[str, ResponseAttributor] = field(default_factory=dict)
-
-    @property
-    def question(self) -> str:
-        return "Which part of the prompt made the model answer this?"
+    question = "Which part of the prompt made the model answer this?"
 
     @property
     def buttons(self) -> str:

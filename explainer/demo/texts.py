@@ -1,7 +1,5 @@
 """The demo of models that answer with labels, values, tags or a span: a text in, its prediction and scores out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from explainer.attributor import Attributor, CallOptions
@@ -19,16 +17,10 @@ from explainer.rendering.html import fragment
 UNITS = ("token", "word", "sentence", "paragraph")
 
 
-@dataclass(frozen=True)
-class TextDemo(AbstractDemo):
+class TextDemo(AbstractDemo[Attributor]):
     """The demo of an `Attributor`."""
 
-    attributor: Attributor
-    others: Mapping[str, Attributor] = field(default_factory=dict)
-
-    @property
-    def question(self) -> str:
-        return "Which words made the model predict this?"
+    question = "Which words made the model predict this?"
 
     # The form
 

@@ -236,12 +236,10 @@ class AbstractComparison(ABC, Generic[Items]):
     def _record(self, label: str, row: MethodRow) -> dict[str, Any]:
         record: dict[str, Any] = {"method": label, "n": row.n}
         for metric in self.columns:
-            record[metric] = _mean_and_interval(row.estimate(metric))
+            record[metric] = row.estimate(metric).record()
         differences = {metric: self.difference(label, metric) for metric in self.columns}
         record["difference_to"] = self.best_teacher
-        record["differences"] = {
-            metric: None if one is None else _mean_and_interval(one) for metric, one in differences.items()
-        }
+        record["differences"] = {metric: None if one is None else one.record() for metric, one in differences.items()}
         record["difference"] = record["differences"][self.summary]
         record["forward_equivalents"] = float(np.mean(row.forward_equivalents))
         record["milliseconds"] = 1000 * row.seconds / row.n
@@ -350,7 +348,3 @@ class Comparison(AbstractComparison[TargetedTexts]):
 
     def higher_is_better(self, metric: str) -> bool:
         return HIGHER_IS_BETTER.get(metric, True)
-
-
-def _mean_and_interval(estimate: Estimate) -> dict[str, Any]:
-    return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def record(self) -> dict[str, Any]:
+        """Mean and interval as files of results have them."""
+        return {"mean": self.mean, "ci95": [self.low, self.high]}
 
 
 def bootstrap_mean(values: Sequence[float] | np.ndarray, samples: int = 10_000, seed: int = 0) -> Estimate:

@@ -1,7 +1,6 @@
 """Texts, labels and names with markup in them, in a real browser: they are shown, and nothing of them runs."""
 
 import re
-import shutil
 import subprocess
 from functools import cache
 from html import unescape
@@ -17,9 +16,9 @@ from explainer.rendering import Message, ResponseView, Stretch, TokenTable
 from explainer.rendering.html import page
 from explainer.rendering.response_html import response_page
 from explainer.rendering.response_script import SCRIPT
+from tests.browser import BROWSER
 from tests.explainer.rendering.odd import plain
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 RAN = "document.documentElement.dataset.ran=1"
 HOSTILE = [
     f"<script>{RAN}</script>",
