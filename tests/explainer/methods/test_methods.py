@@ -56,6 +56,7 @@ CASES: dict[str, AbstractMethod] = {
     ),
     "context_cite": ContextCite(alpha=1e-9),  # so weak that it is a least-squares fit, which is linear
     "subset_regression": SubsetRegression(n_subsets=8),
+    "subset_regression_rounds": SubsetRegression(n_subsets=8, rounds=3),
     "mask_lrp_attn_lrp": MaskLRP(rules="attn_lrp"),
     "leave_one_out_log_odds": Contrast(LeaveOneOut(), score="log_odds"),
 }

@@ -64,7 +64,7 @@ def test_effects_are_the_log_odds_less_the_mean_of_their_size(foil: list[int] | 
     text = encoded(model, TEXTS[3:])[0]
     method = SubsetRegression(n_subsets=8)
     effects = method.effects(model, [text], Target.of([2], foil))[0]
-    subsets, ids = method._subsets(text), text.tokens.input_ids
+    subsets, ids = method._uniform(text), text.tokens.input_ids
     expected = []
     for changed in (~subsets, subsets | ~text.scorable):
         logits = torch.cat([model.model(input_ids=ids[kept][None]).logits for kept in changed])
@@ -82,14 +82,14 @@ def test_a_regression_s_effects_are_those_of_its_value() -> None:
     method = SubsetRegression(n_subsets=8)
     value = method.effects(model, [text], Target.of([0]))[0].value[:8]
     ids = text.tokens.input_ids
-    outputs = torch.stack([model.model(input_ids=ids[~s][None]).logits[0, 0] for s in method._subsets(text)])
+    outputs = torch.stack([model.model(input_ids=ids[~s][None]).logits[0, 0] for s in method._uniform(text)])
     assert torch.allclose(value.float(), outputs - outputs.view(2, 4).mean(dim=0).repeat(2), atol=1e-5)
 
 
 def test_subsets_have_the_metrics_sizes_and_scorable_tokens_only() -> None:
     scorable = torch.ones(24, dtype=torch.bool)
     scorable[[0, -1]] = False
-    subsets = SubsetRegression(n_subsets=8)._subsets(text_of(torch.arange(24), scorable))
+    subsets = SubsetRegression(n_subsets=8)._uniform(text_of(torch.arange(24), scorable))
     assert subsets.sum(dim=1).tolist() == [1, 2, 4, 11] * 2
     assert not subsets[:, ~scorable].any()
     assert len({tuple(subset.tolist()) for subset in subsets}) == 8
@@ -99,7 +99,7 @@ def test_subsets_of_units_contain_them_whole() -> None:
     scorable = torch.ones(24, dtype=torch.bool)
     scorable[[0, -1]] = False
     text = text_of(torch.arange(24), scorable, units=tuple(place % 6 for place in range(24)))
-    subsets = SubsetRegression(n_subsets=8)._subsets(text)
+    subsets = SubsetRegression(n_subsets=8)._uniform(text)
     inside = torch.stack([subsets[:, unit].all(dim=1) for unit in text.unit_masks])
     touched = torch.stack([subsets[:, unit].any(dim=1) for unit in text.unit_masks])
     assert torch.equal(inside, touched)
@@ -141,6 +141,50 @@ def test_more_subsets_come_closer_to_each_other() -> None:
         return float(relative_error(first, second))
 
     assert spread(512) < 0.7 * spread(32)
+
+
+def test_later_rounds_draw_near_the_scores_and_contain_units_whole() -> None:
+    text = text_of(torch.arange(24), torch.ones(24, dtype=torch.bool), units=tuple(place // 2 for place in range(24)))
+    scores = torch.zeros(24, dtype=torch.float64)
+    scores[6], scores[10] = 8.0, 4.0
+    draw = torch.Generator().manual_seed(0)
+    near, far = (
+        SubsetRegression(n_subsets=400, temperature=temperature)._subsets(text, draw, scores, torch.arange(400))
+        for temperature in (0.05, 100.0)
+    )
+    assert near.sum(dim=1).tolist() == far.sum(dim=1).tolist() == [2, 2, 4, 12] * 100
+    assert torch.equal(near[:, ::2], near[:, 1::2])
+    assert near[:, 6].all()
+    assert near[near.sum(dim=1) > 2][:, 10].all()
+    assert far[:, 6].float().mean() < 0.5
+
+
+def test_one_round_s_scores_do_not_depend_on_the_temperature_and_several_s_do() -> None:
+    model = explained("bert")
+    text = encoded(model, TEXTS[3:])[0]
+    target = model.predicted([text])
+    of = {
+        (rounds, temperature): scores(
+            SubsetRegression(n_subsets=8, rounds=rounds, temperature=temperature), model, text, target
+        )
+        for rounds in (1, 4)
+        for temperature in (0.1, 3.0)
+    }
+    assert torch.equal(of[1, 0.1], of[1, 3.0])
+    assert not torch.equal(of[4, 0.1], of[4, 3.0])
+    assert not torch.equal(of[4, 0.1], of[1, 0.1])
+
+
+@pytest.mark.parametrize(("settings", "named"), [({"rounds": 0}, "rounds"), ({"rounds": 33}, "rounds")])
+def test_rounds_that_cannot_be_are_refused(settings: dict[str, int], named: str) -> None:
+    with pytest.raises(ValueError, match=f"`{named}`.* got {settings[named]}"):
+        SubsetRegression(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
+def test_a_temperature_that_cannot_be_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match=r"`temperature`.* got"):
+        SubsetRegression(temperature=temperature)
 
 
 def test_cost() -> None:
