@@ -41,7 +41,7 @@ demo-llm: $(VENV)/.llm ## Ask a small language model a question about a text, an
 # small in half an hour on two cores, full in about two
 SIZE ?= small
 
-reproduce: install ## Retrain classifiers and explainers of several families, and compare them by two operators
+reproduce: $(VENV)/.llm ## Retrain classifiers and explainers of several families, and compare them by two operators
 	$(BIN)/python -W ignore benchmarks/reproduce.py --size $(SIZE)
 
 bench: install ## Measure what explaining costs, and write docs/results/cost.md

@@ -3,7 +3,8 @@
 python benchmarks/reproduce.py [--size small] [--only minilm,bert] [--output runs/reproduce]
 
 Every step is a command of Amortex, or training of a classifier from nothing. What is finished is skipped, so that an
-interrupted run continues. At the end docs/results/models.json is written, and the tables of the documentation from it.
+interrupted run continues. After each model docs/results/models.json is written, and the documentation's tables from it.
+`--only shipped` measures the shipped side explainer beside other methods, for README's table.
 """
 
 import json
@@ -23,13 +24,15 @@ from transfer import values_of
 from explainer import ExplainedModel
 from explainer.data.catalog import CATALOG, load
 from explainer.evaluation.sanity import cascading_randomisation, target_change
+from explainer.explained.pretrained import dtype_named
 from explainer.methods.loading import load_methods, parse_methods
 from explainer.metrics import bootstrap_mean
 from explainer.storage.provenance import versions
 from lightning_modules.cli import main as command
 
 OPERATORS = ("delete", "replace")
-METHODS = "random,input_x_gradient,attn_lrp,sig,subset_regression"
+QUICK = "random,input_x_gradient,attn_lrp,subset_regression"
+SMOLLM2 = {"model.init_args.base": "HuggingFaceTB/SmolLM2-135M-Instruct", "model.init_args.learning_rate": 5e-4}
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,14 @@ class Model:
     Attributes:
         title: of its rows.
         data: of the catalog.
-        made: "shipped", "lora" (on MiniLM, by configs/classifier.yaml), or a family that is trained from nothing.
+        made: "shipped", "lora" (by configs/classifier.yaml), or a family that is trained from nothing.
         epochs: of the classifier's training.
         minutes: of the whole, at full size on two cores; the small size takes about a quarter.
         explainers: of EXPLAINERS.
+        methods: beside them.
+        share: of the size's training texts that are used.
+        options: of the classifier's configuration, by name.
+        dtype: of the classifier while it is explained.
     """
 
     title: str
@@ -77,6 +84,10 @@ class Model:
     epochs: int = 3
     minutes: int = 10
     explainers: tuple[str, ...] = ("side",)
+    methods: str = f"{QUICK},sig"
+    share: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
 
 
 AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
@@ -84,10 +95,20 @@ AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
     "authors": Model("MiniLM, four classes of reviews", "movie_reviews/authors", "lora", minutes=15),
-    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", epochs=1, minutes=60),
+    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, methods=QUICK, share=1 / 3),
     "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),
     "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", 4, 20, AML),
     "llama": Model("Llama from nothing", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
+    "smollm2": Model(
+        "SmolLM2-135M with LoRA and a head",
+        "movie_reviews/rotten_tomatoes",
+        "lora",
+        1,
+        60,
+        share=1 / 3,
+        options=SMOLLM2,
+        dtype="bfloat16",
+    ),
 }
 
 
@@ -136,8 +157,10 @@ def options_of(explainer: Explainer, model: Model, classifier: str, size: Size) 
         **explainer.options,
         "model.init_args.explained": classifier,
         "data.name": model.data,
-        "data.limit": {"train": size.train, "validation": 100},
+        "data.limit": {"train": int(size.train * model.share), "validation": 100},
     }
+    if model.dtype != "float32":
+        options["model.init_args.dtype"] = model.dtype
     if explainer.taught:
         options["model.init_args.teachers"] = {"subset_regression": {"n_subsets": size.subsets}}
     if explainer.epochs is not None:
@@ -191,13 +214,14 @@ def classifier_of(model: Model, folder: Path, size: Size) -> str:
     """The classifier's folder, trained where it is not there yet."""
     if model.made == "shipped":
         return "checkpoints/demo-classifier"
-    path, limit = folder / "classifier", {"train": size.classifier, "validation": 300}
+    path, limit = folder / "classifier", {"train": int(size.classifier * model.share), "validation": 300}
     if model.made == "lora":
         options = {
             "data.name": model.data,
             "data.limit": limit,
             "model.init_args.labels": list(CATALOG[model.data].labels),
             "trainer.max_epochs": model.epochs,
+            **model.options,
         }
         fit("configs/classifier.yaml", path, options)
     elif not (path / "tokenizer.json").is_file():
@@ -222,9 +246,13 @@ def explainers_of(model: Model, classifier: str, folder: Path, size: Size) -> di
     return made
 
 
-def accuracy(classifier: str, data: str, n: int) -> float:
+def loaded(model: Model, classifier: str) -> ExplainedModel:
+    return ExplainedModel.from_pretrained(classifier, dtype=dtype_named(model.dtype))
+
+
+def accuracy(model: Model, classifier: str, n: int) -> float:
     """On the first n test texts."""
-    explained, rows = ExplainedModel.from_pretrained(classifier), load(data)["test"][:n]
+    explained, rows = loaded(model, classifier), load(model.data)["test"][:n]
     predicted = explained.predicted(explained.encode(list(rows["text"]))).classes
     return float((predicted == torch.tensor(rows["label"])).float().mean())
 
@@ -252,11 +280,12 @@ def compared(
     arguments = {
         "model": classifier,
         "data": model.data,
-        "methods": ",".join([METHODS, *named]),
+        "methods": ",".join([model.methods, *named]),
         "method_args": {"subset_regression": {"n_subsets": size.subsets}},
         "metrics": ["aopc_comprehensiveness", "aopc_sufficiency"],
         "operator": operator,
         "n": size.texts,
+        "dtype": model.dtype,
         "output": str(output),
     }
     command(["compare", *as_arguments(arguments)])
@@ -276,7 +305,7 @@ def compared(
 
 def sanity(model: Model, classifier: str, explainer: str, n: int) -> dict[str, Any]:
     """{row: correlation with the scores after weights were shuffled, or of the other label}, on the first n texts."""
-    explained = ExplainedModel.from_pretrained(classifier)
+    explained = loaded(model, classifier)
     methods = load_methods(parse_methods(["attn_lrp", f"side={explainer}"], {}), explained)
     texts = explained.encode(list(load(model.data)["test"]["text"][:n]))
     target = explained.predicted(texts)
@@ -295,10 +324,36 @@ def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
     explainers = explainers_of(model, classifier, folder, size)
     return {
         "title": model.title,
-        "accuracy": accuracy(classifier, model.data, 1000 if size.texts > 100 else size.texts),
+        "accuracy": accuracy(model, classifier, 1000 if size.texts > 100 else size.texts),
         **{operator: compared(model, classifier, explainers, folder, size, operator) for operator in OPERATORS},
         "sanity": sanity(model, classifier, explainers["side"][0], size.texts // 4),
     }
+
+
+def shipped(output: Path, texts: int, results: Path = tables.RESULTS / "shipped.json") -> None:
+    """The shipped side explainer beside other methods, on the first test texts of Rotten Tomatoes."""
+    arguments = {
+        "model": "checkpoints/demo-classifier",
+        "data": "movie_reviews/rotten_tomatoes",
+        "methods": "random,integrated_gradients,sig,attn_lrp,side=checkpoints/demo-side",
+        "metrics": ["aopc_comprehensiveness", "aopc_sufficiency"],
+        "n": texts,
+        "output": str(output),
+    }
+    command(["compare", *as_arguments(arguments)])
+    rows = {name: cell(values) for name, values in values_of(output / "comparison.csv").items()}
+    found = {"texts": texts, "versions": versions(), "rows": rows}
+    results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    tables.main()
+
+
+def others(results: Path, run_of: dict[str, Any]) -> dict[str, Any]:
+    """The models that the file of results holds already, where they were measured by the same size and versions."""
+    if not results.is_file():
+        return {}
+    held = json.loads(results.read_text(encoding="utf-8"))
+    models: dict[str, Any] = held.pop("models")
+    return models if held == run_of else {}
 
 
 def main(
@@ -312,29 +367,34 @@ def main(
 
     Args:
         size: small or full.
-        only: names of MODELS with commas between; all of them by default, at the small size without long texts.
+        only: names of MODELS with commas between, or shipped; all models by default, at the small size without long
+            texts.
         output: the folder of what is trained.
-        results: the file of what is measured.
+        results: the file of what is measured; the models that it holds of the same size and versions are kept.
         threads: of torch.
     """
     if size not in SIZES:
         raise ValueError(f"`--size` must be one of {', '.join(SIZES)}, got {size!r}.")
+    torch.set_num_threads(threads)
+    if only == "shipped":
+        shipped(output / "shipped", 1000 if size == "full" else 50)
+        return
     short = [name for name, model in MODELS.items() if size == "full" or model.minutes <= 30]
     names = short if only is None else only.split(",")
     if unknown := [name for name in names if name not in MODELS]:
         raise ValueError(f"`--only` must be of {', '.join(MODELS)}, got {', '.join(unknown)}.")
-    torch.set_num_threads(threads)
     wanted = SIZES[size]
     minutes = sum(MODELS[name].minutes for name in names) / (4 if size == "small" else 1)
     print(f"{len(names)} models, about {minutes:.0f} minutes on two cores. An interrupted run continues.")
-    found = {}
+    run_of = {"size": size, **asdict(wanted), "versions": versions()}
+    found = others(results, run_of)
     for name in names:
         start = perf_counter()
         found[name] = measured(MODELS[name], output / size / name, wanted)
         print(f"{name}: {(perf_counter() - start) / 60:.1f} minutes")
-    run_of = {"size": size, **asdict(wanted), "versions": versions(), "models": found}
-    results.write_text(json.dumps(run_of, indent=1) + "\n", encoding="utf-8")
-    tables.main()
+        ordered = {one: found[one] for one in MODELS if one in found}
+        results.write_text(json.dumps({**run_of, "models": ordered}, indent=1) + "\n", encoding="utf-8")
+        tables.main()
 
 
 if __name__ == "__main__":

@@ -29,12 +29,40 @@ def _read(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
+OF_README = {
+    "side": ("**Amortex, side explainer**", "prediction + demo-side"),
+    "attn_lrp": ("AttnLRP", "attn_lrp"),
+    "sig": ("SIG", "sig"),
+    "integrated_gradients": ("integrated gradients, 50 steps", "integrated_gradients"),
+    "random": ("random scores", None),
+}
+"""{row of shipped.json: its name in README, its row of bench.json}."""
+
+
+def shipped() -> str:
+    """README's table: faithfulness of the shipped explainer and of other methods, and what they take."""
+    found, ratios = _read("shipped.json"), {row["name"]: row["ratio"] for row in _read("bench.json")["rows"]}
+    head = [f"{found['texts']:,} test texts of Rotten Tomatoes", "faithfulness (95 % interval)", "time / prediction"]
+    rows = [
+        [title, interval(found["rows"][label]), "" if timed is None else f"{ratios[timed]:.3g}"]
+        for label, (title, timed) in OF_README.items()
+    ]
+    return markdown_table(head, rows)
+
+
 def models(operator: str) -> str:
-    """Faithfulness of every model's methods, by one operator; of the results of `reproduce.py`."""
+    """Faithfulness of the methods and the side explainer on every model, by one operator; of `reproduce.py`."""
     found = _read("models.json")["models"].values()
-    labels = [label for label in next(iter(found))[operator] if all(label in one[operator] for one in found)]
-    head = ["method", *(f"{one['title']}; accuracy {one['accuracy']:.2f}" for one in found)]
-    rows = [[f"`{label}`", *(interval(one[operator][label]) for one in found)] for label in labels]
+    labels = dict.fromkeys(label for one in found for label, value in one[operator].items() if "seeds" not in value)
+    head = ["model", "accuracy", *(f"`{label}`" for label in (*labels, "side"))]
+    rows = [
+        [
+            one["title"],
+            f"{one['accuracy']:.2f}",
+            *(interval(one[operator][label]) if label in one[operator] else "" for label in (*labels, "side")),
+        ]
+        for one in found
+    ]
     return markdown_table(head, rows)
 
 
@@ -93,6 +121,7 @@ def cost_of() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     **{f"models, {operator}": partial(models, operator) for operator in ("delete", "replace")},
     **{f"trained, {operator}": partial(trained, operator) for operator in ("delete", "replace")},
+    "shipped": shipped,
     "sanity": sanity,
     "models, run": models_of,
     "cost": cost,

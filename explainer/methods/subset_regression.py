@@ -89,7 +89,7 @@ class SubsetRegression(AbstractTextMethod):
         subsets = [torch.zeros(0, len(text), dtype=torch.bool) for text in texts]
         log_odds = torch.zeros(len(texts), 0, 2, dtype=torch.float64)
         for places in torch.arange(self.n_subsets).tensor_split(self.rounds):
-            near = fitted or [None] * len(texts)
+            near: list[Tensor | None] = [*fitted] or [None] * len(texts)
             new = [self._subsets(*of_text, places) for of_text in zip(texts, draws, near, strict=True)]
             subsets = [torch.cat(both) for both in zip(subsets, new, strict=True)]
             log_odds = torch.cat([log_odds, self._log_odds(explained, texts, target, new)], dim=1)
