@@ -125,7 +125,7 @@ class SubsetRegression(AbstractTextMethod):
         """
         first, leads = _first_tokens(text)
         order = torch.rand(len(places), len(text), generator=generator)
-        if near is not None:
+        if near is not None and leads.any():
             gumbel = -(-order.double().clamp(min=1e-12).log()).log()
             spread = near[leads].std(correction=0).clamp(min=1e-12)
             order = -(near / spread + self.temperature * gumbel)

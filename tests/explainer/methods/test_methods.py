@@ -231,13 +231,14 @@ NOT_LINEAR = {
     "greedy_deletion",  # ranks
     "greedy_keeping",
     "subset_regression",  # scales its prior by a factor that is never negative
+    "subset_regression_rounds",
     "leave_one_out_log_odds",  # logarithms of probabilities
     "context_cite",
     "mask_lrp",  # a mask is found by optimisation
     "mask_lrp_attn_lrp",
 }
 # These have a score of their own, whatever the target's.
-LOG_ODDS = {"context_cite", "subset_regression", "leave_one_out_log_odds"}
+LOG_ODDS = {"context_cite", "subset_regression", "subset_regression_rounds", "leave_one_out_log_odds"}
 WITHOUT_SCORE = {*WITHOUT_TARGET, *LOG_ODDS, "greedy_deletion", "greedy_keeping"}
 with_target = pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_TARGET])
 
@@ -325,7 +326,7 @@ def test_a_regression_has_no_log_probability(family: str, name: str) -> None:
 
 BY_UNITS = {
     *("leave_one_out", "leave_one_out_log_odds", "sig", "sig_quadrature", "occlusion", "lime", "kernel_shap"),
-    *("context_cite", "subset_regression", "greedy_deletion", "greedy_keeping"),
+    *("context_cite", "subset_regression", "subset_regression_rounds", "greedy_deletion", "greedy_keeping"),
 }
 
 
