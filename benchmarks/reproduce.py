@@ -377,7 +377,7 @@ def main(
         raise ValueError(f"`--size` must be one of {', '.join(SIZES)}, got {size!r}.")
     torch.set_num_threads(threads)
     if only == "shipped":
-        shipped(output / "shipped", 1000 if size == "full" else 50)
+        shipped(output / "shipped", 500 if size == "full" else 50)
         return
     short = [name for name, model in MODELS.items() if size == "full" or model.minutes <= 30]
     names = short if only is None else only.split(",")
