@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_command_serves_its_page_until_it_is_interrupted(model: str) -> None:
     arguments = ["demo", "--method", "attn_lrp", "--model", model, "--port", "0", "--methods", "random"]
     program = [sys.executable, "-m", "lightning_modules", *arguments]
-    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", running.stdout.readline())
-        assert found is not None
-        with urllib.request.urlopen(f"{found[0]}/", b"text=a+good+film&beside=random", timeout=60) as answer:
-            page = answer.read().decode()
-        assert page.count('class="label" title="random"') == 1
-        running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 0
+    # A shell that started the tests in the background has them ignore the signal, and what they start.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heard) as running:
+        try:
+            assert running.stdout is not None
+            found = re.search(r"http://127\.0\.0\.1:\d+", running.stdout.readline())
+            assert found is not None
+            with urllib.request.urlopen(f"{found[0]}/", b"text=a+good+film&beside=random", timeout=60) as answer:
+                page = answer.read().decode()
+            assert page.count('class="label" title="random"') == 1
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 0
+        finally:
+            running.kill()  # or the test would wait for it without end
 
 
 @pytest.fixture
