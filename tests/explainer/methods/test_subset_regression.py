@@ -175,10 +175,10 @@ def test_one_round_s_scores_do_not_depend_on_the_temperature_and_several_s_do() 
     assert not torch.equal(of[4, 0.1], of[1, 0.1])
 
 
-@pytest.mark.parametrize(("settings", "named"), [({"rounds": 0}, "rounds"), ({"rounds": 33}, "rounds")])
-def test_rounds_that_cannot_be_are_refused(settings: dict[str, int], named: str) -> None:
-    with pytest.raises(ValueError, match=f"`{named}`.* got {settings[named]}"):
-        SubsetRegression(**settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize("rounds", [0, 33])
+def test_rounds_that_cannot_be_are_refused(rounds: int) -> None:
+    with pytest.raises(ValueError, match=f"`rounds`.* got {rounds}"):
+        SubsetRegression(rounds=rounds)
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
