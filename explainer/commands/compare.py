@@ -176,7 +176,7 @@ def compare(
         cache = Cache.of(explained, output / "parts", device=str(explained.device))
         return _Loaded(explained, load_methods(settings, explained), cache)
 
-    def of_texts() -> _Compared:
+    def compared_texts() -> _Compared:
         asks, images = task == QuestionAnswering.name, task == ImageClassification.name
         refuse_options({"sources": sources, "new_tokens": new_tokens}, task or "classification")
         if images:
@@ -200,7 +200,7 @@ def compare(
         words = f"{source}, explained for {of_what}"
         return _Compared(words, explained, comparison, items, lambda: _shown(explained, comparison, items))
 
-    def of_responses() -> _Compared:
+    def compared_responses() -> _Compared:
         others = {"text_pair": text_pair, "target": None if target == "predicted" else target, "foil": foil}
         others |= {"answer": answer, "scorable": scorable, "score": None if score == "logit" else score}
         refuse_options({**others, **asking}, "response")
@@ -214,7 +214,7 @@ def compare(
         words = f"{source}: {len(items)} responses, sources by {level}"
         return _Compared(words, explained, comparison, items, lambda: scored_prompts(explained, comparison, items))
 
-    texts, explained, comparison, items, shown = of_responses() if task == "response" else of_texts()
+    texts, explained, comparison, items, shown = (compared_responses if task == "response" else compared_texts)()
     measure(comparison, explained, items)
     Console().print(table.terminal(comparison))
     table.write(comparison, output)
