@@ -24,6 +24,7 @@ class AbstractAnswering(TrainingModule, ABC):
     """
 
     best_by = "validation/accuracy"
+    group_by_length = False  # where labels go with the length, such a batch would hold one label alone
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__(learning_rate, weight_decay, warmup)

@@ -1,7 +1,7 @@
 """The base of every training: an optimizer, checkpoints without the frozen weights, and runs that resume exactly."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -27,6 +27,7 @@ class TrainingModule(pl.LightningModule):
     Attributes:
         best_by: the validation metric whose best value makes `best.ckpt`.
         higher_is_better: whether that is the highest one.
+        group_by_length: whether texts of similar length share a batch, which saves padding.
 
     Args:
         learning_rate: the highest learning rate of AdamW.
@@ -36,6 +37,7 @@ class TrainingModule(pl.LightningModule):
 
     best_by: str | None = None
     higher_is_better: bool = True
+    group_by_length: ClassVar[bool] = True
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup: float) -> None:
         super().__init__()

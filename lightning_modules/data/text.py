@@ -13,6 +13,9 @@ from torch.utils.data.distributed import DistributedSampler
 from explainer.data.catalog import CATALOG, SPLITS, load
 from explainer.data.files import load_files
 
+WINDOW = 50
+"""Of how many batches the texts are sorted by length together."""
+
 
 @dataclass
 class TextExamples:
@@ -157,7 +160,12 @@ class TextData(pl.LightningDataModule):
             lengths = [len(text) + len(pair or "") for text, pair in zip(texts.texts, texts.text_pairs, strict=True)]
         batch_size, seed = self.hparams["batch_size"], self.hparams["shuffle_seed"]
         processes = {} if self.trainer is None else (self.trainer.distributed_sampler_kwargs or {})
-        sampler = LengthBuckets(lengths, batch_size, shuffle=shuffle, seed=seed, divide=split == "train", **processes)
+        module = None if self.trainer is None else self.trainer.lightning_module
+        grouped = split != "train" or getattr(module, "group_by_length", True)
+        window = WINDOW if grouped else 1
+        sampler = LengthBuckets(
+            lengths, batch_size, shuffle=shuffle, seed=seed, window=window, divide=split == "train", **processes
+        )
         # The sampler gives one list of indices per batch, so that a batch is one look-up in the table. A loader without
         # a generator of its own draws from torch's each epoch; a resumed run would then go on with other numbers.
         return DataLoader(_Batches(self, split), sampler=sampler, batch_size=None, generator=torch.Generator())
@@ -195,6 +203,7 @@ class LengthBuckets(DistributedSampler[list[int]]):
     batches in turn, so that each text comes once. Lightning would repeat texts to make the shares equal.
 
     Args:
+        window: of how many batches the texts are sorted together; with 1 every batch is drawn at random.
         divide: every batch is divided among the processes. In a batch of fewer texts than processes some come twice.
         num_replicas: how many processes there are.
         rank: the number of this one.
@@ -210,7 +219,7 @@ class LengthBuckets(DistributedSampler[list[int]]):
         *,
         shuffle: bool,
         seed: int = 0,
-        window: int = 50,
+        window: int = WINDOW,
         divide: bool = False,
         num_replicas: int = 1,
         rank: int = 0,

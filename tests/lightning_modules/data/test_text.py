@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from lightning_modules.baseline import BaselineTraining
 from lightning_modules.classifier import ClassifierTraining
@@ -78,6 +78,24 @@ def test_epochs_differ_and_batches_hold_similar_lengths() -> None:
     spread = sum(max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in first) / len(first)
     assert spread < 3
     assert len(first) == len(sampler) == 50
+
+
+def test_batches_of_a_classifier_do_not_hold_one_label_where_labels_go_with_the_length(
+    classifier: str, tmp_path: Path
+) -> None:
+    rows = [{"text": "good " * (20 if label else 2), "label": label} for label in (0, 1)] * 64
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def labels_of_batches(module: LightningModule) -> list[set[int]]:
+        data = TextData(files={"train": str(tmp_path / "texts.jsonl")}, batch_size=16)
+        data.setup("fit")
+        data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        data.trainer.strategy.connect(module)
+        return [set(batch.labels) for batch in data.train_dataloader()]
+
+    assert labels_of_batches(ClassifierTraining(classifier, labels=["short", "long"], rank=2)) == [{0, 1}] * 8
+    grouped = labels_of_batches(MaskTraining(explained=classifier, explainer="side", teachers={"attn_lrp": {}}))
+    assert sorted(map(tuple, grouped)) == [(0,)] * 4 + [(1,)] * 4
 
 
 def test_files_of_each_kind_give_the_same_examples(tmp_path: Path) -> None:
