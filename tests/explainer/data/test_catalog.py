@@ -35,6 +35,17 @@ def test_questions_are_about_reviews_of_the_same_split() -> None:
             assert len(shown.split()) <= 250
 
 
+def test_two_reviews_are_mixed_where_one_of_them_is_positive() -> None:
+    single, entry = load("movie_reviews/rotten_tomatoes"), CATALOG["movie_reviews/two_reviews"]
+    for split, data in load("movie_reviews/two_reviews").items():
+        labels = dict(zip(single[split]["text"], single[split]["label"], strict=True))
+        texts = single[split]["text"][:]
+        assert data["text"] == [f"{one} {other}" for one, other in zip(texts[::2], texts[1::2], strict=False)]
+        assert data["label"][:9] == [labels[texts[2 * i]] + labels[texts[2 * i + 1]] for i in range(9)]
+        assert set(data["label"]) == set(range(len(entry.labels)))
+        assert len(data) == entry.sizes[split]
+
+
 def test_the_test_split_never_changes() -> None:
     """Figures in the documentation are of exactly these texts."""
     texts = load("movie_reviews/rotten_tomatoes")["test"]["text"]
