@@ -22,10 +22,12 @@ from scratch import main as train
 from transfer import values_of
 
 from explainer import ExplainedModel
+from explainer.commands.device import device
 from explainer.data.catalog import CATALOG, load
 from explainer.evaluation.sanity import cascading_randomisation, target_change
 from explainer.explained.pretrained import dtype_named
 from explainer.methods.loading import load_methods, parse_methods
+from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import bootstrap_mean
 from explainer.storage.provenance import versions
 from lightning_modules.cli import main as command
@@ -90,12 +92,13 @@ class Model:
     dtype: str = "float32"
 
 
+UNTAUGHT = ("side", "aml", "aml_deletion")
 AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 
 MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
     "two_reviews": Model("MiniLM, two reviews, three classes", "movie_reviews/two_reviews", "lora", 2, 30),
-    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, methods=QUICK, share=1 / 3),
+    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, UNTAUGHT, QUICK, share=1 / 3),
     "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),
     "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", 4, 20, AML),
     "llama": Model("Llama from nothing", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
@@ -247,7 +250,7 @@ def explainers_of(model: Model, classifier: str, folder: Path, size: Size) -> di
 
 
 def loaded(model: Model, classifier: str) -> ExplainedModel:
-    return ExplainedModel.from_pretrained(classifier, dtype=dtype_named(model.dtype))
+    return ExplainedModel.from_pretrained(classifier, dtype=dtype_named(model.dtype)).to(device())
 
 
 def accuracy(model: Model, classifier: str, n: int) -> float:
@@ -314,6 +317,8 @@ def sanity(model: Model, classifier: str, explainer: str, n: int) -> dict[str, A
     target = explained.predicted(texts)
     found = {}
     for label, method in methods.items():
+        if isinstance(method, Amortized):
+            method.to(explained.device)
         stages = cascading_randomisation(method, explained, texts, target)
         rows = {"head": stages["head"], "layers": stages["layer_0"], "embeddings": stages["embeddings"]}
         rows["target"] = target_change(method, explained, texts, target)

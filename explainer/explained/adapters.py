@@ -18,6 +18,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from explainer.explained.pretrained import check_complete, config_of, model_of, optional_file, quiet, tokenizer_of
 from explainer.explained.weights import (
+    GGUF,
     Shapes,
     check_finite,
     file_sha256,
@@ -129,14 +130,15 @@ def _base_of(source: str, settings: Mapping[str, Any]) -> str:
             "`base_model_name_or_path`."
         )
     beside = Path(source) / name
-    found = str(beside) if beside.is_dir() else locate(name)
+    found = locate(str(beside) if beside.exists() else name)
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
-    if looks_local and not Path(found).is_dir():
+    whole = found.endswith(GGUF) and Path(found).is_file()
+    if looks_local and not (whole or Path(found).is_dir()):
         raise ValueError(
             f"{about} of the base {name!r}, and there is no such folder, neither from the adapter's own folder nor "
             "from the working directory."
         )
-    if find_adapter_config_file(found) is not None:
+    if not whole and find_adapter_config_file(found) is not None:
         raise ValueError(f"{about} of the base {name!r}, which is an adapter itself: merge that one first.")
     return found
 

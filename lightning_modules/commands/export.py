@@ -163,6 +163,10 @@ def _print_agreement(facts: dict[str, Any]) -> None:
         print(f"int8: {Agreement(**facts['int8'])}", file=sys.stderr)
 
 
+_OF_TRAINING = {"pretrained": None, "teachers": None, "teacher_weights": None, "matching": 0.0}
+"""Settings that name other explainers, which a trained one does not need any more: their folders may be gone."""
+
+
 def load_training(ckpt: Path) -> tuple[TrainingModule, dict[str, Any]]:
     """The module of a checkpoint with its trained weights, in eval mode, and the checkpoint itself.
 
@@ -180,6 +184,7 @@ def load_training(ckpt: Path) -> tuple[TrainingModule, dict[str, Any]]:
         if name not in TRAININGS:
             raise ValueError(f"it is of {name!r:.80}, which is none of {', '.join(TRAININGS)}")
         kind = TRAININGS[name]
+        settings |= {key: value for key, value in _OF_TRAINING.items() if key in settings}
         kind.check_settings(settings, {key: tuple(weight.shape) for key, weight in weights.items()})
     except Exception as error:  # the file is a stranger's: any type of error may come out of it
         raise ValueError(f"{wrong}: {error}") from error

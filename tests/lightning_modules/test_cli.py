@@ -55,6 +55,7 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
         arguments["explained"], generated = str(tmp_path / "explained"), True
     if "encoder" in (arguments.get("explainer_settings") or {}):
         arguments["explainer_settings"]["encoder"] = classifier
+    arguments.pop("pretrained", None)  # an exported explainer of another model
     for teacher in (arguments.get("teachers") or {}).values():
         if teacher and "/" in teacher.get("method", ""):
             teacher["method"] = "random"  # an exported explainer of another model
@@ -71,6 +72,8 @@ def shrunk(path: Path, classifier: str, language_model: str, files: dict[str, st
         "accelerator": "cpu",
         "enable_progress_bar": False,
     }
+    if "val_check_interval" in configuration["trainer"]:
+        configuration["trainer"]["val_check_interval"] = 2
     configuration["trainer"] |= {"log_every_n_steps": 1, "enable_model_summary": False}
     for callback in configuration["trainer"].get("callbacks", []):
         if callback["class_path"].endswith("MethodComparison"):

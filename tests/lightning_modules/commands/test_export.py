@@ -157,6 +157,14 @@ def test_settings_that_the_weights_do_not_have_are_refused(case: str, classifier
         load_training(saved_training(classifier, tmp_path, hyper_parameters=settings))
 
 
+def test_a_checkpoint_needs_none_of_the_explainers_that_it_learned_from(classifier: str, tmp_path: Path) -> None:
+    gone = {"pretrained": "gone", "teachers": {"other": {"method": "gone/too"}}, "teacher_weights": {"other": 2.0}}
+    module, checkpoint = load_training(saved_training(classifier, tmp_path, hyper_parameters=gone))
+    assert checkpoint["hyper_parameters"]["pretrained"] == "gone"  # the card still says it
+    assert module.state_dict().keys() == checkpoint["state_dict"].keys()
+    assert all(torch.equal(checkpoint["state_dict"][name], value) for name, value in module.state_dict().items())
+
+
 def test_a_checkpoint_without_numbers_is_refused(classifier: str, tmp_path: Path) -> None:
     weights = {"explainer.label.shared": torch.full((8,), torch.inf)}
     with pytest.raises(ValueError, match=r"'explainer\.label\.shared' holds NaN or infinite numbers"):
