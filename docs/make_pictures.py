@@ -31,7 +31,7 @@ TEXT = "The plot is thin, but the acting is simply wonderful, and nobody will be
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-attributor")
+    attributor = Attributor.from_pretrained(ROOT / "checkpoints" / "demo-side")
     heatmap(attributor(short_reviews())).savefig(IMAGES / "heatmap.png", dpi=100)
     short, long = (by_every_method(attributor, text) for text in (TEXT, long_review()))
     labels = side_by_side([attributor(TEXT, target=label) for label in ("positive", "negative")])

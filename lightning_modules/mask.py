@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -41,6 +42,7 @@ from lightning_modules.data.annotations import AnnotatedBatch, Annotations, kept
 from lightning_modules.data.cached import cached_predictions
 from lightning_modules.data.text import TextExamples, data_of
 from lightning_modules.explainer_training import AbstractExplainerTraining
+from lightning_modules.processes import gathered
 from lightning_modules.schedule import Weight
 from lightning_modules.teachers import Mixing, Teachers, check_teachers
 from lightning_modules.validation import ValidationFaithfulness
@@ -152,6 +154,9 @@ class MaskTraining(AbstractExplainerTraining):
         self.annotations: dict[str, Annotations] = {}
         self.faithfulness = ValidationFaithfulness(self.explained.task, metric)
         self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
+        # Neither matching nor ranking says where the zero of the scores is; a mask's losses do.
+        self.free_zero = not (kept or destroyed or sparse)
+        self.validation_scores: list[tuple[int, Tensor]] = []  # of each validation text, with the label that was asked
         # Of each teacher: the mean over the texts on which the correlation is defined.
         self.spearman = nn.ModuleList(MeanMetric(nan_strategy="ignore") for _ in self.teachers.methods)
 
@@ -241,6 +246,9 @@ class MaskTraining(AbstractExplainerTraining):
         with torch.autocast(self.device.type, enabled=False):  # an exported explainer runs in full precision
             scores = [row.cpu() for row in batch.tokens.split(self(batch.tokens, batch.target))]
             self.faithfulness.update(self.explained, Attributions(batch.texts, batch.target.to("cpu"), scores))
+        asked = batch.target.choices[:, 0].tolist()
+        own = [row[text.scorable] for row, text in zip(scores, batch.texts, strict=True)]
+        self.validation_scores += zip(asked, own, strict=True)
         for metric, teacher in zip(self.spearman, batch.teachers.values(), strict=True):
             rows = zip(batch.texts, scores, batch.tokens.split(teacher), strict=True)
             values = [spearman(row[text.scorable], other.cpu()[text.scorable]) for text, row, other in rows]
@@ -255,6 +263,18 @@ class MaskTraining(AbstractExplainerTraining):
             metric.reset()
         for name, value in values.items():  # the same in all processes
             self.log(f"validation/{name}", value, prog_bar=f"validation/{name}" == self.best_by, sync_dist=True)
+        self._set_zero()
+
+    def _set_zero(self) -> None:
+        """Let the median token of the validation texts have the score 0, so that signs can be shown."""
+        of_texts, self.validation_scores = self.validation_scores, []
+        if not self.free_zero or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        by_label: dict[int, list[Tensor]] = {}
+        for label, scores in (text for own in gathered(of_texts) for text in own if len(text[1])):
+            by_label.setdefault(label, []).append(scores)
+        if by_label:
+            self.explainer.set_zero({label: torch.cat(scores) for label, scores in by_label.items()})
 
 
 def check_task(explained: ExplainedModel, other_class: float, kept: Weight, destroyed: Weight) -> None:

@@ -23,6 +23,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     Attributes:
         reads_ids: whether the batch's ids are enough for it; otherwise it reads `TokenBatch.texts`.
         label: the conditioning, which tells the network the target.
+        head: the last layers, which give the scores: one per token, or one per token and label.
         settings: the constructor's arguments, as an export keeps them.
         forward_equivalents: the cost of the explanation on top of the prediction, in forward passes of the explained
             model.
@@ -34,6 +35,7 @@ class AbstractMaskExplainer(nn.Module, ABC):
     edits_explained: ClassVar[bool] = False
     reads_ids: ClassVar[bool] = True
     label: AbstractConditioning
+    head: nn.Sequential
 
     def __init__(self, explained: ExplainedModel, **settings: Any) -> None:
         super().__init__()
@@ -41,6 +43,21 @@ class AbstractMaskExplainer(nn.Module, ABC):
         self.settings = settings
         self.forward_equivalents = 1.0
         self.longest_text: int | None = None
+
+    @torch.no_grad()
+    def set_zero(self, middle: Mapping[int, Tensor]) -> None:
+        """Move the zero of the scores, which keeps their order and distances in every text.
+
+        Args:
+            middle: {label: scores that it was given, of any texts}; their median becomes 0. A head that gives one score
+                for all labels takes the median of all.
+        """
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        bias = last.bias
+        groups = middle if len(bias) > 1 else {0: torch.cat(list(middle.values()))}
+        for label, scores in groups.items():
+            bias[label] -= scores.median().to(bias)
 
     @classmethod
     def check_explained(cls, explained: ExplainedModel) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from explainer.attributor import Attributor
@@ -19,6 +20,7 @@ from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
 from lightning_modules.data.annotations import kept_states
+from lightning_modules.data.text import TextData
 from lightning_modules.mask import MaskTraining
 from tests.explainer.tools import saved
 from tests.families import PROMPT, TASKS, explained
@@ -72,6 +74,29 @@ def test_every_recipe_trains_the_explainer_and_nothing_else(
     assert len(moved) > len(trained) / 2
     batch = module.explained.collate(module.explained.encode(["the film was great fun"]))
     assert torch.equal(module.explained(batch).logits, untrained.explained(batch).logits)
+
+
+@pytest.mark.parametrize("recipe", ["matching alone", "deleted tokens alone", "aml alone"])
+@pytest.mark.parametrize("explainer", SETTINGS)
+def test_the_median_token_of_the_validation_texts_has_the_score_0(
+    explainer: str, recipe: str, configuration: dict[str, Any], tmp_path: Path
+) -> None:
+    """For each label where the head has a score of each; AML's own losses say themselves where 0 is."""
+    arguments = configuration["model"]["init_args"]
+    arguments |= RECIPES[recipe] | {"explainer": explainer, "explainer_settings": SETTINGS[explainer]}
+    main(["fit", "--config", write(configuration, tmp_path / "config.yaml")])
+    module, _ = load_training(checkpoint(tmp_path))
+    assert isinstance(module, MaskTraining)
+    data = TextData(**configuration["data"])
+    data.setup()
+    texts = module.explained.encode(data.examples("validation").texts)
+    target = module.explained.predicted(texts)
+    scores = module.attributor.method.attribute(module.explained, texts, target).scores
+    groups: dict[int, list[Tensor]] = {}
+    for label, row, text in zip(target.classes.tolist(), scores, texts, strict=True):
+        groups.setdefault(label if explainer == "side" else 0, []).append(row[text.scorable])
+    medians = [abs(float(torch.cat(rows).median())) for rows in groups.values()]
+    assert (max(medians) < 1e-5) == (recipe != "aml alone")
 
 
 def test_a_checkpoint_loads_with_weights_only_and_holds_no_frozen_weight(
