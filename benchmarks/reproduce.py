@@ -76,6 +76,7 @@ class Model:
         explainers: of EXPLAINERS.
         methods: beside them.
         share: of the size's training texts that are used.
+        tested: share of the size's test texts that the table has.
         options: of the classifier's configuration, by name.
         dtype: of the classifier while it is explained.
     """
@@ -88,6 +89,7 @@ class Model:
     explainers: tuple[str, ...] = ("side",)
     methods: str = f"{QUICK},sig"
     share: float = 1.0
+    tested: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
 
@@ -97,7 +99,7 @@ AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 MODELS = {
     "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
     "two_reviews": Model("MiniLM, two reviews, three classes", "movie_reviews/two_reviews", "lora", 2, 30),
-    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, ("side", "aml_deletion"), QUICK, share=1 / 3),
+    "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, ("side", "aml_deletion"), QUICK, 1 / 3, 0.5),
     "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),
     "roberta": Model("RoBERTa from nothing", "movie_reviews/rotten_tomatoes", "roberta", 4, 20, AML),
     "llama": Model("Llama from nothing", "movie_reviews/rotten_tomatoes", "llama", epochs=4),
@@ -292,7 +294,7 @@ def compared(
         methods=",".join([model.methods, *named]),
         method_args={"subset_regression": {"n_subsets": size.subsets}},
         operator=operator,
-        n=size.texts,
+        n=int(size.texts * model.tested),
         dtype=model.dtype,
     )
     seeds = {name: np.stack([values.pop(label) for label in labels]) for name, labels in of_seeds.items()}
