@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, TokenBatch, Tokens
-from explainer.explained.passes import token_budgeted
+from explainer.explained.passes import fitted, token_budgeted
 from explainer.faithfulness.perturbation import Operator as Operator
 from explainer.faithfulness.perturbation import mask_of, perturb, ranked
 from explainer.typing import TokenScores
@@ -180,17 +180,20 @@ def drawn_set_values(
     places = (counts > 0)[:, None, :, None].expand_as(values).nonzero()
     rows = kept[tuple(places.T)]
     lengths = rows.sum(dim=1).tolist()
-    for chunk in token_budgeted(lengths, explained.batch_tokens, [()] * len(lengths)):
-        where = places[chunk]
-        of = where[:, 0]
+
+    def measure(chunk: list[int]) -> Float[torch.Tensor, " chunk"]:
+        of = places[chunk, 0]
         left = replace(
             batch[of],
             input_ids=batch.input_ids[of].where(rows[chunk], explained.tokenizer.pad_token_id),
             attention_mask=rows[chunk].to(batch.attention_mask),
         ).right_padded()[0]
         answers = explained(left.columns(max(lengths[i] for i in chunk))).of(target[of])
-        found = answers.value if answers.probability is None else answers.probability
-        values[tuple(where.T)] = found.to(values)
+        return answers.value if answers.probability is None else answers.probability
+
+    batches = token_budgeted(lengths, explained.batch_tokens, [()] * len(lengths))
+    for chunk, found in fitted(batches, lengths, measure, alone=measure):
+        values[tuple(places[chunk].T)] = found.to(values)
     return values[..., 0] - values[..., 1]
 
 
