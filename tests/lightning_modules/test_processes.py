@@ -29,9 +29,11 @@ def same(found: dict[str, list[tuple[int, float]]], expected: dict[str, list[tup
         assert [value for _, value in found[tag]] == pytest.approx([value for _, value in points], abs=1e-6), tag
 
 
-def test_two_processes_are_as_one(configuration: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("losses", [{"kept": 1.0, "destroyed": 1.0, "sparse": 0.1}, {}], ids=["all", "matching"])
+def test_two_processes_are_as_one(losses: dict[str, float], configuration: dict[str, Any], tmp_path: Path) -> None:
+    """Matching alone puts the zero of the scores by the validation texts of both."""
     configuration["model"]["init_args"]["teachers"] = {"sig": {}, "attn_lrp": {}}
-    configuration["model"]["init_args"] |= {"kept": 1.0, "destroyed": 1.0, "sparse": 0.1, "learning_rate": 0.01}
+    configuration["model"]["init_args"] |= {**losses, "learning_rate": 0.01}
     configuration["data"] |= {"batch_size": 3, "limit": {"train": 22, "validation": 7, "test": 7}}
     configuration["trainer"]["callbacks"] = [
         {"class_path": "lightning_modules.callbacks.Heatmaps", "init_args": {"n_texts": 2}},
