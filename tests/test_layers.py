@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"explainer.typing", "explainer.extras"},
-    {"explainer.data", "explainer.metrics", "explainer.scored_text"},
+    {"explainer.scored_text"},
+    {"explainer.data", "explainer.metrics"},
     {"explainer.explained", "explainer.rendering"},
     {"explainer.explainers", "explainer.attention_heads", "explainer.faithfulness", "explainer.explanation"},
     {"explainer.storage"},
