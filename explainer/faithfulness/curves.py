@@ -1,15 +1,14 @@
 """Perturbation curves: the model's answer while more and more of a text's tokens are taken out by rank."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
-from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, TokenBatch, Tokens
-from explainer.explained.passes import fitted, token_budgeted
+from explainer.explained import Attributions, EncodedText, ExplainedModel, Tokens
 from explainer.faithfulness.perturbation import Operator as Operator
 from explainer.faithfulness.perturbation import mask_of, perturb, ranked
 from explainer.typing import TokenScores
@@ -140,67 +139,6 @@ def curves(explained: ExplainedModel, attributions: Attributions, plan: Plan = P
     answers = explained.evaluate(sequences, attributions.target.repeat_interleave(points))
     shape, probability = (len(attributions), points), answers.probability
     return Curves(plan, answers.value.view(shape), None if probability is None else probability.view(shape))
-
-
-def top_set_values(
-    explained: ExplainedModel, attributions: Attributions, percents: Percents = PERCENTS
-) -> Float[torch.Tensor, "n percents"]:
-    """p(only the k highest tokens) - p(all but the k highest) at each percent, the others deleted; 0 where k is 0.
-
-    Their sum over the percents is six times AOPC-comprehensiveness minus AOPC-sufficiency. Where the task has no
-    probabilities, they are differences of values.
-    """
-    measured = curves(explained, attributions, {DELETE_REST: percents, DELETE_TOP: percents})
-    of = measured.value if measured.probabilities is None else measured.probability
-    return of(DELETE_REST) - of(DELETE_TOP)
-
-
-@torch.no_grad()
-def drawn_set_values(
-    explained: ExplainedModel,
-    batch: TokenBatch,
-    target: Target,
-    drawn: Float[torch.Tensor, "batch draws seq"],
-    counts: Int64[torch.Tensor, "batch points"],
-) -> Float[torch.Tensor, "batch draws points"]:
-    """`top_set_values` of several rankings of each text of a batch, made and read on the model's device.
-
-    Nothing is done text by text, so that a fast device is not kept waiting. For models that take padding, and tasks
-    that read the whole text (`takes_drawn_sets`).
-
-    Args:
-        drawn: scores of each ranking, without ties.
-        counts: how many of the highest tokens are kept or deleted; at 0 the value is 0.
-    """
-    scorable, real = batch.scorable[:, None, None], batch.attention_mask.bool()[:, None, None, None]
-    rank = drawn.masked_fill(~batch.scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
-    top = (rank[:, :, None] < counts[:, None, :, None]) & scorable
-    kept = torch.stack([top | ~scorable, ~top], dim=3) & real  # (batch, draws, points, which, seq)
-    values = torch.zeros(kept.shape[:4], device=batch.device)
-    places = (counts > 0)[:, None, :, None].expand_as(values).nonzero()
-    rows = kept[tuple(places.T)]
-    lengths = rows.sum(dim=1).tolist()
-
-    def measure(chunk: list[int]) -> Float[torch.Tensor, " chunk"]:
-        of = places[chunk, 0]
-        left = replace(
-            batch[of],
-            input_ids=batch.input_ids[of].where(rows[chunk], explained.tokenizer.pad_token_id),
-            attention_mask=rows[chunk].to(batch.attention_mask),
-        ).right_padded()[0]
-        answers = explained(left.columns(max(lengths[i] for i in chunk))).of(target[of])
-        return answers.value if answers.probability is None else answers.probability
-
-    batches = token_budgeted(lengths, explained.batch_tokens, [()] * len(lengths))
-    for chunk, found in fitted(batches, lengths, measure, alone=measure):
-        values[tuple(places[chunk].T)] = found.to(values)
-    return values[..., 0] - values[..., 1]
-
-
-def takes_drawn_sets(explained: ExplainedModel) -> bool:
-    """Whether `drawn_set_values` measures what `top_set_values` does for this model."""
-    task = explained.task
-    return explained.pads and not (task.anchored or task.decoder_reads_text or explained.shares_prefix)
 
 
 def _perturbed(text: EncodedText, scores: TokenScores, plan: Plan, baseline_token_id: int) -> list[Tokens]:

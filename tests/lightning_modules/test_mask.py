@@ -16,6 +16,8 @@ from explainer.explained import Target
 from explainer.explained.pretrained import DTYPES
 from explainer.explainers.losses import prediction_kept, soft_target
 from explainer.explainers.masking import blend
+from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.set_values import drawn_set_values
 from explainer.methods.trained.amortized import Amortized
 from lightning_modules.cli import main
 from lightning_modules.commands.export import load_training
@@ -42,6 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "matching alone": {},
     "aml alone": {"teachers": None, "matching": 0.0, "kept": 1.0, "destroyed": 1.0, "sparse": 0.3},
     "deleted tokens alone": {"teachers": None, "matching": 0.0, "ranking": 1.0, "draws": 2, "temperature": 1.0},
+    "replaced tokens alone": {"teachers": None, "matching": 0.0, "ranking": 1.0, "draws": 2, "operator": "replace"},
     "in sequence": {"matching": [[0, 1], [0.5, 1], [0.5, 0]], "kept": [[0, 0], [0.5, 0], [0.5, 1]]},
     "two teachers, any class": {"teachers": {"sig": {}, "attn_lrp": {}}, "other_class": 0.5},
     "teachers in turn": {"teachers": {"sig": {}, "attn_lrp": {}}, "mixing": "alternate"},
@@ -275,6 +278,7 @@ def test_agreement_with_every_teacher_is_logged(mixing: str, configuration: dict
         ({"matching": [[0.5, 1], [0, 1]]}, "`matching` must have progress rising"),
         ({"sparse": -1.0}, "`sparse` must be finite and not negative"),
         ({"draws": 1}, "`draws` must be at least 2, since draws are compared with each other, got 1"),
+        ({"operator": "drop"}, "`operator` must be one of delete, replace, blank, hide, got 'drop'"),
         ({"temperature": 0.0}, "`temperature` must be positive, got 0.0"),
         ({"other_class": 1.5}, "`other_class` is a share of the texts"),
         ({"other_class": float("nan")}, "`other_class` is a share of the texts"),
@@ -374,6 +378,32 @@ def test_an_explainer_of_a_model_in_half_precision_is_trained_in_float32(
     assert torch.equal(loaded.explained(batch).logits, readout.logits)
     one, other = (attributor("the film was great fun").scores for attributor in (loaded, module.attributor))
     assert one == pytest.approx(other, abs=0.05)
+
+
+def test_an_operator_is_that_of_the_rankings_the_validation_and_the_test(
+    configuration: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = configuration["model"]["init_args"]
+    arguments |= RECIPES["replaced tokens alone"]
+    comparison = {"methods": {"random": {}}, "output": str(tmp_path / "comparison")}
+    callback = {"class_path": "lightning_modules.callbacks.MethodComparison", "init_args": comparison}
+    configuration["trainer"]["callbacks"] = [callback]
+    seen = set()
+
+    def spy(*given: Any, operator: Operator, **others: Any) -> Tensor:
+        seen.add(operator)
+        return drawn_set_values(*given, operator=operator, **others)
+
+    monkeypatch.setattr("lightning_modules.mask.drawn_set_values", spy)
+    config = write(configuration, tmp_path / "config.yaml")
+    main(["fit", "--config", config])
+    assert seen == {"replace"}
+    module, _ = load_training(checkpoint(tmp_path))
+    assert isinstance(module, MaskTraining)
+    assert module.faithfulness.operator == "replace"
+    main(["test", "--config", config, "--ckpt_path", str(checkpoint(tmp_path))])
+    records = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    assert {operator for record in records for operator in record["operators"].values()} == {"replace"}
 
 
 def test_an_unknown_precision_is_refused(classifier: str) -> None:

@@ -38,6 +38,17 @@ def test_a_metric_of_interest_joins_the_areas() -> None:
     assert found["log_odds"].item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_operator_takes_the_place_of_the_metrics_own() -> None:
+    model = explained("bert")
+    texts = model.encode(TEXTS)
+    whole = SIG().attribute(model, texts, model.predicted(texts))
+    total = ValidationFaithfulness(model.task, operator="blank")
+    total.update(model, whole)
+    expected = summary(faithfulness(model, whole, operator="blank")).mean().item()
+    assert total.compute()["faithfulness"].item() == pytest.approx(expected, abs=2e-6)
+    assert expected != pytest.approx(summary(faithfulness(model, whole)).mean().item(), abs=2e-5)
+
+
 def test_a_metric_that_is_none_and_one_without_probabilities_are_refused() -> None:
     with pytest.raises(ValueError, match="`metrics` must be of comprehensiveness"):
         ValidationFaithfulness(explained("bert").task, "accuracy")

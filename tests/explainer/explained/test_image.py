@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,8 +23,8 @@ from transformers import (
 
 from explainer.explained import Attributions, ExplainedImageModel, ExplainedModel, Target, load_explained
 from explainer.faithfulness import faithfulness
-from explainer.faithfulness.curves import drawn_set_values, top_set_values
-from explainer.faithfulness.perturbation import mask_of, perturb
+from explainer.faithfulness.perturbation import Operator, mask_of, perturb
+from explainer.faithfulness.set_values import drawn_set_values, top_set_values
 from explainer.methods import CPLRP, METHODS, SIG, AttnLRP, KernelShap, LeaveOneOut
 from explainer.methods.lrp import AbstractLRP
 from tests.explainer.tools import relative_error
@@ -198,15 +198,16 @@ def test_images_are_read_from_files_and_arrays_and_loaded_by_architecture(tmp_pa
     assert (loaded.labels, loaded.text.fingerprint) == (model.labels, model.text.fingerprint)
 
 
+@pytest.mark.parametrize("operator", get_args(Operator))
 @pytest.mark.parametrize("family", ["vit", "deit"])
-def test_sets_of_drawn_patches_have_the_values_of_the_curves(family: str) -> None:
+def test_sets_of_drawn_patches_have_the_values_of_the_curves(family: str, operator: Operator) -> None:
     model = explained(family)
     texts, target = model.encode_pixels(images()), Target.of([0] * 3)
-    batch, counts = model.collate(texts), torch.tensor([[1, 4]] * 3)
+    batch, percents = model.collate(texts), (100 / 9, 400 / 9)
     drawn = torch.rand(3, 1, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
-    found = drawn_set_values(model, batch, target, drawn, counts)[:, 0]
-    percents = (100 / 9, 400 / 9)
-    assert relative_error(found, top_set_values(model, Attributions(texts, target, [*drawn[:, 0]]), percents)) < 1e-5
+    found = drawn_set_values(model, texts, batch, target, drawn, percents, operator)[:, 0]
+    expected = top_set_values(model, Attributions(texts, target, [*drawn[:, 0]]), percents, operator)
+    assert relative_error(found, expected) < 1e-5
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

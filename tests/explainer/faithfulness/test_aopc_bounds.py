@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from explainer.explained import Attributions, EncodedText, ExplainedModel, Target, Tokens
 from explainer.explained.readout import TargetValues
 from explainer.faithfulness.aopc_bounds import AOPCBounds, aopc_bounds, best_ranking, ranking_aopc
-from explainer.faithfulness.curves import top_set_values
 from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.set_values import top_set_values
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability
 from tests.explainer.tools import bit_equal_logits, double, encoded, fresh
 from tests.families import ANCHORED_TASKS, FAMILIES, TASKS, explained

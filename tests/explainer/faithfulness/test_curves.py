@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from explainer.explained import Attributions, Target, Tokens
-from explainer.explained.batch import PaddingSide
 from explainer.faithfulness.curves import (
     BLANK_BOTTOM,
     BLANK_TOP,
@@ -20,16 +19,12 @@ from explainer.faithfulness.curves import (
     Plan,
     Which,
     curves,
-    drawn_set_values,
     joined,
-    takes_drawn_sets,
-    top_count,
-    top_set_values,
 )
 from explainer.faithfulness.perturbation import top_k
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability, taken_out
-from tests.explainer.tools import batch_of, bit_equal_logits
-from tests.families import FAMILIES, TASKS, TEXTS, explained
+from tests.explainer.tools import bit_equal_logits
+from tests.families import FAMILIES, TASKS, explained
 
 OPERATORS = get_args(Operator)
 EVERY = [Perturbation(operator, which) for operator in OPERATORS for which in get_args(Which)]
@@ -56,29 +51,6 @@ def test_curves_equal_a_naive_loop(family: str, task: str) -> None:
                 if task != "regression":
                     found = curve.probability(perturbation)[i, column].item()
                     assert found == pytest.approx(probability(model, logits, choice), abs=1e-5)
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sets_of_drawn_rankings_have_the_values_of_the_curves(family: str, task: str, side: PaddingSide) -> None:
-    model, draws = explained(family, **TASKS[task]), 3
-    if not takes_drawn_sets(model):
-        assert not model.pads or model.task.decoder_reads_text
-        return
-    texts = model.encode(TEXTS)
-    target, batch = Target.of([0] * len(texts)), batch_of(model, side=side)
-    drawn = torch.rand(len(texts), draws, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
-    counts = torch.tensor([[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in texts])
-    model.batch_tokens, budget = 64, model.batch_tokens  # several batches
-    try:
-        found = drawn_set_values(model, batch, target, drawn, counts)
-    finally:
-        model.batch_tokens = budget
-    assert found.abs().max() > 0
-    for draw in range(draws):
-        given = Attributions(texts, target, batch.split(drawn[:, draw]))
-        assert torch.allclose(found[:, draw], top_set_values(model, given), atol=1e-5)
 
 
 @pytest.mark.parametrize("perturbation", EVERY, ids=str)
