@@ -27,8 +27,7 @@ from explainer.explainers.folder import load_exported
 from explainer.explainers.losses import prediction_destroyed, prediction_kept, sparsity
 from explainer.explainers.masking import blend
 from explainer.explainers.rankings import draw_rankings, ranking_loss
-from explainer.faithfulness.measures import check_operator
-from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.perturbation import Operator, check_operator
 from explainer.faithfulness.set_values import drawn_set_values, top_counts
 from explainer.methods.base import AbstractMethod
 from explainer.methods.trained.amortized import Amortized

@@ -15,13 +15,12 @@ from explainer.faithfulness.measures import (
     HIGHER_IS_BETTER,
     METRIC_SPECS,
     check_metrics,
-    check_operator,
     faithfulness,
     metrics_of,
     summary,
     summary_metrics,
 )
-from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.perturbation import Operator, check_operator
 from explainer.methods.base import AbstractMethod
 from explainer.methods.loading import row_label
 from explainer.metrics import Estimate, bootstrap_mean

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from explainer.evaluation.comparison import AbstractComparison
 from explainer.explained import EncodedText, ExplainedModel, ExplainedResponse, Target
-from explainer.faithfulness.measures import check_operator
-from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.perturbation import Operator, check_operator
 from explainer.faithfulness.responses import (
     HIGHER_IS_BETTER,
     N_MASKS,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from explainer.explained import AbstractTask, Attributions, ExplainedModel, Ques
 from explainer.explained.readout import Link
 from explainer.faithfulness.aopc_bounds import aopc_bounds, ranking_aopc
 from explainer.faithfulness.curves import PERCENTS, Curves, Percents, Perturbation, Plan, Which, curves, joined
-from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.perturbation import Operator, check_operator
 from explainer.metrics import (
     AnswerPrecision,
     AOPCComprehensiveness,
@@ -265,13 +265,3 @@ def check_metrics(metrics: Sequence[str], task: AbstractTask | None = None) -> N
             f"`metrics` {', '.join(refused)} need probabilities, and this model predicts values (a regression): use "
             f"{able}."
         )
-
-
-def check_operator(operator: str | None) -> None:
-    """Refuse an unknown operator.
-
-    Raises:
-        ValueError: naming it, and the four that exist.
-    """
-    if operator is not None and operator not in get_args(Operator):
-        raise ValueError(f"`operator` must be one of {', '.join(get_args(Operator))}, got {operator!r}.")

@@ -6,7 +6,7 @@ place.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int64
@@ -17,6 +17,16 @@ from explainer.typing import TokenMask, TokenScores
 Operator = Literal["delete", "replace", "blank", "hide"]
 """The four ways to take tokens out of a text: delete them (positions renumber), replace them by the baseline token, set
 their word embeddings to zero, or hide them from attention (the last three keep every position)."""
+
+
+def check_operator(operator: str | None) -> None:
+    """Refuse an unknown operator.
+
+    Raises:
+        ValueError: naming it, and the four that exist.
+    """
+    if operator is not None and operator not in get_args(Operator):
+        raise ValueError(f"`operator` must be one of {', '.join(get_args(Operator))}, got {operator!r}.")
 
 
 def ranked(scores: TokenScores, scorable: TokenMask) -> Int64[torch.Tensor, " ranks"]:

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from explainer.explained import ExplainedModel, ExplainedResponse, Target, Tokens, responses_target
-from explainer.faithfulness.measures import check_operator
-from explainer.faithfulness.perturbation import Operator, perturb, units_away
+from explainer.faithfulness.perturbation import Operator, check_operator, perturb, units_away
 from explainer.metrics.base import MeanOverTexts
 from explainer.metrics.response import LDS, MAS, RISE, Drop, Gain, drop, gain, lds, mas, rise
 

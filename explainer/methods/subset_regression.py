@@ -1,7 +1,7 @@
-"""Subset regression: delete random subsets of units for real, and fit the additive scores that explain the changes.
+"""Subset regression: take random subsets of units out for real, and fit the additive scores that explain the changes.
 
 The least-squares view of Shapley values (Lundberg and Lee, KernelSHAP, 2017) and of datamodels (Ilyas et al. 2022),
-with the subsets drawn as the faithfulness metrics perturb: k = 5, 10, 20 or 50 % of the units, deleted or kept
+with the subsets drawn as the faithfulness metrics perturb: k = 5, 10, 20 or 50 % of the units, taken out or kept
 alone. For subsets z_m in {0, 1}^n with values v_m = ln p_c / (1 - p_c), centred within subsets of equal size,
 
     phi = prior + argmin_d sum_m (v_m - z_m . (prior + d))^2 + ridge |d|^2.
@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Target
+from explainer.faithfulness.perturbation import Operator, check_operator, perturb
 from explainer.methods.base import AbstractTextMethod, from_units
 from explainer.methods.lrp.attn_lrp import AttnLRP
 from explainer.methods.random import generator_of
@@ -51,7 +52,7 @@ class SubsetRegression(AbstractTextMethod):
     The log-odds are fitted whatever the target's score; the prior explains the target as it is.
 
     Args:
-        n_subsets: random subsets per text; each is deleted once and kept alone once, so 2 forward passes per subset.
+        n_subsets: random subsets per text; each is taken out once and kept alone once, so 2 forward passes per subset.
         ridge: strength of the pull to the prior, in units of the design's squared entries.
         prior: whether AttnLRP's scores, scaled to fit, are what the regression is pulled to (else zero).
         percents: sizes of the subsets, taken in turn.
@@ -59,13 +60,14 @@ class SubsetRegression(AbstractTextMethod):
             the scores so far, in standard deviations, plus Gumbel noise of scale `temperature`.
         temperature: of that noise.
         seed: of the subsets; the same text gets the same subsets in any batch.
+        operator: how units are taken out: `delete`, `replace`, `blank` or `hide`. Take that of the metric that counts.
 
     Raises:
-        ValueError: when there are fewer subsets than rounds, no round, or the temperature is negative or infinite.
+        ValueError: when there are fewer subsets than rounds, no round, no such operator, or the temperature is negative
+            or infinite.
     """
 
     name: ClassVar[str] = "subset_regression"
-    operator: ClassVar[str | None] = "delete"
     n_subsets: int = 32
     ridge: float = 16.0
     prior: bool = True
@@ -73,10 +75,12 @@ class SubsetRegression(AbstractTextMethod):
     rounds: int = 1
     temperature: float = 0.3
     seed: int = 0
+    operator: Operator = "delete"  # type: ignore[misc] # a setting of this method
 
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= self.n_subsets:
             raise ValueError(f"`rounds` must be from 1 to n_subsets ({self.n_subsets}), got {self.rounds}.")
+        check_operator(self.operator)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"`temperature` must be a number from 0 on, got {self.temperature}.")
 
@@ -101,7 +105,7 @@ class SubsetRegression(AbstractTextMethod):
         ]
 
     def effects(self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target) -> list[SubsetEffects]:
-        """The effects of deleting each text's uniform subsets, and of keeping them alone, in one pooled prediction."""
+        """The effects of taking uniform subsets of each text out, or keeping them alone, in one pooled prediction."""
         subsets = [self._uniform(text) for text in texts]
         return list(map(self._effects, texts, subsets, self._log_odds(explained, texts, target, subsets)))
 
@@ -137,23 +141,23 @@ class SubsetRegression(AbstractTextMethod):
     def _log_odds(
         self, explained: ExplainedModel, texts: Sequence[EncodedText], target: Target, subsets: Sequence[Tensor]
     ) -> Float[Tensor, "texts subsets 2"]:
-        """When each subset is deleted, and when it is kept alone, all in one pooled prediction."""
+        """When each subset is taken out, and when it is kept alone, all in one pooled prediction."""
         variants = [
-            text.tokens.deleted(away, explained.baseline_token_id)
+            perturb(text, away, self.operator, explained.baseline_token_id)
             for text, chosen in zip(texts, subsets, strict=True)
             for subset in chosen
-            for away in (subset, ~subset & text.scorable)
+            for away in (subset, ~subset)
         ]
         n = len(subsets[0])
         asked = replace(target, score="log_odds").repeat_interleave(2 * n)
         return explained.evaluate(variants, asked).objective.view(len(texts), n, 2).double()
 
     def _effects(self, text: EncodedText, subsets: Tensor, log_odds: Tensor) -> SubsetEffects:
-        """From the log-odds when each subset is deleted, and when it is kept alone."""
+        """From the log-odds when each subset is taken out, and when it is kept alone."""
         sizes = torch.tensor(self._sizes(len(text.unit_masks)))
         group = sizes[torch.arange(len(subsets)) % len(sizes)]
         z, v = _centred_within(subsets.double(), group), _centred_within(log_odds, group)
-        # Deleting a subset loses its scores, keeping it alone gains them.
+        # Taking a subset out loses its scores, keeping it alone gains them.
         return SubsetEffects(torch.cat([-z, z]), torch.cat([v[:, 0], v[:, 1]]))
 
     def _fit(self, text: EncodedText, effects: SubsetEffects, prior: TokenScores) -> Float[Tensor, " tokens"]:

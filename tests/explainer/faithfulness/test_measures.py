@@ -22,13 +22,12 @@ from explainer.faithfulness.measures import (
     MetricInputs,
     MetricSpec,
     check_metrics,
-    check_operator,
     default_metrics,
     faithfulness,
     summary,
     summary_metrics,
 )
-from explainer.faithfulness.perturbation import Operator
+from explainer.faithfulness.perturbation import Operator, check_operator
 from explainer.metrics import MeanOverTexts
 from tests.explainer.faithfulness.straight import attributions_of, logits_without, probability, taken_out
 from tests.explainer.tools import double, fresh

@@ -57,6 +57,7 @@ CASES: dict[str, AbstractMethod] = {
     "context_cite": ContextCite(alpha=1e-9),  # so weak that it is a least-squares fit, which is linear
     "subset_regression": SubsetRegression(n_subsets=8),
     "subset_regression_rounds": SubsetRegression(n_subsets=8, rounds=3),
+    "subset_regression_replace": SubsetRegression(n_subsets=8, operator="replace"),
     "mask_lrp_attn_lrp": MaskLRP(rules="attn_lrp"),
     "leave_one_out_log_odds": Contrast(LeaveOneOut(), score="log_odds"),
 }
@@ -199,7 +200,7 @@ def test_the_explained_model_is_bit_equal_after_an_exception_inside(family: str,
 
 PERTURBS = {  # these ask for predictions only, whatever the model is made of
     *("sig", "leave_one_out", "leave_one_out_log_odds", "occlusion", "lime", "kernel_shap", "context_cite"),
-    *("subset_regression", "greedy_deletion", "greedy_keeping", "random"),
+    *("subset_regression", "subset_regression_replace", "greedy_deletion", "greedy_keeping", "random"),
 }
 
 
@@ -232,13 +233,17 @@ NOT_LINEAR = {
     "greedy_keeping",
     "subset_regression",  # scales its prior by a factor that is never negative
     "subset_regression_rounds",
+    "subset_regression_replace",
     "leave_one_out_log_odds",  # logarithms of probabilities
     "context_cite",
     "mask_lrp",  # a mask is found by optimisation
     "mask_lrp_attn_lrp",
 }
 # These have a score of their own, whatever the target's.
-LOG_ODDS = {"context_cite", "subset_regression", "subset_regression_rounds", "leave_one_out_log_odds"}
+LOG_ODDS = {
+    *("context_cite", "leave_one_out_log_odds"),
+    *("subset_regression", "subset_regression_rounds", "subset_regression_replace"),
+}
 WITHOUT_SCORE = {*WITHOUT_TARGET, *LOG_ODDS, "greedy_deletion", "greedy_keeping"}
 with_target = pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_TARGET])
 
@@ -326,7 +331,8 @@ def test_a_regression_has_no_log_probability(family: str, name: str) -> None:
 
 BY_UNITS = {
     *("leave_one_out", "leave_one_out_log_odds", "sig", "sig_quadrature", "occlusion", "lime", "kernel_shap"),
-    *("context_cite", "subset_regression", "subset_regression_rounds", "greedy_deletion", "greedy_keeping"),
+    *("context_cite", "subset_regression", "subset_regression_rounds", "subset_regression_replace"),
+    *("greedy_deletion", "greedy_keeping"),
 }
 
 

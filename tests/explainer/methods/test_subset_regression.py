@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from explainer.explained import EncodedText, ExplainedModel, Readout, Target, TargetValues, Tokens
+from explainer.faithfulness.perturbation import Operator, perturb
 from explainer.methods import AttnLRP, SubsetRegression
 from tests.explainer.tools import double, encoded, relative_error
 from tests.families import TASKS, TEXTS, explained
@@ -74,6 +76,20 @@ def test_effects_are_the_log_odds_less_the_mean_of_their_size(foil: list[int] | 
     assert torch.allclose(effects.value, torch.cat(expected), atol=1e-5)
     assert effects.design.shape == (16, len(text))
     assert torch.equal(effects.design[:8], -effects.design[8:])
+
+
+@pytest.mark.parametrize("operator", get_args(Operator))
+def test_effects_are_those_of_the_operator(operator: Operator) -> None:
+    model = double("bert")
+    text = encoded(model, TEXTS[3:])[0]
+    method = SubsetRegression(n_subsets=8, operator=operator)
+    effects = method.effects(model, [text], Target.of([2]))[0]
+    subsets = method._uniform(text)
+    changed = [perturb(text, away, operator, model.baseline_token_id) for away in (*subsets, *~subsets)]
+    odds = torch.logit(torch.softmax(model.predict(changed).logits[:, 0].double(), dim=1))[:, 2]
+    expected = odds - torch.cat([half.view(2, 4).mean(dim=0).repeat(2) for half in odds.chunk(2)])
+    assert torch.allclose(effects.value, expected, atol=1e-5)
+    assert effects.value.abs().max() > 1e-4
 
 
 def test_a_regression_s_effects_are_those_of_its_value() -> None:
@@ -183,6 +199,8 @@ def test_rounds_that_cannot_be_are_refused(rounds: int) -> None:
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
 def test_a_temperature_that_cannot_be_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="`operator` must be one of delete, replace, blank, hide, got 'drop'"):
+        SubsetRegression(operator="drop")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`temperature`.* got"):
         SubsetRegression(temperature=temperature)
 
