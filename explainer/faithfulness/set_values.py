@@ -79,18 +79,22 @@ def _of_batch(
     kept = torch.stack([top | ~scorable, ~top], dim=3) & real  # (batch, draws, points, which, seq)
     values = torch.zeros(kept.shape[:4], device=batch.device, dtype=drawn.dtype)
     places = (counts > 0)[:, None, :, None].expand_as(values).nonzero()
-    rows = kept[tuple(places.T)]
-    lengths = (rows if operator == "delete" else batch.attention_mask[places[:, 0]]).sum(dim=1).tolist()
+    # Draws of one text have many sets in common: each is read once.
+    sets, where = torch.cat([places[:, :1], kept[tuple(places.T)]], dim=1).unique(dim=0, return_inverse=True)
+    texts, rows = sets[:, 0], sets[:, 1:].bool()
+    lengths = (rows if operator == "delete" else batch.attention_mask[texts]).sum(dim=1).tolist()
 
     def measure(chunk: list[int]) -> Float[torch.Tensor, " chunk"]:
-        of = places[chunk, 0]
+        of = texts[chunk]
         left = (_deleted if operator == "delete" else _replaced)(explained, batch[of], rows[chunk]).right_padded()[0]
         answers = explained(left.columns(max(lengths[i] for i in chunk))).of(target[of])
         return answers.value if answers.probability is None else answers.probability
 
+    found = torch.zeros(len(sets), device=batch.device, dtype=drawn.dtype)
     batches = token_budgeted(lengths, explained.batch_tokens, [()] * len(lengths))
-    for chunk, found in fitted(batches, lengths, measure, alone=measure):
-        values[tuple(places[chunk].T)] = found.to(values)
+    for chunk, of_chunk in fitted(batches, lengths, measure, alone=measure):
+        found[chunk] = of_chunk.to(found)
+    values[tuple(places.T)] = found[where]
     return values[..., 0] - values[..., 1]
 
 
