@@ -15,7 +15,7 @@ the foil's log-odds are subtracted.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -75,7 +75,7 @@ class SubsetRegression(AbstractTextMethod):
     rounds: int = 1
     temperature: float = 0.3
     seed: int = 0
-    operator: Operator = "delete"  # type: ignore[misc] # a setting of this method
+    operator: Operator = field(default="delete", kw_only=True)  # type: ignore[misc] # a setting of this method
 
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= self.n_subsets:

@@ -199,10 +199,13 @@ def test_rounds_that_cannot_be_are_refused(rounds: int) -> None:
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
 def test_a_temperature_that_cannot_be_is_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match="`operator` must be one of delete, replace, blank, hide, got 'drop'"):
-        SubsetRegression(operator="drop")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`temperature`.* got"):
         SubsetRegression(temperature=temperature)
+
+
+def test_an_operator_is_named_and_takes_no_other_setting_s_place() -> None:
+    assert SubsetRegression(16) == SubsetRegression(n_subsets=16, operator="delete")
+    assert SubsetRegression(operator="replace") != SubsetRegression()
 
 
 def test_cost() -> None:
