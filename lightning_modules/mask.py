@@ -28,7 +28,7 @@ from explainer.explainers.losses import prediction_destroyed, prediction_kept, s
 from explainer.explainers.masking import blend
 from explainer.explainers.rankings import draw_rankings, ranking_loss
 from explainer.faithfulness.perturbation import Operator, check_operator
-from explainer.faithfulness.set_values import drawn_set_values, top_counts
+from explainer.faithfulness.set_values import drawn_set_values
 from explainer.methods.base import AbstractMethod
 from explainer.methods.trained.amortized import Amortized
 from explainer.metrics import spearman
@@ -230,8 +230,7 @@ class MaskTraining(AbstractExplainerTraining):
         tokens, temperature = batch.tokens, self.hparams["temperature"]
         operator: Operator = self.hparams["operator"] or "delete"
         drawn = draw_rankings(scores, tokens.scorable, self.hparams["draws"], temperature)
-        values = drawn_set_values(self.explained, batch.texts, tokens, batch.target, drawn, operator=operator)
-        counts = top_counts(batch.texts).to(scores.device)
+        values, counts = drawn_set_values(self.explained, batch.texts, tokens, batch.target, drawn, operator=operator)
         return ranking_loss(scores, tokens.scorable, drawn, values.to(scores), counts, temperature)
 
     @torch.no_grad()

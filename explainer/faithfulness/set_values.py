@@ -16,11 +16,6 @@ Values = Float[torch.Tensor, "batch draws points"]
 Counts = Int64[torch.Tensor, "batch points"]
 
 
-def top_counts(texts: Sequence[EncodedText], percents: Percents = PERCENTS) -> Counts:
-    """How many of the highest tokens of each text are in the set of each percent."""
-    return torch.tensor([[top_count(text.n_scorable, percent) for percent in percents] for text in texts])
-
-
 def top_set_values(
     explained: ExplainedModel, attributions: Attributions, percents: Percents = PERCENTS, operator: Operator = "delete"
 ) -> Float[torch.Tensor, "n percents"]:
@@ -43,15 +38,16 @@ def drawn_set_values(
     drawn: Drawn,
     percents: Percents = PERCENTS,
     operator: Operator = "delete",
-) -> Values:
-    """`top_set_values` of several rankings of each text.
+) -> tuple[Values, Counts]:
+    """`top_set_values` of several rankings of each text, and how many tokens the sets have.
 
     Args:
         texts: those of the batch.
         drawn: scores of each ranking, without ties, on the device of the batch.
     """
-    if _reads_padded_texts(explained) and operator in ("delete", "replace"):
-        return _of_batch(explained, batch, target, drawn, top_counts(texts, percents).to(drawn.device), operator)
+    counts = _top_counts(texts, percents).to(drawn.device)
+    if reads_padded_texts(explained) and operator in ("delete", "replace"):
+        return _of_batch(explained, batch, target, drawn, counts, operator), counts
     draws = drawn.shape[1]
     real = batch.attention_mask.bool()
     attributions = Attributions(
@@ -59,10 +55,17 @@ def drawn_set_values(
         target.to("cpu").repeat_interleave(draws),
         [row[own].cpu() for rows, own in zip(drawn, real, strict=True) for row in rows],
     )
-    return top_set_values(explained, attributions, percents, operator).view(len(texts), draws, -1).to(drawn)
+    values = top_set_values(explained, attributions, percents, operator)
+    return values.view(len(texts), draws, -1).to(drawn), counts
 
 
-def _reads_padded_texts(explained: ExplainedModel) -> bool:
+def _top_counts(texts: Sequence[EncodedText], percents: Percents = PERCENTS) -> Counts:
+    """How many of the highest tokens of each text are in the set of each percent."""
+    lengths = [text.n_scorable for text in texts]
+    return torch.tensor([[top_count(n, percent) for percent in percents] for n in lengths])
+
+
+def reads_padded_texts(explained: ExplainedModel) -> bool:
     """Whether any text may be padded, and the answer is read of the text as a whole."""
     task = explained.task
     return explained.pads and not (task.anchored or task.decoder_reads_text or explained.shares_prefix)
@@ -72,7 +75,7 @@ def _reads_padded_texts(explained: ExplainedModel) -> bool:
 def _of_batch(
     explained: ExplainedModel, batch: TokenBatch, target: Target, drawn: Drawn, counts: Counts, operator: Operator
 ) -> Values:
-    """The same, made and read on the model's device: nothing is done text by text, so that it is not kept waiting."""
+    """The values, made and read on the model's device: nothing is done text by text, so that it is not kept waiting."""
     scorable, real = batch.scorable[:, None, None], batch.attention_mask.bool()[:, None, None, None]
     rank = drawn.masked_fill(~batch.scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
     top = (rank[:, :, None] < counts[:, None, :, None]) & scorable

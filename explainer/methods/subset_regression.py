@@ -75,7 +75,8 @@ class SubsetRegression(AbstractTextMethod):
     rounds: int = 1
     temperature: float = 0.3
     seed: int = 0
-    operator: Operator = field(default="delete", kw_only=True)  # type: ignore[misc] # a setting of this method
+    # A class variable of the base, which would make it the first of the positional arguments.
+    operator: Operator = field(default="delete", kw_only=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if not 1 <= self.rounds <= self.n_subsets:

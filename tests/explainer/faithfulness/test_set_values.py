@@ -7,8 +7,9 @@ import torch
 
 from explainer.explained import Attributions, Target
 from explainer.explained.batch import PaddingSide
+from explainer.faithfulness.curves import PERCENTS, top_count
 from explainer.faithfulness.perturbation import Operator
-from explainer.faithfulness.set_values import drawn_set_values, top_set_values
+from explainer.faithfulness.set_values import drawn_set_values, reads_padded_texts, top_set_values
 from tests.explainer.tools import batch_of
 from tests.families import FAMILIES, TASKS, TEXTS, explained
 
@@ -21,10 +22,11 @@ def check(family: str, task: str, side: PaddingSide, operator: Operator) -> None
     drawn = torch.rand(len(texts), draws, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
     model.batch_tokens, budget = 64, model.batch_tokens  # several batches
     try:
-        found = drawn_set_values(model, texts, batch, target, drawn, operator=operator)
+        found, counts = drawn_set_values(model, texts, batch, target, drawn, operator=operator)
     finally:
         model.batch_tokens = budget
     assert found.abs().max() > 0
+    assert counts.tolist() == [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in texts]
     for draw in range(draws):
         given = Attributions(texts, target, batch.split(drawn[:, draw]))
         assert torch.allclose(found[:, draw], top_set_values(model, given, operator=operator), atol=1e-5)
@@ -37,6 +39,8 @@ def check(family: str, task: str, side: PaddingSide, operator: Operator) -> None
 def test_sets_of_drawn_rankings_have_the_values_of_the_curves(
     family: str, task: str, side: PaddingSide, operator: Operator
 ) -> None:
+    model = explained(family, **TASKS[task])
+    assert reads_padded_texts(model) or not model.pads or model.task.decoder_reads_text
     check(family, task, side, operator)
 
 
