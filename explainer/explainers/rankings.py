@@ -1,11 +1,18 @@
-"""Rankings drawn from an explainer's scores, and their likelihood: scores can so be trained on deleted tokens.
+"""Rankings drawn from an explainer's scores, and how likely their highest tokens are: training on deleted tokens.
 
 Which tokens are deleted depends on the ranking alone, which has no gradient. The Plackett-Luce distribution over
-rankings has one: the next token is drawn with probability in proportion to exp(s_i / temperature), s standardized per
-text. For draws with values v_m(k) of the set of the k first tokens (REINFORCE, Williams 1992; each draw is compared
-with the mean of the others of its text),
+rankings has one: the next token is drawn with probability in proportion to w_i = exp(s_i / temperature), s standardized
+per text. A value v_m(k) of draw m belongs to the set of its k first tokens, in whatever order they came, so the
+estimate (REINFORCE, Williams 1992; each draw is compared with the mean of the others of its text) is of sets:
 
-    loss = -mean_m sum_k [v_m(k) - mean_{j != m} v_j(k)] ln P(first k tokens of draw m).
+    loss = -mean_m sum_k [v_m(k) - mean_{j != m} v_j(k)] ln P(the k first tokens of draw m are these).
+
+The order inside the set, which is noise to the value, is summed over. The draws are log-weights with Gumbel noise, so a
+set comes first when each of its tokens exceeds the highest of the rest, which is a Gumbel variable again, of the
+log-weight ln Z = ln sum of the rest's w (Kool et al. 2020, "Estimating gradients for discrete random variables by
+sampling without replacement", appendix B):
+
+    P(set) = integral over t of exp(-t - exp(-t)) prod_{i in set} [1 - exp(-exp(ln w_i - ln Z - t))].
 """
 
 import torch
@@ -16,6 +23,9 @@ from explainer.explainers.losses import Loss, standardized
 from explainer.typing import Scores
 
 Draws = Float[Tensor, "batch draws seq"]
+
+POINTS = 32
+"""Of the trapezoidal rule, which is exact to 1e-6 on this smooth integrand once its range is found."""
 
 
 def draw_rankings(scores: Scores, scorable: Bool[Tensor, "batch seq"], draws: int, temperature: float) -> Draws:
@@ -46,15 +56,51 @@ def ranking_loss(
         counts: how many tokens that set has; at 0 the point adds nothing.
     """
     draws = drawn.shape[1]
-    order = drawn.masked_fill(~scorable[:, None], -torch.inf).argsort(dim=2, descending=True)
-    weights = _log_weights(scores, scorable, temperature).masked_fill(~scorable, torch.finfo(scores.dtype).min)
-    ordered = weights[:, None].expand(-1, draws, -1).gather(2, order)  # (batch, draws, rank)
-    left = ordered.flip(2).logcumsumexp(dim=2).flip(2)  # of the tokens from this rank on
-    steps = (ordered - left).masked_fill(~scorable[:, None].expand_as(order).gather(2, order), 0.0)
-    above = torch.arange(order.shape[2], device=order.device) < counts[..., None]  # (batch, points, rank)
-    likelihood = torch.einsum("bmr,bpr->bmp", steps, above.to(steps.dtype))
+    rank = drawn.masked_fill(~scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
+    first = (rank[:, :, None] < counts[:, None, :, None]) & scorable[:, None, None]
+    weights = _log_weights(scores, scorable, temperature)[:, None, None].expand_as(first)
+    likelihood = set_log_likelihood(weights, first, ~first & scorable[:, None, None])
     advantage = (values - values.mean(dim=1, keepdim=True)) * (draws / (draws - 1))
     return -(advantage * likelihood).sum(dim=2).mean()
+
+
+def set_log_likelihood(
+    weights: Float[Tensor, "*sets seq"], first: Bool[Tensor, "*sets seq"], rest: Bool[Tensor, "*sets seq"]
+) -> Float[Tensor, " *sets"]:
+    """ln P(the tokens of `first` are drawn before those of `rest`), in any order; 0 where one of the two is empty.
+
+    Args:
+        weights: log-weights ln w of the Plackett-Luce distribution.
+    """
+    certain = ~(first.any(dim=-1) & rest.any(dim=-1))
+    highest_of_rest = weights.masked_fill(~(rest | certain[..., None]), -torch.inf).logsumexp(dim=-1, keepdim=True)
+    above = (weights - highest_of_rest)[..., None, :]  # (*sets, 1, seq)
+
+    def log_integrand(t: Float[Tensor, "*sets points"]) -> Float[Tensor, "*sets points"]:
+        exceeds = _log_exceeds(above - t[..., None]) * first[..., None, :]
+        return -t - (-t).exp() + exceeds.sum(dim=-1)
+
+    with torch.no_grad():
+        # The integrand has one peak. A token of the set pulls it down by at most one step of the logarithm's argument,
+        # so it lies above -ln(1 + k). Each round keeps what is within e^-16 of the highest point, and one step more.
+        grid = torch.linspace(0, 1, POINTS, device=weights.device, dtype=weights.dtype)
+        low = -first.sum(dim=-1, keepdim=True).to(weights).log1p() - 4
+        high = torch.full_like(low, 18.0)
+        for _ in range(3):
+            t = low + (high - low) * grid
+            near = (height := log_integrand(t)) > height.amax(dim=-1, keepdim=True) - 16
+            step = (high - low) / (POINTS - 1)
+            low, high = (
+                t.where(near, torch.inf).amin(dim=-1, keepdim=True) - step,
+                t.where(near, -torch.inf).amax(dim=-1, keepdim=True) + step,
+            )
+        t, step = low + (high - low) * grid, (high - low) / (POINTS - 1)
+    return (log_integrand(t).logsumexp(dim=-1) + step[..., 0].log()).masked_fill(certain, 0.0)
+
+
+def _log_exceeds(x: Tensor) -> Tensor:
+    """ln(1 - exp(-exp(x))): of a Gumbel variable of log-weight x to be above 0; to first order x where x is low."""
+    return torch.where(x < -12, x, (-torch.expm1(-x.clamp(-12, 10).exp())).log())
 
 
 def _log_weights(scores: Scores, scorable: Tensor, temperature: float) -> Scores:

@@ -1,12 +1,13 @@
-"""Drawn rankings: their distribution, and the gradient of their loss against all orders."""
+"""Drawn rankings: their distribution, how likely their highest tokens are, and the gradient of their loss."""
 
 import itertools
 
 import pytest
 import torch
 
+from explainer.explainers import rankings
 from explainer.explainers.losses import standardized
-from explainer.explainers.rankings import draw_rankings, ranking_loss
+from explainer.explainers.rankings import draw_rankings, ranking_loss, set_log_likelihood
 
 SCORABLE = torch.tensor([[False, True, True, True, True, False]])
 SCORES = torch.tensor([[9.0, 0.3, -1.0, 1.2, 0.1, -9.0]])
@@ -42,6 +43,57 @@ def test_draws_score_no_special_token_and_keep_the_order_at_temperature_0() -> N
     drawn = draw_rankings(SCORES, SCORABLE, 5, 1e-4)
     assert (drawn[:, :, ~SCORABLE[0]] == 0).all()
     assert set(orders(drawn)) == {(2, 0, 3, 1)}
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("size", range(1, 6))
+def test_a_set_is_as_likely_as_all_of_its_orders(size: int, temperature: float) -> None:
+    torch.manual_seed(size)
+    weights = (torch.randn(6, dtype=torch.float64) / temperature).requires_grad_()
+    for members in itertools.combinations(range(6), size):
+        logs = [chance(order, weights).log() for order in itertools.permutations(members)]
+        expected = torch.stack(logs).logsumexp(dim=0)
+        if expected < -18:  # it is not drawn
+            continue
+        first = torch.zeros(6, dtype=torch.bool).index_fill(0, torch.tensor(members), True)
+        found = set_log_likelihood(weights, first, ~first)
+        torch.testing.assert_close(found, expected, atol=5e-6, rtol=0.0)
+        gradients = [torch.autograd.grad(value, weights)[0] for value in (found, expected)]
+        torch.testing.assert_close(*gradients, atol=5e-6, rtol=0.0)
+        single = set_log_likelihood(weights.detach().float(), first, ~first)
+        torch.testing.assert_close(single, expected.detach().float(), atol=1e-5, rtol=0.0)
+
+
+def test_large_sets_need_no_more_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    weights = torch.randn(3, 400, dtype=torch.float64) / 0.3
+    first = draw_rankings(weights, torch.ones(3, 400).bool(), 1, 0.3)[:, 0].argsort(dim=1).argsort(dim=1) >= 200
+    found = set_log_likelihood(weights, first, ~first)
+    monkeypatch.setattr(rankings, "POINTS", 1000)
+    torch.testing.assert_close(found, set_log_likelihood(weights, first, ~first), atol=1e-6, rtol=0.0)
+    assert (found < -1).all()
+
+
+def test_a_set_of_nothing_or_of_everything_is_certain() -> None:
+    weights = torch.randn(2, 4, requires_grad=True)
+    first = torch.tensor([[False] * 4, [True] * 4])
+    found = set_log_likelihood(weights, first, ~first)
+    (gradient,) = torch.autograd.grad(found.sum(), weights)
+    assert torch.equal(found, torch.zeros(2))
+    assert torch.equal(gradient, torch.zeros(2, 4))
+
+
+def test_the_order_inside_a_set_does_not_matter() -> None:
+    """Two draws of the same two highest tokens, in one order or the other, give the same gradient."""
+    gradients = []
+    for top in ([3.0, 2.0], [2.0, 3.0]):
+        scores = SCORES.clone().requires_grad_()
+        drawn = torch.tensor([[[0.0, *top, 1.0, 0.5, 0.0], [0.0, 0.5, 1.0, 2.0, 3.0, 0.0]]])
+        values = torch.tensor([[[1.0], [0.2]]])
+        loss = ranking_loss(scores, SCORABLE, drawn, values, torch.tensor([[2]]), TEMPERATURE)
+        gradients.append(torch.autograd.grad(loss, scores)[0])
+    assert torch.equal(*gradients)
+    assert (gradients[0][SCORABLE].abs() > 0.01).all()
 
 
 def test_the_gradient_is_that_of_the_expected_value() -> None:
