@@ -25,7 +25,7 @@ from explainer.typing import Scores
 Draws = Float[Tensor, "batch draws seq"]
 
 POINTS = 32
-"""Of the trapezoidal rule, which is exact to 1e-6 on this smooth integrand once its range is found."""
+"""Of the trapezoidal rule, which is right to 1e-6 on this smooth integrand once its range is found."""
 
 
 def draw_rankings(scores: Scores, scorable: Bool[Tensor, "batch seq"], draws: int, temperature: float) -> Draws:
@@ -81,19 +81,19 @@ def set_log_likelihood(
         return -t - (-t).exp() + exceeds.sum(dim=-1)
 
     with torch.no_grad():
-        # The integrand has one peak. A token of the set pulls it down by at most one step of the logarithm's argument,
-        # so it lies above -ln(1 + k). Each round keeps what is within e^-16 of the highest point, and one step more.
+        # The logarithm is concave. At its peak exp(-t) is 1 plus a slope between 0 and 1 for each token of the set, so
+        # the peak is between -ln(1 + k) and 0. Each round keeps what is within e^-16 of the highest point, and a step
+        # more.
         grid = torch.linspace(0, 1, POINTS, device=weights.device, dtype=weights.dtype)
         low = -first.sum(dim=-1, keepdim=True).to(weights).log1p() - 4
         high = torch.full_like(low, 18.0)
         for _ in range(3):
             t = low + (high - low) * grid
-            near = (height := log_integrand(t)) > height.amax(dim=-1, keepdim=True) - 16
+            height = log_integrand(t)
+            near = height > height.amax(dim=-1, keepdim=True) - 16
             step = (high - low) / (POINTS - 1)
-            low, high = (
-                t.where(near, torch.inf).amin(dim=-1, keepdim=True) - step,
-                t.where(near, -torch.inf).amax(dim=-1, keepdim=True) + step,
-            )
+            low = t.where(near, torch.inf).amin(dim=-1, keepdim=True) - step
+            high = t.where(near, -torch.inf).amax(dim=-1, keepdim=True) + step
         t, step = low + (high - low) * grid, (high - low) / (POINTS - 1)
     return (log_integrand(t).logsumexp(dim=-1) + step[..., 0].log()).masked_fill(certain, 0.0)
 
