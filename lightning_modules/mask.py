@@ -230,8 +230,8 @@ class MaskTraining(AbstractExplainerTraining):
         tokens, temperature = batch.tokens, self.hparams["temperature"]
         operator: Operator = self.hparams["operator"] or "delete"
         drawn = draw_rankings(scores, tokens.scorable, self.hparams["draws"], temperature)
-        values, counts = drawn_set_values(self.explained, batch.texts, tokens, batch.target, drawn, operator=operator)
-        return ranking_loss(scores, tokens.scorable, drawn, values.to(scores), counts, temperature)
+        values, sets = drawn_set_values(self.explained, batch.texts, tokens, batch.target, drawn, operator=operator)
+        return ranking_loss(scores, tokens.scorable, sets, values, temperature)
 
     @torch.no_grad()
     def validation_step(self, batch: AnnotatedBatch, batch_idx: int) -> None:

@@ -16,7 +16,7 @@ sampling without replacement", appendix B):
 """
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from explainer.explainers.losses import Loss, standardized
@@ -43,23 +43,20 @@ def draw_rankings(scores: Scores, scorable: Bool[Tensor, "batch seq"], draws: in
 def ranking_loss(
     scores: Scores,
     scorable: Bool[Tensor, "batch seq"],
-    drawn: Draws,
+    sets: Bool[Tensor, "batch draws points seq"],
     values: Float[Tensor, "batch draws points"],
-    counts: Int64[Tensor, "batch points"],
     temperature: float,
 ) -> Loss:
     """The loss above, averaged over the texts; its gradient raises the expected sum of the values.
 
     Args:
-        drawn: as `draw_rankings` gave them for these scores.
-        values: of the set of the highest tokens of each draw, at every point.
-        counts: how many tokens that set has; at 0 the point adds nothing.
+        sets: the highest tokens of each draw that `draw_rankings` gave for these scores, at every point; an empty set
+            adds nothing.
+        values: of the sets.
     """
-    draws = drawn.shape[1]
-    rank = drawn.masked_fill(~scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
-    first = (rank[:, :, None] < counts[:, None, :, None]) & scorable[:, None, None]
-    weights = _log_weights(scores, scorable, temperature)[:, None, None].expand_as(first)
-    likelihood = set_log_likelihood(weights, first, ~first & scorable[:, None, None])
+    draws = sets.shape[1]
+    weights = _log_weights(scores, scorable, temperature)[:, None, None].expand_as(sets)
+    likelihood = set_log_likelihood(weights, sets, ~sets & scorable[:, None, None])
     advantage = (values - values.mean(dim=1, keepdim=True)) * (draws / (draws - 1))
     return -(advantage * likelihood).sum(dim=2).mean()
 

@@ -14,6 +14,7 @@ from explainer.faithfulness.perturbation import Operator
 Drawn = Float[torch.Tensor, "batch draws seq"]
 Values = Float[torch.Tensor, "batch draws points"]
 Counts = Int64[torch.Tensor, "batch points"]
+Sets = Bool[torch.Tensor, "batch draws points seq"]
 
 
 def top_set_values(
@@ -38,16 +39,16 @@ def drawn_set_values(
     drawn: Drawn,
     percents: Percents = PERCENTS,
     operator: Operator = "delete",
-) -> tuple[Values, Counts]:
-    """`top_set_values` of several rankings of each text, and how many tokens the sets have.
+) -> tuple[Values, Sets]:
+    """`top_set_values` of several rankings of each text, and the sets themselves.
 
     Args:
         texts: those of the batch.
         drawn: scores of each ranking, without ties, on the device of the batch.
     """
-    counts = _top_counts(texts, percents).to(drawn.device)
+    sets = top_sets(drawn, batch.scorable, _top_counts(texts, percents).to(drawn.device))
     if reads_padded_texts(explained) and operator in ("delete", "replace"):
-        return _of_batch(explained, batch, target, drawn, counts, operator), counts
+        return _of_batch(explained, batch, target, sets, operator).to(drawn), sets
     draws = drawn.shape[1]
     real = batch.attention_mask.bool()
     attributions = Attributions(
@@ -56,7 +57,13 @@ def drawn_set_values(
         [row[own].cpu() for rows, own in zip(drawn, real, strict=True) for row in rows],
     )
     values = top_set_values(explained, attributions, percents, operator)
-    return values.view(len(texts), draws, -1).to(drawn), counts
+    return values.view(len(texts), draws, -1).to(drawn), sets
+
+
+def top_sets(drawn: Drawn, scorable: Bool[torch.Tensor, "batch seq"], counts: Counts) -> Sets:
+    """The highest tokens of each ranking, as many as each point counts."""
+    rank = drawn.masked_fill(~scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
+    return (rank[:, :, None] < counts[:, None, :, None]) & scorable[:, None, None]
 
 
 def _top_counts(texts: Sequence[EncodedText], percents: Percents = PERCENTS) -> Counts:
@@ -72,16 +79,12 @@ def reads_padded_texts(explained: ExplainedModel) -> bool:
 
 
 @torch.no_grad()
-def _of_batch(
-    explained: ExplainedModel, batch: TokenBatch, target: Target, drawn: Drawn, counts: Counts, operator: Operator
-) -> Values:
+def _of_batch(explained: ExplainedModel, batch: TokenBatch, target: Target, top: Sets, operator: Operator) -> Values:
     """The values, made and read on the model's device: nothing is done text by text, so that it is not kept waiting."""
     scorable, real = batch.scorable[:, None, None], batch.attention_mask.bool()[:, None, None, None]
-    rank = drawn.masked_fill(~batch.scorable[:, None], -torch.inf).argsort(dim=2, descending=True).argsort(dim=2)
-    top = (rank[:, :, None] < counts[:, None, :, None]) & scorable
     kept = torch.stack([top | ~scorable, ~top], dim=3) & real  # (batch, draws, points, which, seq)
-    values = torch.zeros(kept.shape[:4], device=batch.device, dtype=drawn.dtype)
-    places = (counts > 0)[:, None, :, None].expand_as(values).nonzero()
+    values = torch.zeros(kept.shape[:4], device=batch.device)
+    places = top.any(dim=3, keepdim=True).expand_as(values).nonzero()
     # Draws of one text have many sets in common: each is read once.
     sets, where = torch.cat([places[:, :1], kept[tuple(places.T)]], dim=1).unique(dim=0, return_inverse=True)
     texts, rows = sets[:, 0], sets[:, 1:].bool()
@@ -93,7 +96,7 @@ def _of_batch(
         answers = explained(left.columns(max(lengths[i] for i in chunk))).of(target[of])
         return answers.value if answers.probability is None else answers.probability
 
-    found = torch.zeros(len(sets), device=batch.device, dtype=drawn.dtype)
+    found = torch.zeros(len(sets), device=batch.device)
     batches = token_budgeted(lengths, explained.batch_tokens, [()] * len(lengths))
     for chunk, of_chunk in fitted(batches, lengths, measure, alone=measure):
         found[chunk] = of_chunk.to(found)

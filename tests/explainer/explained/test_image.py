@@ -205,9 +205,9 @@ def test_sets_of_drawn_patches_have_the_values_of_the_curves(family: str, operat
     texts, target = model.encode_pixels(images()), Target.of([0] * 3)
     batch, percents = model.collate(texts), (100 / 9, 400 / 9)
     drawn = torch.rand(3, 1, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
-    values, counts = drawn_set_values(model, texts, batch, target, drawn, percents, operator)
+    values, sets = drawn_set_values(model, texts, batch, target, drawn, percents, operator)
     found = values[:, 0]
-    assert counts.tolist() == [[1, 4]] * 3
+    assert sets.sum(dim=3)[:, 0].tolist() == [[1, 4]] * 3
     expected = top_set_values(model, Attributions(texts, target, [*drawn[:, 0]]), percents, operator)
     assert relative_error(found, expected) < 1e-5
 

@@ -8,6 +8,7 @@ import torch
 from explainer.explainers import rankings
 from explainer.explainers.losses import standardized
 from explainer.explainers.rankings import draw_rankings, ranking_loss, set_log_likelihood
+from explainer.faithfulness.set_values import top_sets
 
 SCORABLE = torch.tensor([[False, True, True, True, True, False]])
 SCORES = torch.tensor([[9.0, 0.3, -1.0, 1.2, 0.1, -9.0]])
@@ -90,7 +91,8 @@ def test_the_order_inside_a_set_does_not_matter() -> None:
         scores = SCORES.clone().requires_grad_()
         drawn = torch.tensor([[[0.0, *top, 1.0, 0.5, 0.0], [0.0, 0.5, 1.0, 2.0, 3.0, 0.0]]])
         values = torch.tensor([[[1.0], [0.2]]])
-        loss = ranking_loss(scores, SCORABLE, drawn, values, torch.tensor([[2]]), TEMPERATURE)
+        sets = top_sets(drawn, SCORABLE, torch.tensor([[2]]))
+        loss = ranking_loss(scores, SCORABLE, sets, values, TEMPERATURE)
         gradients.append(torch.autograd.grad(loss, scores)[0])
     assert torch.equal(*gradients)
     assert (gradients[0][SCORABLE].abs() > 0.01).all()
@@ -111,7 +113,8 @@ def test_the_gradient_is_that_of_the_expected_value() -> None:
     (true,) = torch.autograd.grad(expected, scores)
     drawn = draw_rankings(scores, SCORABLE, 10_000, TEMPERATURE)
     measured = torch.stack([values(order) for order in orders(drawn)])[None]
-    (found,) = torch.autograd.grad(ranking_loss(scores, SCORABLE, drawn, measured, counts, TEMPERATURE), scores)
+    sets = top_sets(drawn, SCORABLE, counts)
+    (found,) = torch.autograd.grad(ranking_loss(scores, SCORABLE, sets, measured, TEMPERATURE), scores)
     assert torch.allclose(-found, true, atol=0.05 * float(true.abs().max()) + 1e-3)
     assert (true[SCORABLE].abs() > 0.01).any()
 
@@ -120,7 +123,8 @@ def test_equal_values_and_texts_of_one_token_give_no_gradient() -> None:
     scores = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 2.0]], requires_grad=True)
     scorable = torch.tensor([[False, True, False], [False, True, True]])
     drawn = draw_rankings(scores, scorable, 3, 1.0)
-    loss = ranking_loss(scores, scorable, drawn, torch.ones(2, 3, 1), torch.tensor([[1], [1]]), 1.0)
+    sets = top_sets(drawn, scorable, torch.tensor([[1], [1]]))
+    loss = ranking_loss(scores, scorable, sets, torch.ones(2, 3, 1), 1.0)
     (gradient,) = torch.autograd.grad(loss, scores)
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
@@ -135,6 +139,6 @@ def test_steps_find_the_order_of_effects_that_add_up() -> None:
         order = drawn.masked_fill(~SCORABLE, -torch.inf).argsort(dim=2, descending=True)
         values = effects[order].cumsum(dim=2)[:, :, counts[0] - 1]
         optimizer.zero_grad()
-        ranking_loss(scores, SCORABLE, drawn, values, counts, TEMPERATURE).backward()
+        ranking_loss(scores, SCORABLE, top_sets(drawn, SCORABLE, counts), values, TEMPERATURE).backward()
         optimizer.step()
     assert scores[SCORABLE].argsort(descending=True).tolist() == effects[SCORABLE[0]].argsort(descending=True).tolist()

@@ -22,12 +22,13 @@ def check(family: str, task: str, side: PaddingSide, operator: Operator) -> None
     drawn = torch.rand(len(texts), draws, batch.input_ids.shape[1], generator=torch.Generator().manual_seed(0))
     model.batch_tokens, budget = 64, model.batch_tokens  # several batches
     try:
-        found, counts = drawn_set_values(model, texts, batch, target, drawn, operator=operator)
+        found, sets = drawn_set_values(model, texts, batch, target, drawn, operator=operator)
     finally:
         model.batch_tokens = budget
     assert found.abs().max() > 0
-    assert counts.tolist() == [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in texts]
+    counts = [[top_count(text.n_scorable, percent) for percent in PERCENTS] for text in texts]
     for draw in range(draws):
+        assert sets[:, draw].sum(dim=2).tolist() == counts
         given = Attributions(texts, target, batch.split(drawn[:, draw]))
         assert torch.allclose(found[:, draw], top_set_values(model, given, operator=operator), atol=1e-5)
 
