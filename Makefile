@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-llm reproduce bench test check docs dist clean
+.PHONY: help install demo demo-llm reproduce bench test shapes check docs dist clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -47,14 +47,20 @@ reproduce: $(VENV)/.llm ## Retrain classifiers and explainers of several familie
 bench: install ## Measure what explaining costs, and write docs/results/cost.md
 	$(BIN)/python -W ignore benchmarks/bench.py
 
-test: install ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: install ## Lint, types, tests
+test: install ## Run the tests
+	$(PYTEST)
+
+# Shapes that are checked at run time make a test about three times as long, and are the same for every family.
+shapes: install ## Run the tests of three model families with the shapes of all tensors checked
+	$(PYTEST) --jaxtyping-packages=explainer,beartype.beartype tests/explainer -k "electra or llama or t5"
+
+check: install ## Lint, types, tests, shapes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(MAKE) test shapes
 
 docs: install ## Build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

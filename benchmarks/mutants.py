@@ -111,7 +111,7 @@ def arguments(name: str) -> list[str]:
     """The arguments of pytest for a target. Types are checked at run time in the target alone, which saves half."""
     place, tests = TARGETS[name]
     package = place.removesuffix(".py").replace("/", ".")
-    return [*tests, *OPTIONS, f"--override-ini=addopts=--doctest-modules --jaxtyping-packages={package},{CHECKER}"]
+    return [*tests, *OPTIONS, f"--jaxtyping-packages={package},{CHECKER}"]
 
 
 Key = TypeVar("Key")

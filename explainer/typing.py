@@ -13,7 +13,7 @@ percents shares of tokens at which a faithfulness curve is read
 points   the same, with the whole text at the front
 ======== =====================================================================
 
-The shapes are checked at run time by the tests only (jaxtyping and beartype).
+The shapes are checked at run time by `make shapes` only (jaxtyping and beartype).
 """
 
 from collections.abc import Sequence
