@@ -102,7 +102,7 @@ SWAPS: dict[type[ast.AST], Any] = {ast.Pow: ast.Mult, **dict(_PAIRS), **{b: a fo
 METHODS = {"min": "max", "max": "min", "sum": "mean", "mean": "sum", "any": "all", "all": "any", "argmax": "argmin"}
 CHECKER = "beartype.beartype"
 OPTIONS = [
-    *("-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+    *("-p", "no:cacheprovider", "-p", "no:xdist"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # of packages that are imported before the tests start
 ]
 
