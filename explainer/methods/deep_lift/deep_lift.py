@@ -39,13 +39,15 @@ class DeepLift(AbstractBatchMethod):
         # One batch, texts in the first half and their references in the second, as the rules expect.
         pair = torch.cat([embeddings, absent]).requires_grad_()
         with torch.enable_grad(), deep_lift_rules(explained.model):
-            readout = explained(batch.repeat(2), edit=lambda own: pair.to(own.dtype))
+            readout = explained(batch.repeat(2), edit=lambda given: pair.to(given.dtype))
             objective = readout.objective(target.repeat(2))
             (multipliers,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
-        parts = (embeddings - absent).double() * multipliers[: len(batch)].double()
-        logits = readout.logits.detach().abs()
-        largest = torch.where(logits.isinf(), 0.0, logits).amax(dim=(1, 2)).view(2, -1).amax(dim=0)
-        rounding = 16 * torch.finfo(explained.model.dtype).eps * largest
+        own = multipliers[: len(batch)].double()
+        parts = (embeddings - absent).double() * own
+        # What the objective moves by when every input is off by its last digit, to first order. The model rounds at
+        # every operation, so its own error is a few times this, however small the logits are beside what cancels in them.
+        moved = (torch.maximum(embeddings.abs(), absent.abs()).double() * own.abs()).sum(dim=(1, 2))
+        rounding = 16 * torch.finfo(explained.model.dtype).eps * moved
         text, reference = objective.detach().chunk(2)
         _check_sum(parts, text, reference, rounding)
         return scorable_only(parts.sum(dim=-1), batch)
@@ -67,8 +69,8 @@ def _check_sum(parts: Embeddings, text: Tensor, reference: Tensor, rounding: Ten
     """Refuse scores that do not sum to the objective's change: some operation then has no rule, and they are wrong.
 
     Args:
-        rounding: how much of the change may come from the model's own rounding of the logits. In half precision it is
-            the larger part of the gap, since the change may be small beside the logits.
+        rounding: how much of the change may come from the model's own rounding. In half precision it is the larger part
+            of the gap.
     """
     change, total = (text - reference).double(), parts.sum(dim=(1, 2))
     scale = torch.maximum(change.abs(), parts.sum(dim=2).abs().sum(dim=1))
