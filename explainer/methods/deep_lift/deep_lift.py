@@ -44,8 +44,8 @@ class DeepLift(AbstractBatchMethod):
             (multipliers,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
         own = multipliers[: len(batch)].double()
         parts = (embeddings - absent).double() * own
-        # What the objective moves by when every input is off by its last digit, to first order. The model rounds at
-        # every operation, so its own error is a few times this, however small the logits are beside what cancels in them.
+        # How far the objective moves, to first order, when every input is off by its last digit. The model rounds at
+        # every operation, so its own error is a few times this, however small the logits are beside what cancels.
         moved = (torch.maximum(embeddings.abs(), absent.abs()).double() * own.abs()).sum(dim=(1, 2))
         rounding = 16 * torch.finfo(explained.model.dtype).eps * moved
         text, reference = objective.detach().chunk(2)
