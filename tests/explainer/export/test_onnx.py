@@ -24,7 +24,7 @@ from tests.explainer.tools import LORA_WARNINGS
 from tests.families import TASKS, TEXTS
 
 pytestmark = LORA_WARNINGS
-CASES = [("bert", "separate"), ("bert", "side"), *((f, "lora") for f in ("roberta", "modernbert", "gpt2", "llama"))]
+CASES = [("bert", "separate"), *((f, "lora") for f in ("roberta", "modernbert", "gpt2", "llama"))]
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onnx_words.py"
 Pair = tuple[ExplainedModel, Amortized]
 Make = Callable[..., Pair]
