@@ -39,14 +39,16 @@ class DeepLift(AbstractBatchMethod):
         # One batch, texts in the first half and their references in the second, as the rules expect.
         pair = torch.cat([embeddings, absent]).requires_grad_()
         with torch.enable_grad(), deep_lift_rules(explained.model):
-            readout = explained(batch.repeat(2), edit=lambda given: pair.to(given.dtype))
+            readout = explained(batch.repeat(2), edit=lambda own: pair.to(own.dtype))
             objective = readout.objective(target.repeat(2))
-            (multipliers,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
-        own = multipliers[: len(batch)].double()
-        parts = (embeddings - absent).double() * own
-        # How far the objective moves, to first order, when every input is off by its last digit. The model rounds at
-        # every operation, so its own error is a few times this, however small the logits are beside what cancels.
-        moved = (torch.maximum(embeddings.abs(), absent.abs()).double() * own.abs()).sum(dim=(1, 2))
+            (gradient,) = torch.autograd.grad(objective[: len(batch)].sum(), pair)
+        multipliers = gradient[: len(batch)].double()
+        parts = (embeddings - absent).double() * multipliers
+        # How far the objective moves, to first order, when every input is off by its last digit: errors of a token's
+        # dimensions are independent, those of tokens are added up. The model rounds at every operation, so its own
+        # error is a few times this, however small the logits are beside what cancels.
+        largest = torch.maximum(embeddings.abs(), absent.abs()).double()
+        moved = (largest * multipliers).norm(dim=2).sum(dim=1)
         rounding = 16 * torch.finfo(explained.model.dtype).eps * moved
         text, reference = objective.detach().chunk(2)
         _check_sum(parts, text, reference, rounding)

@@ -1,6 +1,7 @@
 """DeepLIFT: complete on every family it serves, and captum's wherever captum's is complete."""
 
 import copy
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -16,6 +17,7 @@ from explainer.methods.modified_backward import Interception
 from tests.explainer.tools import batch_of, deberta, double, encoded, fresh, relative_error
 from tests.families import EXPERTS, FAMILIES, TASKS, explained
 
+CLASSIFIER = Path(__file__).parents[4] / "checkpoints" / "demo-classifier"
 TARGET = Target.of([0, 1, 2, 0])
 SERVED = [family for family in FAMILIES if family not in EXPERTS]
 
@@ -161,6 +163,18 @@ def test_an_operation_without_a_rule_is_refused_rather_than_wrong(
     model = fresh("llama").to(dtype)
     with pytest.raises(ValueError, match=r"`deep_lift` gave scores that sum to .* operation without a rule"):
         DeepLift().scores(model, batch_of(model), TARGET)
+
+
+def test_the_rounding_of_a_wide_model_in_half_precision_hides_no_missing_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terms of its many dimensions cancel: their sum of magnitudes would allow twice the scores themselves."""
+    model = ExplainedModel.from_pretrained(CLASSIFIER, dtype=torch.bfloat16)
+    texts = model.encode(["a gorgeous , witty film", "the plot is thin , but the acting is simply wonderful ."])
+    target = model.predicted(texts)
+    DeepLift().attribute(model, texts, target)
+    for function in (torch.matmul, Tensor.matmul):
+        monkeypatch.delitem(RULES, function)
+    with pytest.raises(ValueError, match="operation without a rule"):
+        DeepLift().attribute(model, texts, target)
 
 
 def test_the_cost_is_a_forward_and_a_backward_pass_of_text_and_reference() -> None:
