@@ -74,7 +74,7 @@ dist: install ## Build the source distribution, and the wheel from it, into dist
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 
-wheel: install ## Try the wheel of dist/ in an environment of its own
+wheel: dist ## Build the wheel, and try it in an environment of its own
 	.ci/try_wheel $(VENV)
 
 clean: ## Remove the environment, all runs, and what was built
